@@ -1,0 +1,1 @@
+"""hilum: out of a million images, the thousand worth a radiologist's time."""

@@ -1,0 +1,50 @@
+"""Study and Volume: what was acquired, of whom, and where its voxels are."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hilum.core.geometry import Grid, Patch, Zyx
+
+Side = Literal["pool", "validation", "test"]
+SIDES: tuple[Side, ...] = ("pool", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One examination of one pseudonymous patient."""
+
+    study_id: str
+    patient_id: str
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One stored array and its grid.
+
+    A scan is one item. A stack (many small frames or blocks of one patient in one array)
+    has several, one after the other along Z, each ``item_shape_zyx`` large: candidates of a
+    stack never straddle two items. A 2D image is a volume with Z = 1.
+
+    ``classes`` holds the class of each item (−1: unknown), or is empty.
+    ``side`` is the side of the split that the data's owner declared, if any.
+    """
+
+    volume_id: str
+    study: Study
+    grid: Grid
+    item_shape_zyx: Zyx
+    num_channels: int
+    modality: str
+    low: float
+    high: float
+    has_label_map: bool
+    classes: tuple[int, ...] = ()
+    side: Side | None = None
+
+    @property
+    def num_items(self) -> int:
+        return self.grid.shape_zyx[0] // self.item_shape_zyx[0]
+
+    def item_index(self, patch: Patch) -> int:
+        """Which item of the stack a patch lies in."""
+        return patch.start_zyx[0] // self.item_shape_zyx[0]

@@ -1,0 +1,200 @@
+"""What a step computes. Recipes are frozen, hashed into the result's name, and refuse unknown keys.
+
+A ``Choice`` names one of an extension point's functions (`kind`) with that function's own
+parameters beside it; the registry checks them before any work starts. `kind` never has a
+default: a default would vanish from the hash, and two different functions would get one name.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Question = Literal["classify", "segment"]
+
+
+class Recipe(BaseModel):
+    """Base of every recipe: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Choice(BaseModel):
+    """``{kind: name, …}``: a registered function and its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+def _positive(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    if min(shape) < 1:
+        raise ValueError(f"sizes must be positive, in the order Z, Y, X; given {list(shape)}")
+    return shape
+
+
+ShapeZyx = Annotated[tuple[int, int, int], AfterValidator(_positive)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SplitRecipe(Recipe):
+    """Shares of patients held out. Sides declared at ingest win over these."""
+
+    validation: Share = 0.15
+    test: Share = 0.2
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> "SplitRecipe":
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must leave a share for the pool; make them sum to less than 1")
+        return self
+
+
+class IngestRecipe(Recipe):
+    """How files become volumes. Chunks are derived from the patch shape that will be read."""
+
+    patch_shape_zyx: ShapeZyx = (1, 64, 64)
+    class_names: tuple[str, ...] = ()
+
+
+class PoolRecipe(Recipe):
+    """Which patches may be asked about.
+
+    Without ``patch_shape_zyx`` every item (whole image, frame or block) is a candidate.
+    ``min_occupancy`` drops patches of which a smaller share of voxels is above the
+    volume's background level: nobody should be paid to look at air.
+    """
+
+    patch_shape_zyx: ShapeZyx | None = None
+    stride_zyx: ShapeZyx | None = None
+    min_occupancy: Share = 0.0
+    candidates_per_shard: int = Field(default=512, ge=1)
+    split: SplitRecipe = SplitRecipe()
+
+
+class ScoreRecipe(Recipe):
+    """One forward pass a candidate: every scorer's value, the embedding, the draft's classes.
+
+    ``members`` says where several opinions come from: ``{kind: single}``,
+    ``{kind: mirrors, num_members: 4}``, ``{kind: dropout, num_members: 8}`` or
+    ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score.
+    """
+
+    members: Choice = Choice(kind="single")
+    scorers: tuple[Choice, ...] = (Choice(kind="margin"), Choice(kind="entropy"))
+    reduce: Choice = Choice(kind="mean")
+    seed: int = 0
+
+
+class ArmRecipe(Recipe):
+    """A share of a round's budget and the sampler that spends it."""
+
+    share: Share
+    sampler: Choice
+
+
+class SelectRecipe(Recipe):
+    """Whom to ask: arms in order, each with its share. ``cold_start`` asks before there is a model."""
+
+    arms: tuple[ArmRecipe, ...] = (ArmRecipe(share=1.0, sampler=Choice(kind="random")),)
+    cold_start: Choice = Choice(kind="random")
+    num: int = Field(default=20, ge=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> "SelectRecipe":
+        total = sum(arm.share for arm in self.arms)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the arms' shares must sum to 1; they sum to {total:g}")
+        return self
+
+
+class FinetuneRecipe(Recipe):
+    """How a checkpoint is trained from a label set.
+
+    ``from``: 'scratch', or 'champion' to go on from the model in force. A batch is cut into
+    ``num_chunks`` whose gradients are added in a fixed order, so that one worker or
+    ``num_chunks`` workers reach the same weights.
+    """
+
+    start: Literal["scratch", "champion"] = Field(default="scratch", alias="from")
+    architecture: Choice = Choice(kind="unet")
+    num_steps: int = Field(default=300, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    num_chunks: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    balance_classes: bool = True
+    augment: tuple[Choice, ...] = (Choice(kind="flip"), Choice(kind="shift"), Choice(kind="intensity"))
+    checkpoint_every: int = Field(default=100, ge=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _chunks_are_equal(self) -> "FinetuneRecipe":
+        if self.batch_size % self.num_chunks:
+            raise ValueError(f"batch_size {self.batch_size} must be a multiple of num_chunks {self.num_chunks}")
+        return self
+
+
+class EvaluateRecipe(Recipe):
+    """Metrics on held-out patients, each with a bootstrap interval over patients or items."""
+
+    num_resamples: int = Field(default=500, ge=0)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = 0
+
+
+class PromoteRecipe(Recipe):
+    """Promote when ``metric`` on the validation side is not worse than the champion's by more than ``tolerance``.
+
+    ``metric`` 'auto' is balanced accuracy for classify and mean foreground Dice for segment.
+    """
+
+    metric: str = "auto"
+    tolerance: float = Field(default=0.002, ge=0)
+
+
+class StopRecipe(Recipe):
+    """Stop early: after ``num_rounds`` rounds that gained less than ``min_gain`` each."""
+
+    num_rounds: int = Field(default=3, ge=1)
+    min_gain: float = Field(default=0.0, ge=0)
+
+
+class BudgetRecipe(Recipe):
+    """How many candidates may be asked about, a round and in all."""
+
+    num_first_round: int | None = Field(default=None, ge=1)
+    num_per_round: int = Field(default=20, ge=1)
+    num_in_total: int = Field(default=200, ge=1)
+    stop: StopRecipe | None = None
+
+
+class CampaignRecipe(Recipe):
+    """One campaign, read top to bottom as one round."""
+
+    question: Question
+    pool: PoolRecipe = PoolRecipe()
+    score: ScoreRecipe = ScoreRecipe()
+    select: SelectRecipe = SelectRecipe()
+    annotator: Choice = Choice(kind="directory")
+    finetune: FinetuneRecipe = FinetuneRecipe()
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+    promote: PromoteRecipe = PromoteRecipe()
+    campaign: BudgetRecipe = BudgetRecipe()
+
+
+class SimulateRecipe(Recipe):
+    """Strategies × seeds over one campaign recipe. 'random' is always among the strategies.
+
+    A strategy is a set of changes to the campaign recipe (``score``, ``select``, ``finetune``).
+    """
+
+    campaign: CampaignRecipe
+    strategies: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    full_data: bool = True
+    title: str = ""

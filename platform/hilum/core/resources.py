@@ -1,0 +1,23 @@
+"""How fast a step may compute. Never hashed: resources change the seconds, not the answer."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Resources(BaseModel):
+    """One profile (``platform/recipes/resources/*.yaml``), chosen with ``--on NAME``.
+
+    ``num_train_workers`` 0 trains in the calling process through Ray Train's local mode.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    num_score_workers: int = Field(default=2, ge=1)
+    num_ingest_workers: int = Field(default=2, ge=1)
+    num_train_workers: int = Field(default=0, ge=0)
+    num_parallel_branches: int = Field(default=2, ge=1)
+    cpus_per_worker: float = Field(default=1.0, gt=0)
+    gpus_per_worker: float = Field(default=0.0, ge=0)
+    score_batch_size: int = Field(default=64, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    max_failures: int = Field(default=3, ge=0)

@@ -1,0 +1,80 @@
+"""Every path of a store, in this one file.
+
+volumes/<volume_id>.zarr          images and their label maps (OME-Zarr 0.5)
+runs/<step>/<run_id>/             what a step computed; manifest.json last
+labels/<label_set_id>/            snapshots of accepted answers
+checkpoints/<checkpoint_id>/      model.safetensors, card.json, manifest.json
+campaigns/<name>/                 recipe.json, rounds/<n>/events/<k>-<stage>.json
+ledger.sqlite                     who may move a round next (or HILUM_LEDGER_URL)
+hilum.json                        the store's format version
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from hilum.core.errors import NotFoundError, RequestError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder or a bucket prefix that hilum owns. Cheap to copy and to send: it holds only its URL."""
+
+    url: str
+
+    def path(self, *parts: str) -> str:
+        return "/".join([self.url.rstrip("/"), *parts])
+
+    def volume(self, volume_id: str) -> str:
+        return self.path("volumes", f"{volume_id}.zarr")
+
+    def run(self, step: str, run_id: str) -> str:
+        return self.path("runs", step, run_id)
+
+    def label_set(self, label_set_id: str) -> str:
+        return self.path("labels", label_set_id)
+
+    def checkpoint(self, checkpoint_id: str) -> str:
+        return self.path("checkpoints", checkpoint_id)
+
+    def campaign(self, name: str) -> str:
+        return self.path("campaigns", name)
+
+    def round_events(self, name: str, number: int) -> str:
+        return self.path("campaigns", name, "rounds", f"{number:03d}", "events")
+
+    @property
+    def ledger_file(self) -> str:
+        return self.path("ledger.sqlite")
+
+    @property
+    def settings_file(self) -> str:
+        return self.path("hilum.json")
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec filesystem of a URL and the path on it. A missing driver or bad URL is the caller's to fix."""
+    try:
+        return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
+    except (ValueError, ImportError) as error:
+        raise RequestError(f"Cannot open '{url}': {error}. Give a folder or an fsspec URL such as s3://…") from None
+
+
+def is_local(url: str) -> bool:
+    return isinstance(filesystem(url)[0], LocalFileSystem)
+
+
+def exists(url: str) -> bool:
+    fs, path = filesystem(url)
+    return bool(fs.exists(path))
+
+
+def require(url: str, what: str) -> str:
+    """``url`` if something is there, else a NotFoundError that says what was looked for."""
+    if not exists(url):
+        raise NotFoundError(f"There is no {what} at {url}.")
+    return url

@@ -1,0 +1,1 @@
+"""The processes that listen: inference, control and the Label Studio bridge."""
