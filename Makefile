@@ -1,0 +1,35 @@
+# Each target sets up what it needs; a second run installs nothing.
+.PHONY: help demo test check bench lock setup servers
+.DEFAULT_GOAL := help
+
+DATA ?= packaged
+THEME ?= all
+export RAY_USAGE_STATS_ENABLED := 0
+
+help:            ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1  /p' Makefile
+
+demo: setup      ## a whole campaign on real images, active against random (DATA=packaged|mednist|msd_hippocampus|adrenalmnist3d)
+	@.venv/bin/hilum demo --data $(DATA) --store demo
+
+test: setup servers  ## every test, with real Ray and real servers
+	.venv/bin/pytest
+
+check: setup     ## format, lint, types, floors and docs
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/pytest -q tests/docs
+
+bench: setup     ## peers measured beside us in one run (THEME=reading)
+	.venv/bin/python tests/bench/run.py $(THEME)
+
+lock: setup      ## pin everything again from pyproject.toml
+	@.venv/bin/python .ci/lock.py
+
+setup:
+	@.ci/setup
+
+servers:
+	@.ci/setup-servers
