@@ -1,0 +1,134 @@
+"""Recipes are frozen, refuse unknown keys, and never hide what they name."""
+
+import pytest
+from pydantic import ValidationError
+
+from hilum.core import recipes
+from hilum.core.errors import RecipeError
+from hilum.core.ids import run_id
+from hilum.core.recipes import (
+    BudgetRecipe,
+    CampaignRecipe,
+    Choice,
+    FinetuneRecipe,
+    PoolRecipe,
+    SelectRecipe,
+    SplitRecipe,
+)
+from hilum.core.registry import Params, Registry
+
+MODELS = [m for m in vars(recipes).values() if isinstance(m, type) and issubclass(m, recipes.Recipe)]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_unknown_key_is_refused(model):
+    with pytest.raises(ValidationError, match="learningrate"):
+        model.model_validate({"learningrate": 1})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_recipe_cannot_be_changed(model):
+    assert model.model_config["frozen"]
+
+
+@pytest.mark.parametrize("model", [*MODELS, Choice])
+def test_kind_never_has_a_default(model):
+    for name, field in model.model_fields.items():
+        assert name != "kind" or field.is_required()
+
+
+def test_two_choices_of_two_kinds_have_two_names():
+    one = SelectRecipe(cold_start=Choice(kind="random"))
+    two = SelectRecipe(cold_start=Choice(kind="k_centre"))
+    assert run_id("select", 1, one, {}) != run_id("select", 1, two, {})
+
+
+def test_a_choices_parameters_are_part_of_the_name():
+    plain = SelectRecipe(cold_start=Choice(kind="k_centre"))
+    other = SelectRecipe(cold_start=Choice.model_validate({"kind": "k_centre", "metric": "cosine"}))
+    assert run_id("select", 1, plain, {}) != run_id("select", 1, other, {})
+
+
+def test_shares_that_do_not_sum_to_one_are_refused():
+    arm = {"share": 0.4, "sampler": {"kind": "random"}}
+    with pytest.raises(ValidationError, match="sum to 0.8"):
+        SelectRecipe.model_validate({"arms": [arm, arm]})
+
+
+@pytest.mark.parametrize("shape", [[0, 8, 8], [8, 8], [-1, 8, 8]])
+def test_patch_shapes_are_three_positive_sizes(shape):
+    with pytest.raises(ValidationError):
+        PoolRecipe.model_validate({"patch_shape_zyx": shape})
+
+
+def test_a_split_leaves_something_to_ask_about():
+    with pytest.raises(ValidationError, match="less than 1"):
+        SplitRecipe(validation=0.5, test=0.5)
+
+
+def test_a_batch_that_cannot_be_cut_evenly_is_refused():
+    with pytest.raises(ValidationError, match="multiple of num_chunks"):
+        FinetuneRecipe(batch_size=7, num_chunks=2)
+
+
+def test_a_budget_is_positive():
+    with pytest.raises(ValidationError):
+        BudgetRecipe(num_per_round=0)
+
+
+def test_a_campaign_survives_the_journey_to_json_and_back():
+    recipe = CampaignRecipe.model_validate(
+        {
+            "question": "segment",
+            "finetune": {"from": "champion", "architecture": {"kind": "unetpp", "depth": 3}},
+            "select": {"arms": [{"share": 1, "sampler": {"kind": "power_top_k", "beta": 4}}]},
+        }
+    )
+    again = CampaignRecipe.model_validate_json(recipe.model_dump_json(by_alias=True))
+    assert again == recipe
+    assert again.finetune.start == "champion"
+    assert again.select.arms[0].sampler.params == {"beta": 4}
+
+
+class Power(Params):
+    beta: float = 1.0
+
+
+@pytest.fixture
+def things() -> Registry:
+    registry = Registry("thing")
+    registry.register("plain")(lambda x: x)
+    registry.register("power", params=Power)(lambda x, *, beta: x**beta)
+    return registry
+
+
+def test_a_bound_choice_carries_its_parameters(things):
+    assert things.bind(Choice.model_validate({"kind": "power", "beta": 3}))(2) == 8
+    assert things.bind(Choice(kind="power"))(2) == 2
+    assert things.bind(Choice(kind="plain"))(2) == 2
+
+
+def test_a_name_cannot_be_taken_twice(things):
+    with pytest.raises(RecipeError, match="registered already"):
+        things.register("plain")(lambda x: x)
+
+
+def test_an_unknown_name_lists_the_known(things):
+    with pytest.raises(RecipeError, match="Did you mean 'power'\\? Known: plain, power"):
+        things.bind(Choice(kind="pwoer"))
+
+
+def test_an_unknown_parameter_is_refused_with_a_guess(things):
+    with pytest.raises(RecipeError, match="Did you mean 'beta'"):
+        things.bind(Choice.model_validate({"kind": "power", "bta": 3}))
+
+
+def test_a_parameter_of_the_wrong_type_says_what_was_given(things):
+    with pytest.raises(RecipeError, match="'beta'.*given 'much'"):
+        things.bind(Choice.model_validate({"kind": "power", "beta": "much"}))
+
+
+def test_a_registry_lists_its_names_in_order(things):
+    assert list(things) == ["plain", "power"]
+    assert "plain" in things
+    assert "other" not in things
