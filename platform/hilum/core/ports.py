@@ -1,6 +1,7 @@
 """What the steps need of the outside world. Adapters implement these; steps see nothing else."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -69,6 +70,83 @@ class Annotator(Protocol):
 
     def collect(self, tasks: Sequence[Task]) -> Sequence[Annotation]:
         """Every answer there is to these tasks by now, newest revision only."""
+        ...
+
+    def refused(self, tasks: Sequence[Task]) -> Mapping[str, str]:
+        """Answers that were given but cannot be used: candidate id and the reason. They are still waited for."""
+        ...
+
+
+@dataclass(frozen=True)
+class CampaignPlace:
+    """Where a campaign is. ``version`` counts its moves, so that a late mover is noticed."""
+
+    name: str
+    round_number: int
+    stage: str
+    version: int
+
+
+class CampaignLedger(Protocol):
+    """Who may move a campaign next: every move is a compare-and-set."""
+
+    def start(self, name: str, stage: str) -> CampaignPlace:
+        """Enter a new campaign at round 0; one that is there already stays where it is."""
+        ...
+
+    def place(self, name: str) -> CampaignPlace | None: ...
+
+    def places(self) -> Sequence[CampaignPlace]:
+        """Every campaign, by name."""
+        ...
+
+    def move(self, before: CampaignPlace, round_number: int, stage: str) -> CampaignPlace:
+        """Move on from ``before``; ConflictError when the campaign is no longer there."""
+        ...
+
+
+class AliasLedger(Protocol):
+    """Where a model's aliases (``champion``) point."""
+
+    def alias(self, model: str, alias: str) -> str | None:
+        """The checkpoint the alias points at, or None."""
+        ...
+
+    def point(self, model: str, alias: str, checkpoint_id: str, *, expected: str | None) -> None:
+        """Point the alias at ``checkpoint_id`` if it points at ``expected``; ConflictError when it does not.
+
+        Pointing it where it points already does nothing.
+        """
+        ...
+
+
+class LeaseLedger(Protocol):
+    """Who works on something now. Leases save double work; correctness never leans on them."""
+
+    def hold(self, name: str, holder: str, seconds: float) -> str:
+        """Take or renew the lease unless somebody else's is still good. Returns who holds it now."""
+        ...
+
+    def release(self, name: str, holder: str) -> None:
+        """Give the lease back, if ``holder`` has it."""
+        ...
+
+
+class TaskLedger(Protocol):
+    """What an outside labelling tool calls each task."""
+
+    def remember_tasks(self, selection_id: str, external_ids: Mapping[str, str]) -> None:
+        """Note candidate id -> the tool's id. What was noted first stands."""
+        ...
+
+    def external_ids(self, selection_id: str) -> Mapping[str, str]: ...
+
+
+class Ledger(CampaignLedger, AliasLedger, LeaseLedger, TaskLedger, Protocol):
+    """All that needs compare-and-set. Campaigns and aliases can be rebuilt from manifests and events."""
+
+    def restore(self, places: Sequence[CampaignPlace], aliases: Mapping[tuple[str, str], str]) -> None:
+        """Replace every campaign and alias by these, in one transaction."""
         ...
 
 
