@@ -1,0 +1,77 @@
+"""What is given to ingest: a Source of files, and what a reader finds in one of them.
+
+Shape letters: C = channels, Z, Y, X = space. Paths, patients and file names live only
+here, between the caller's disk and ingest; nothing of them reaches a store.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hilum.core.geometry import Grid, Zyx
+from hilum.core.imaging import Side
+
+Voxels = npt.NDArray[Any]
+Intensity = Literal["measured", "photograph"]
+
+
+@dataclass(frozen=True)
+class SourceItem:
+    """One file to be ingested, and what its owner says of it. Paths are relative to the source's root."""
+
+    image: str = field(repr=False)
+    label: str | None = field(default=None, repr=False)
+    class_name: str | None = None
+    patient: str | None = field(default=None, repr=False)
+    side: Side | None = None
+
+    @property
+    def patient_or_file(self) -> str:
+        """Whose image it is. Without a word from its owner, every file is a patient of its own."""
+        return self.patient or f"file:{self.image}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files under one root. ``digests`` has the SHA-256 of every file named by an item."""
+
+    root: str = field(repr=False)
+    items: tuple[SourceItem, ...]
+    class_names: tuple[str, ...] = ()
+    digests: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """One name for the list, the contents and what is said of them; the root's place does not matter."""
+        rows = [[i.image, i.label, i.class_name, i.patient, i.side] for i in self.items]
+        content = json.dumps([rows, list(self.digests), list(self.class_names)], separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """Voxels of one patient as read from a file: a scan, an image, or a stack of equal items along Z.
+
+    ``intensity`` says how grey levels are scaled later: 'measured' by robust percentiles,
+    'photograph' by the range of the file's data type.
+    """
+
+    image_czyx: Voxels
+    grid: Grid
+    item_shape_zyx: Zyx
+    modality: str = "OT"
+    intensity: Intensity = "measured"
+    label_map_zyx: npt.NDArray[np.uint16] | None = None
+    classes: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+    patient: str | None = field(default=None, repr=False)
+    side: Side | None = None
+
+
+Reader = Callable[[str, SourceItem], Iterable[ReadImage]]
+"""``(root, item) -> images``. Raises DataError, without a file name in it, for a file that is not what it claims."""

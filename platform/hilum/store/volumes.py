@@ -1,0 +1,266 @@
+"""Volumes at rest: OME-Zarr out, and the fastest reader that gives the same bytes in.
+
+Shape letters: C = channels, Z, Y, X = space. A volume is written beside its place and
+renamed (on an object store: its group metadata is the last PUT), so that a reader sees all
+of it or nothing. Damage of any kind, a hole included, is a CorruptionError.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+
+from hilum.core.asking import LabelMap
+from hilum.core.errors import CorruptionError, DataError, NotFoundError
+from hilum.core.geometry import Grid, Patch, Zyx
+from hilum.core.imaging import Side, Study, Volume
+from hilum.store import ome_zarr
+from hilum.store.layout import Store, exists, filesystem, is_local
+from hilum.store.manifest import read_json, read_manifest, write_json
+from hilum.store.tables import VOLUMES, read_table, write_rows
+from hilum.store.zarr_arrays import ArrayReader, open_array
+
+ZARR_JSON = "zarr.json"
+PARTIAL_SECONDS = 24 * 3600
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
+
+
+class VolumeReader:
+    """One open volume. Opening costs a millisecond, so keep it for as long as you read from it."""
+
+    def __init__(self, url: str, volume: Volume):
+        self.volume = volume
+        self._url = url
+        _check_format(url)
+        self._image = open_array(f"{url}/{ome_zarr.IMAGE_ARRAY}")
+        self._truth: ArrayReader | None = None
+
+    def read_CZYX(self, patch: Patch) -> npt.NDArray[Any]:
+        """The patch's voxels in the type they were stored in."""
+        return self._image.read((slice(None), *self._box(patch)))
+
+    def read_many_CZYX(self, patches: Sequence[Patch]) -> list[npt.NDArray[Any]]:
+        """Several patches, with all reads in flight together."""
+        return self._image.read_many([(slice(None), *self._box(patch)) for patch in patches])
+
+    def read_label_map_ZYX(self, patch: Patch) -> LabelMap:
+        """The true label of every voxel of the patch. For the oracle and for evaluate, nobody else."""
+        if self._truth is None:
+            if not self.volume.has_label_map:
+                raise DataError(f"Volume {self.volume.volume_id} has no label map; ingest it with one to read it.")
+            self._truth = open_array(f"{self._url}/{ome_zarr.TRUTH}/{ome_zarr.IMAGE_ARRAY}")
+        return self._truth.read(self._box(patch))
+
+    def _box(self, patch: Patch) -> tuple[slice, slice, slice]:
+        shape = self.volume.grid.shape_zyx
+        inside = all(0 <= a < b <= n for a, b, n in zip(patch.start_zyx, patch.stop_zyx, shape, strict=True))
+        if patch.volume_id != self.volume.volume_id or not inside:
+            raise DataError(
+                f"Patch {patch.start_zyx}+{patch.shape_zyx} of volume {patch.volume_id} does not lie in volume "
+                f"{self.volume.volume_id} of shape {shape} (Z, Y, X)."
+            )
+        return patch.slices
+
+
+def open_volume(store: Store, volume: Volume) -> VolumeReader:
+    """A reader of one volume. A volume whose metadata is gone or damaged is a CorruptionError."""
+    return VolumeReader(store.volume(volume.volume_id), volume)
+
+
+def volume_exists(store: Store, volume_id: str) -> bool:
+    """True when a volume is there, and therefore whole."""
+    return exists(f"{store.volume(volume_id)}/{ZARR_JSON}")
+
+
+def write_volume(
+    store: Store,
+    volume: Volume,
+    image_CZYX: npt.NDArray[Any],
+    label_map_ZYX: LabelMap | None,
+    *,
+    patch_shape_zyx: Zyx,
+    class_names: Sequence[str] = (),
+) -> bool:
+    """Write a volume, whole or not at all. Returns False when it was there already; it is then left alone."""
+    _check(volume, image_CZYX, label_map_ZYX)
+    if volume_exists(store, volume.volume_id):
+        return False
+    target = store.volume(volume.volume_id)
+
+    def fill(folder: str) -> None:
+        _write_array(f"{folder}/{ome_zarr.IMAGE_ARRAY}", image_CZYX, volume, patch_shape_zyx)
+        if label_map_ZYX is not None:
+            _write_array(f"{folder}/{ome_zarr.TRUTH}/{ome_zarr.IMAGE_ARRAY}", label_map_ZYX, volume, patch_shape_zyx)
+            write_json(f"{folder}/{ome_zarr.TRUTH}/{ZARR_JSON}", ome_zarr.truth_group(volume, class_names))
+            write_json(f"{folder}/labels/{ZARR_JSON}", ome_zarr.labels_group())
+        write_json(f"{folder}/{ZARR_JSON}", ome_zarr.image_group(volume))
+
+    return _rename_into_place(target, fill) if is_local(target) else _upload(target, fill)
+
+
+def sweep_partials(store: Store, *, older_than_seconds: float = PARTIAL_SECONDS) -> int:
+    """Remove what killed writers left on a local disk. Returns how many folders went."""
+    fs, folder = filesystem(store.path("volumes"))
+    if not is_local(store.url) or not fs.exists(folder):
+        return 0
+    before = time.time() - older_than_seconds
+    left = [path for path in Path(folder).glob("*.partial") if path.stat().st_mtime < before]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(left)
+
+
+def write_volume_table(url: str, volumes: Iterable[Volume]) -> int:
+    """Write ``volumes.parquet``, sorted by volume id; returns how many."""
+    return write_rows(url, VOLUMES, [volume_row(v) for v in sorted(volumes, key=lambda v: v.volume_id)])
+
+
+def volumes_of(store: Store, ingest_id: str) -> dict[str, Volume]:
+    """Every volume of a finished ingest, by volume id."""
+    url = store.run("ingest", ingest_id)
+    read_manifest(url)
+    rows = read_table(f"{url}/volumes.parquet", VOLUMES).to_pylist()
+    return {row["volume_id"]: volume_of_row(row) for row in rows}
+
+
+def volume_row(volume: Volume) -> dict[str, Any]:
+    """A volume as one row of the `volumes` table."""
+    return {
+        "volume_id": volume.volume_id,
+        "study_id": volume.study.study_id,
+        "patient_id": volume.study.patient_id,
+        "shape_zyx": list(volume.grid.shape_zyx),
+        "item_shape_zyx": list(volume.item_shape_zyx),
+        "spacing_mm_zyx": list(volume.grid.spacing_mm_zyx),
+        "origin_mm_xyz": list(volume.grid.origin_mm_xyz),
+        "direction": [cosine for row in volume.grid.direction for cosine in row],
+        "num_channels": volume.num_channels,
+        "modality": volume.modality,
+        "low": volume.low,
+        "high": volume.high,
+        "has_label_map": volume.has_label_map,
+        "classes": list(volume.classes),
+        "side": volume.side,
+    }
+
+
+def volume_of_row(row: dict[str, Any]) -> Volume:
+    """The volume that a row of the `volumes` table describes."""
+    cosines = [float(cosine) for cosine in row["direction"]]
+    side: Side | None = next((s for s in get_args(Side) if s == row["side"]), None)
+    grid = Grid(
+        _zyx(row["shape_zyx"]),
+        _mm(row["spacing_mm_zyx"]),
+        _mm(row["origin_mm_xyz"]),
+        (_mm(cosines[0:3]), _mm(cosines[3:6]), _mm(cosines[6:9])),
+    )
+    return Volume(
+        volume_id=row["volume_id"],
+        study=Study(row["study_id"], row["patient_id"]),
+        grid=grid,
+        item_shape_zyx=_zyx(row["item_shape_zyx"]),
+        num_channels=row["num_channels"],
+        modality=row["modality"],
+        low=row["low"],
+        high=row["high"],
+        has_label_map=row["has_label_map"],
+        classes=tuple(row["classes"]),
+        side=side,
+    )
+
+
+def _check_format(url: str) -> None:
+    try:
+        found = read_json(f"{url}/{ZARR_JSON}")["attributes"]["hilum"]["format_version"]
+    except (NotFoundError, KeyError, TypeError):
+        raise CorruptionError(f"{url} is not a whole volume: ingest its source again.") from None
+    if found > ome_zarr.FORMAT_VERSION:
+        raise CorruptionError(f"{url} has volume format {found}; this hilum reads up to {ome_zarr.FORMAT_VERSION}.")
+
+
+def _check(volume: Volume, image_CZYX: npt.NDArray[Any], label_map_ZYX: LabelMap | None) -> None:
+    wanted = (volume.num_channels, *volume.grid.shape_zyx)
+    if image_CZYX.shape != wanted:
+        raise DataError(f"Volume {volume.volume_id}: the image is {image_CZYX.shape}; its grid says {wanted} (CZYX).")
+    if image_CZYX.dtype.name not in DTYPES:
+        raise DataError(f"Volume {volume.volume_id}: cannot store {image_CZYX.dtype}; give one of {', '.join(DTYPES)}.")
+    if (label_map_ZYX is not None) != volume.has_label_map:
+        raise DataError(f"Volume {volume.volume_id}: has_label_map and the label map given contradict each other.")
+    if label_map_ZYX is not None and (
+        label_map_ZYX.shape != volume.grid.shape_zyx or label_map_ZYX.dtype != np.dtype(np.uint16)
+    ):
+        raise DataError(
+            f"Volume {volume.volume_id}: the label map is {label_map_ZYX.dtype} {label_map_ZYX.shape}; "
+            f"give uint16 of the image's {volume.grid.shape_zyx} (ZYX)."
+        )
+
+
+def _write_array(folder: str, array: npt.NDArray[Any], volume: Volume, patch_shape_zyx: Zyx) -> None:
+    """``array`` is (C, Z, Y, X) or (Z, Y, X), and is written with every chunk, the empty ones too."""
+    num_channels = array.shape[0] if array.ndim == 4 else 1
+    together = num_channels if num_channels <= 4 else 1
+    voxel_bytes = array.dtype.itemsize * together
+    chunk = ome_zarr.stack_chunk_shape_zyx(volume.item_shape_zyx, volume.num_items, patch_shape_zyx, voxel_bytes)
+    shard = ome_zarr.shard_shape_zyx(volume.grid.shape_zyx, chunk, voxel_bytes)
+    channels = [together] if array.ndim == 4 else []
+    metadata = ome_zarr.array_metadata(array.shape, [*channels, *chunk], [*channels, *shard], array.dtype.name)
+    write_json(f"{folder}/{ZARR_JSON}", metadata)
+    spec = {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": f"{folder}/"},
+        "store_data_equal_to_fill_value": True,
+    }
+    ts.open(spec, open=True).result().write(np.ascontiguousarray(array)).result()
+
+
+def _rename_into_place(target: str, fill: Callable[[str], None]) -> bool:
+    _, path = filesystem(target)
+    with _scratch(Path(path).parent, prefix=Path(path).name) as partial:
+        fill(str(partial))
+        try:
+            partial.rename(path)
+        except OSError:
+            # A folder that is not empty cannot be renamed over: another writer was first, with the same content.
+            if not exists(f"{target}/{ZARR_JSON}"):
+                raise
+            return False
+    return True
+
+
+def _upload(target: str, fill: Callable[[str], None]) -> bool:
+    fs, path = filesystem(target)
+    with _scratch(Path(tempfile.gettempdir()), prefix="hilum") as partial:
+        fill(str(partial))
+        # The root's metadata makes the volume exist, so it goes last.
+        files = sorted((p for p in partial.rglob("*") if p.is_file()), key=lambda p: (p == partial / ZARR_JSON, str(p)))
+        for file in files:
+            fs.pipe_file(f"{path}/{file.relative_to(partial).as_posix()}", file.read_bytes())
+    return True
+
+
+@contextmanager
+def _scratch(parent: Path, *, prefix: str) -> Iterator[Path]:
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f"{prefix}.{uuid4().hex}.partial"
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _zyx(sizes: Sequence[int]) -> Zyx:
+    z, y, x = (int(size) for size in sizes)
+    return z, y, x
+
+
+def _mm(lengths: Sequence[float]) -> tuple[float, float, float]:
+    a, b, c = (float(length) for length in lengths)
+    return a, b, c
