@@ -1,0 +1,120 @@
+"""The error boundary: every way a command can end, as an exit code and one clear sentence.
+
+0 done · 2 your request · 3 waiting for people · 4 our fault · 130 you pressed Ctrl-C
+"""
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import typer
+from typer.exceptions import TyperException
+
+from hilum.cli.console import complain, reserved_stdout, wait_for_people, write_document
+from hilum.cli.settings import read_settings
+from hilum.core.errors import HilumError, WaitingForPeople
+
+DONE, YOUR_REQUEST, WAITING, OUR_FAULT, INTERRUPTED = 0, 2, 3, 4, 130
+
+
+def run_guarded(command: Callable[[list[str]], object], arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code. Nothing a user did wrong ends in a traceback."""
+    if "--json" not in _before_dashes(arguments):
+        return _guarded(command, arguments, as_json=False)
+    with reserved_stdout():
+        return _guarded(command, arguments, as_json=True)
+
+
+def _before_dashes(arguments: Sequence[str]) -> list[str]:
+    """The arguments up to ``--``: what follows it belongs to another command line."""
+    everything = list(arguments)
+    return everything[: everything.index("--")] if "--" in everything else everything
+
+
+def _guarded(command: Callable[[list[str]], object], arguments: Sequence[str], *, as_json: bool) -> int:
+    try:
+        code = command(list(arguments))
+    except BaseException as error:
+        return _explained(error, as_json=as_json)
+    return code if isinstance(code, int) else DONE
+
+
+def _explained(error: BaseException, *, as_json: bool) -> int:
+    """Say what happened, once, to whoever reads; returns the exit code."""
+    code, message = _judged(error)
+    if code == WAITING:
+        wait_for_people(message)
+    elif message:
+        complain(message)
+    if as_json and message:
+        write_document({"error": {"kind": type(error).__name__, "message": message}, "exit_code": code})
+    return code
+
+
+def _judged(error: BaseException) -> tuple[int, str]:
+    match error:
+        case WaitingForPeople():
+            return WAITING, str(error)
+        case HilumError():
+            _show_if_debugging(error)
+            return error.exit_code, str(error)
+        case TyperException():
+            return YOUR_REQUEST, _usage(error)
+        case typer.Exit():
+            return error.exit_code, ""
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else OUR_FAULT, ""
+        case KeyboardInterrupt() | typer.Abort():
+            return INTERRUPTED, "Stopped. What was finished is kept; the same command goes on from there."
+        case BrokenPipeError():
+            # Whoever read us has gone (hilum … | head): point stdout elsewhere, or closing it fails again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return DONE, ""
+    return OUR_FAULT, _our_fault(error)
+
+
+def _usage(error: TyperException) -> str:
+    """What was wrong with the command line; empty when its help has been printed instead."""
+    possibilities = getattr(error, "possibilities", None)
+    message = error.message if possibilities else error.format_message()
+    context = getattr(error, "ctx", None)
+    if context is None or not message:
+        return message
+    sentence = message if message.endswith("?") else message.rstrip(".") + "."
+    if possibilities:
+        sentence += f" Did you mean {' or '.join(sorted(possibilities))}?"
+    return f"{sentence} See '{context.command_path} --help'."
+
+
+def _show_if_debugging(error: BaseException) -> None:
+    if read_settings().debug:
+        traceback.print_exception(error, file=sys.stderr)
+
+
+def _our_fault(error: BaseException) -> str:
+    text = "".join(traceback.format_exception(error))
+    where = _write_traceback(text)
+    if read_settings().debug:
+        sys.stderr.write(text)
+    return (
+        f"hilum failed ({type(error).__name__}); this is our fault, not yours. "
+        f"The traceback is in {where}; HILUM_DEBUG=1 shows it here."
+    )
+
+
+def _write_traceback(text: str) -> Path:
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}.txt"
+    for folder in (read_settings().errors_folder, Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        except OSError:
+            continue  # a read-only home still deserves its traceback: try the next folder
+        return folder / name
+    sys.stderr.write(text)
+    return Path(os.devnull)

@@ -1,0 +1,50 @@
+"""Where things are, and secrets: the ``HILUM_*`` environment. Never what is computed, never how fast."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from hilum.core.errors import RequestError
+
+PREFIX = "HILUM_"
+
+
+class Settings(BaseSettings):
+    """Every setting, each read from ``HILUM_`` and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    store: str = Field(default=".", description="The store: a folder or any fsspec URL such as s3://bucket/prefix.")
+    ledger_url: SecretStr | None = Field(
+        default=None, description="The ledger's database, such as postgresql://…; a SQLite file in the store if unset."
+    )
+    data_mirror: Path | None = Field(
+        default=None,
+        description="A folder of prepared public data sets, used by `hilum data fetch` before the network.",
+    )
+    state: Path = Field(
+        default=Path("~/.local/state/hilum"), description="The folder where tracebacks of our own faults are written."
+    )
+    debug: bool = Field(default=False, description="Show tracebacks in the terminal as well.")
+
+    @property
+    def errors_folder(self) -> Path:
+        return self.state.expanduser() / "errors"
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return read_settings()
+
+
+def read_settings() -> Settings:
+    """The settings as the environment has them now; RequestError if one cannot be meant."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        raise RequestError(f"The environment variable {name} cannot be used: {first['msg']}.") from None
