@@ -1,0 +1,106 @@
+"""From an architecture and a question to a network: voxel logits, or class logits on the encoder.
+
+A registered architecture returns a module with three things: ``encoder`` (a module that
+returns features per level, with ``num_features`` of the deepest), ``forward_heads`` (the
+logits training supervises, the answer last) and ``pad_multiple``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hilum.core.recipes import Choice, Question
+from hilum.core.registry import architectures
+from hilum.nn import unet, unetpp  # noqa: F401 (their import registers them)
+from hilum.nn.blocks import ChannelDropout, pad_to_multiple
+
+
+class Network(nn.Module):
+    """One network for one question. ``forward_heads``, ``forward`` and ``embed`` are all a step ever calls."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images_NCS: Tensor) -> Tensor:
+        """Logits: (N, classes) or (N, classes, S)."""
+        return self.forward_heads(images_NCS)[-1]
+
+    def forward_heads(self, images_NCS: Tensor) -> list[Tensor]:
+        raise NotImplementedError
+
+    def embed(self, images_NCS: Tensor) -> Tensor:
+        """(N, D): the mean over space of the deepest features."""
+        return _mean_over_space(self.body.encoder, images_NCS, self.body.pad_multiple)  # type: ignore[arg-type]
+
+    def answer(self, images_NCS: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and embeddings together, for no more than either costs where that can be."""
+        return self(images_NCS), self.embed(images_NCS)
+
+
+class Segmenter(Network):
+    """A logit for every class and voxel."""
+
+    def forward_heads(self, images_NCS: Tensor) -> list[Tensor]:
+        return list(self.body.forward_heads(images_NCS))  # type: ignore[operator]
+
+
+class Classifier(Network):
+    """A logit for every class of the whole patch: encoder, mean over space, dropout, one linear layer."""
+
+    def __init__(self, body: nn.Module, num_classes: int, dropout: float) -> None:
+        super().__init__(_EncoderOnly(body))
+        self.dropout = ChannelDropout(dropout)
+        self.linear = nn.Linear(int(body.encoder.num_features), num_classes)  # type: ignore[union-attr, arg-type]
+        # Small first weights: an untrained head is unsure of everything, rather than sure of one class.
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward_heads(self, images_NCS: Tensor) -> list[Tensor]:
+        return [self._logits(self.embed(images_NCS))]
+
+    def answer(self, images_NCS: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings_ND = self.embed(images_NCS)
+        return self._logits(embeddings_ND), embeddings_ND
+
+    def _logits(self, embeddings_ND: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.dropout(embeddings_ND))
+        return logits
+
+
+class _EncoderOnly(nn.Module):
+    """The way down of an architecture; its decoder is let go."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.encoder = body.encoder
+        self.pad_multiple = body.pad_multiple
+
+
+def build_network(
+    question: Question, architecture: Choice, *, spatial_dims: int, in_channels: int, num_classes: int, seed: int = 0
+) -> Network:
+    """The network of a recipe, its first weights drawn from ``seed``."""
+    make = architectures.bind(architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        body = make(spatial_dims=spatial_dims, in_channels=in_channels, num_classes=num_classes)
+        if question == "segment":
+            return Segmenter(body)
+        return Classifier(body, num_classes, _dropout_of(architecture))
+
+
+def num_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _dropout_of(architecture: Choice) -> float:
+    checked: Any = architectures.params_of(architecture.kind).model_validate(architecture.params)
+    return float(getattr(checked, "dropout", 0.0))
+
+
+def _mean_over_space(encoder: nn.Module, images_NCS: Tensor, pad_multiple: int) -> Tensor:
+    levels: Sequence[Tensor] = encoder(pad_to_multiple(images_NCS, pad_multiple))
+    return levels[-1].flatten(2).mean(dim=2)

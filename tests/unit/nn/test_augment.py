@@ -1,0 +1,108 @@
+"""Augmentation: repeatable, label maps move with their images, inputs stay as they were."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hilum.core.asking import IGNORE
+from hilum.core.errors import RecipeError
+from hilum.core.recipes import Choice
+from hilum.nn.augment import augmentations, bind_augmentations
+
+ALL = [Choice(kind=name) for name in augmentations]
+MOVING = [Choice(kind="flip"), Choice(kind="rot90"), Choice(kind="shift", share=0.3)]
+KINDS = sorted(augmentations)
+
+
+def images_and_labels(spatial_dims, seed=0, num=6, size=8):
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 50, (num, *[size] * spatial_dims), generator=rng)
+    return labels[:, None].float() / 50, labels
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([2, 3]))
+def test_a_label_map_moves_as_its_image_does(seed, spatial_dims):
+    images, labels = images_and_labels(spatial_dims)
+    moved, moved_labels = bind_augmentations(MOVING)(images, labels, generator(seed))
+    answered = moved_labels != IGNORE
+    assert torch.equal(moved[:, 0][answered], moved_labels[answered].float() / 50)
+    assert moved.shape == images.shape
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_same_generator_does_the_same_and_another_something_else(kind, spatial_dims):
+    images, labels = images_and_labels(spatial_dims)
+    transform = augmentations.bind(Choice(kind=kind))
+    once, labels_once = transform(images, labels, rng=generator(5))
+    again, labels_again = transform(images, labels, rng=generator(5))
+    assert torch.equal(once, again)
+    assert torch.equal(labels_once, labels_again)
+    assert any(not torch.equal(once, transform(images, labels, rng=generator(seed))[0]) for seed in range(6, 12))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_input_stays_as_it_was(kind):
+    images, labels = images_and_labels(2)
+    before, before_labels = images.clone(), labels.clone()
+    augmentations.bind(Choice(kind=kind))(images, labels, rng=generator(1))
+    assert torch.equal(images, before)
+    assert torch.equal(labels, before_labels)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_without_label_maps_are_treated_alike(kind):
+    images, labels = images_and_labels(3)
+    transform = augmentations.bind(Choice(kind=kind))
+    alone, nothing = transform(images, None, rng=generator(2))
+    assert nothing is None
+    assert torch.equal(alone, transform(images, labels, rng=generator(2))[0])
+
+
+def test_items_of_a_batch_are_treated_differently():
+    images = torch.arange(64.0).reshape(1, 1, 8, 8).repeat(32, 1, 1, 1)
+    for kind in KINDS:
+        moved, _ = augmentations.bind(Choice(kind=kind))(images, None, rng=generator(0))
+        assert any(not torch.equal(moved[0], other) for other in moved[1:])
+
+
+def test_no_intensity_is_changed_by_moving():
+    images, _ = images_and_labels(2)
+    moved, _ = bind_augmentations(MOVING)(images, None, generator(3))
+    assert set(moved.unique().tolist()) <= set(images.unique().tolist())
+
+
+def test_a_flip_named_for_one_axis_leaves_the_others():
+    images = torch.arange(24.0).reshape(1, 1, 4, 6)
+    flipped, _ = augmentations.bind(Choice(kind="flip", probability=1.0, axes=("x",)))(images, None, rng=generator())
+    assert torch.equal(flipped, images.flip(-1))
+
+
+def test_a_flip_of_an_axis_that_is_not_there_is_refused():
+    with pytest.raises(RecipeError, match="'flip' was given 'z'"):
+        augmentations.bind(Choice(kind="flip", axes=("z",)))(torch.zeros(1, 1, 4, 4), None, rng=generator())
+
+
+def test_an_oblong_image_is_turned_by_half_turns_only():
+    images = torch.arange(15.0).reshape(1, 1, 3, 5).repeat(20, 1, 1, 1)
+    turned, _ = augmentations.bind(Choice(kind="rot90"))(images, None, rng=generator())
+    half = torch.rot90(images[0], 2, (-2, -1))
+    assert all(torch.equal(item, images[0]) or torch.equal(item, half) for item in turned)
+
+
+def test_a_shift_of_nothing_moves_nothing():
+    images, labels = images_and_labels(2)
+    moved, moved_labels = augmentations.bind(Choice(kind="shift", share=0.0))(images, labels, rng=generator())
+    assert torch.equal(moved, images)
+    assert torch.equal(moved_labels, labels)
+
+
+def test_an_unknown_augmentation_is_guessed():
+    with pytest.raises(RecipeError, match="No augmentation is called 'flipp'. Did you mean 'flip'"):
+        bind_augmentations([Choice(kind="flipp")])
