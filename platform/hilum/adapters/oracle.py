@@ -1,0 +1,100 @@
+"""An annotator that knows the answers: it reads the truth that came with the images.
+
+For simulation and tests. Its answers depend on nothing but the truth, its parameters and
+the candidate's id, so that two simulations of one campaign are told the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from pydantic import Field
+
+from hilum.core.asking import Annotation, LabelMap, Task
+from hilum.core.errors import DataError
+from hilum.core.registry import Params, annotators
+from hilum.store.layout import Store
+from hilum.store.volumes import open_volume, volumes_of
+
+NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""An oracle answers outside time: a clock in its answers would make every simulation a different one."""
+
+
+class OracleParams(Params):
+    """``error_rate`` is the share of wrong classes, or of wrong voxels, that it tells on purpose."""
+
+    error_rate: float = Field(default=0.0, ge=0, le=1)
+    seconds_per_answer: float = Field(default=0.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+
+@annotators.register("oracle", params=OracleParams)
+class Oracle:
+    """Answers at once, from the classes and label maps that were ingested with the images."""
+
+    def __init__(
+        self,
+        store: Store,
+        ingest_id: str,
+        *,
+        error_rate: float = 0.0,
+        seconds_per_answer: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self._store = store
+        self._volumes = volumes_of(store, ingest_id)
+        self._error_rate = error_rate
+        self._seconds = seconds_per_answer
+        self._seed = seed
+        self._asked: set[tuple[str, str]] = set()
+
+    def publish(self, tasks: Sequence[Task]) -> int:
+        new = {(task.selection_id, task.candidate_id) for task in tasks} - self._asked
+        self._asked |= new
+        return len(new)
+
+    def collect(self, tasks: Sequence[Task]) -> Sequence[Annotation]:
+        return [self._answer(task) for task in tasks]
+
+    def refused(self, tasks: Sequence[Task]) -> Mapping[str, str]:  # noqa: ARG002 (it can use all its own answers)
+        return {}
+
+    def _answer(self, task: Task) -> Annotation:
+        rng = np.random.default_rng([self._seed, int(task.candidate_id, 16)])
+        patch = task.chosen.candidate.patch
+        is_class = task.question == "classify"
+        return Annotation(
+            annotation_id=f"oracle-{task.candidate_id}",
+            revision=1,
+            patch=patch,
+            annotator="oracle",
+            answered_at=NO_TIME,
+            seconds=self._seconds,
+            class_id=self._class_of(task, rng) if is_class else None,
+            label_map_zyx=None if is_class else self._label_map_of(task, rng),
+        )
+
+    def _class_of(self, task: Task, rng: np.random.Generator) -> int:
+        patch = task.chosen.candidate.patch
+        volume = self._volumes[patch.volume_id]
+        truth = volume.classes[volume.item_index(patch)] if volume.classes else -1
+        if truth < 0:
+            raise DataError(
+                f"The oracle does not know the class of candidate {task.candidate_id}: volume {volume.volume_id} was "
+                "ingested without it. Ingest with classes, or ask people (annotator 'directory')."
+            )
+        if rng.random() >= self._error_rate:
+            return truth
+        return int((truth + rng.integers(1, len(task.class_names))) % len(task.class_names))
+
+    def _label_map_of(self, task: Task, rng: np.random.Generator) -> LabelMap:
+        patch = task.chosen.candidate.patch
+        volume = self._volumes[patch.volume_id]
+        truth_ZYX = open_volume(self._store, volume).read_label_map_ZYX(patch).astype(np.uint16)
+        if self._error_rate == 0:
+            return truth_ZYX
+        num_classes = len(task.class_names)
+        wrong = (rng.random(truth_ZYX.shape) < self._error_rate) & (truth_ZYX < num_classes)
+        shifts = rng.integers(1, num_classes, truth_ZYX.shape)
+        truth_ZYX[wrong] = (truth_ZYX[wrong] + shifts[wrong]) % num_classes
+        return truth_ZYX
