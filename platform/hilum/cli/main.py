@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from hilum.cli import recipe
+from hilum.cli import recipe, submit
 from hilum.cli.boundary import run_guarded
 
 HELP = """Ask for the labels worth a radiologist's time.
@@ -42,6 +42,11 @@ def root(
 
 
 app.add_typer(recipe.group, name="recipe")
+app.command(
+    "submit",
+    epilog="Example: hilum submit campaign run liver --store s3://bucket/liver --address http://host:8265",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(submit.submit)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,101 @@
+"""`hilum submit`: any other command, as a Ray Job on a named cluster."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hilum.cli.boundary import DONE
+from hilum.cli.console import reply
+from hilum.cli.options import Json, StoreUrl
+from hilum.core.errors import RequestError, unknown_name
+
+SENT_SETTINGS = ("HILUM_DATA_MIRROR", "HILUM_DEBUG")
+"""Settings a job gets from here, besides the store. The ledger's URL may hold a password: the cluster has its own."""
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="VERB ARGS...", help="The command to run there, as you would type it after `hilum`."),
+]
+DashboardAddress = Annotated[
+    str,
+    typer.Option("--address", metavar="URL", envvar="RAY_DASHBOARD_ADDRESS", help="The cluster's dashboard."),
+]
+WorkingDir = Annotated[
+    Path | None,
+    typer.Option("--working-dir", help="A folder to send along, such as the one that holds your recipe files."),
+]
+Follow = Annotated[bool, typer.Option("--follow/--no-follow", help="Show the job's log until it ends.")]
+Job = Annotated[str | None, typer.Option("--job", metavar="ID", help="Follow a job that was submitted before.")]
+
+
+def submit(
+    context: typer.Context,
+    words: Words = None,
+    address: DashboardAddress = "http://127.0.0.1:8265",
+    working_dir: WorkingDir = None,
+    store: StoreUrl = None,
+    follow: Follow = True,
+    job: Job = None,
+    json_: Json = False,
+) -> None:
+    """Run a command as a Ray Job on a cluster, follow its log, and end with its exit code.
+
+    Ctrl-C stops following; the job goes on. Put -- before the command if its options are also submit's.
+    """
+    from hilum.adapters import ray_jobs
+
+    command = [*(words or []), *context.args]
+    _check(context, command, job)
+    client = ray_jobs.connect(address)
+    job_id = job or ray_jobs.submit(client, command, environment=_environment(store), working_dir=working_dir)
+    again = f"hilum submit --job {job_id} --address {address}"
+    if not follow:
+        reply(json_, {"job_id": job_id, "address": address}, f"job {job_id}: submitted", next_commands=[again])
+        return
+    sys.stderr.write(f"job {job_id}\n")
+    raise typer.Exit(_followed(client, job_id, again, json_))
+
+
+def _followed(client: Any, job_id: str, again: str, json_: bool) -> int:
+    from hilum.adapters import ray_jobs
+
+    try:
+        code = ray_jobs.follow(client, job_id, _show)
+    except KeyboardInterrupt:
+        reply(json_, {"job_id": job_id, "exit_code": None}, f"job {job_id} goes on.", next_commands=[again])
+        return DONE
+    ended = "done" if code == DONE else f"ended with exit code {code}"
+    reply(json_, {"job_id": job_id, "exit_code": code}, f"job {job_id}: {ended}")
+    return code
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _check(context: typer.Context, command: Sequence[str], job: str | None) -> None:
+    """A misspelt verb is told here, not minutes later in a job's log."""
+    if job and command:
+        raise RequestError("Give a command to submit or --job to follow one that was submitted, not both.")
+    if job:
+        return
+    if not command:
+        raise RequestError("Say which command to submit, such as: hilum submit campaign run liver --address URL.")
+    verbs = getattr(context.find_root().command, "commands", {})
+    if command[0] not in verbs:
+        raise RequestError(unknown_name("command", command[0], verbs))
+
+
+def _environment(store: str | None) -> dict[str, str]:
+    environment = {name: os.environ[name] for name in SENT_SETTINGS if name in os.environ}
+    if store:
+        from hilum.store.layout import is_local
+
+        # The job's working folder is not ours: a local store is named from the root.
+        environment["HILUM_STORE"] = str(Path(store).resolve()) if is_local(store) else store
+    return environment
