@@ -17,6 +17,8 @@ from hilum.core.geometry import Grid, Zyx
 from hilum.core.imaging import Side
 
 Voxels = npt.NDArray[Any]
+PERCENTILES = (0.5, 99.5)
+MAX_VOXELS_FOR_RANGE = 4_000_000
 Intensity = Literal["measured", "photograph"]
 
 
@@ -71,6 +73,33 @@ class ReadImage:
     class_names: tuple[str, ...] = ()
     patient: str | None = field(default=None, repr=False)
     side: Side | None = None
+
+    def image_digest(self) -> str:
+        """SHA-256 of the voxels, their type and their shape; not of how the file packed them."""
+        return _digest(self.image_czyx)
+
+    def label_digest(self) -> str | None:
+        return None if self.label_map_zyx is None else _digest(self.label_map_zyx)
+
+    def grey_range(self) -> tuple[float, float]:
+        """The grey levels that become 0 and 1: the 0.5 and 99.5 percentiles, or a photograph's whole range."""
+        image = self.image_czyx
+        if self.intensity == "photograph" and np.issubdtype(image.dtype, np.unsignedinteger):
+            # A photograph of only 0 and 1 is a drawing: its range is what it uses.
+            return 0.0, float(np.iinfo(image.dtype).max if image.max() > 1 else 1)
+        every = max(1, image.size // MAX_VOXELS_FOR_RANGE)
+        low, high = (float(v) for v in np.percentile(image.reshape(-1)[::every], PERCENTILES))
+        if high <= low:
+            low, high = float(image.min()), float(image.max())
+        return low, high if high > low else low + 1.0
+
+
+def _digest(array: Voxels) -> str:
+    # Little-endian and contiguous, so that every machine hashes the same bytes.
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(json.dumps([native.dtype.name, list(native.shape)]).encode())
+    digest.update(native.data)
+    return digest.hexdigest()
 
 
 Reader = Callable[[str, SourceItem], Iterable[ReadImage]]

@@ -7,6 +7,7 @@ checkpoints/<checkpoint_id>/      model.safetensors, card.json, manifest.json
 campaigns/<name>/                 recipe.json, rounds/<n>/events/<k>-<stage>.json
 ledger.sqlite                     who may move a round next (or HILUM_LEDGER_URL)
 hilum.json                        the store's format version
+identity.key                      secret of the pseudonyms, never shared (or HILUM_IDENTITY_KEY)
 """
 
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class Store:
     @property
     def ledger_file(self) -> str:
         return self.path("ledger.sqlite")
+
+    @property
+    def identity_file(self) -> str:
+        return self.path("identity.key")
 
     @property
     def settings_file(self) -> str:

@@ -1,0 +1,237 @@
+"""ingest: files become volumes; a file that is not what it claims is quarantined, and the rest goes on.
+
+Work goes out in shards of a few files. A worker reads, checks and writes, and leaves one
+part file of rows behind; what comes back is a count. No name, path or patient gets into the
+store: patients and sources are keyed hashes, and a volume's id is a hash of its content.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from hilum.core.errors import DataError
+from hilum.core.ids import content_id, pseudonym
+from hilum.core.imaging import Study, Volume
+from hilum.core.ports import Counts, Executor
+from hilum.core.recipes import IngestRecipe
+from hilum.core.resources import Resources
+from hilum.core.sources import Reader, ReadImage, Source, SourceItem
+from hilum.store.identity import identity_key
+from hilum.store.layout import Store, exists, filesystem
+from hilum.store.manifest import Manifest, Run, read_json, write_json
+from hilum.store.tables import QUARANTINE, read_table, write_rows
+from hilum.store.volumes import sweep_partials, volume_of_row, volume_row, write_volume, write_volume_table
+
+STEP_VERSION = 1
+FILES_PER_SHARD = 8
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What every worker must know."""
+
+    store: Store
+    run_url: str
+    recipe: IngestRecipe
+    class_names: tuple[str, ...]
+    read: Reader
+    root: str = field(repr=False)
+    key: bytes = field(repr=False)
+
+    def part(self, number: int) -> str:
+        return f"{self.run_url}/parts/part-{number:05d}.json"
+
+
+@dataclass(frozen=True)
+class _Shard:
+    number: int
+    items: tuple[SourceItem, ...]
+
+
+def run(
+    recipe: IngestRecipe, source: Source, *, store: Store, executor: Executor, resources: Resources, read: Reader
+) -> Manifest:
+    """Ingest every file of ``source``. Raises DataError when not one of them can be used."""
+    this = Run(store, "ingest", STEP_VERSION, recipe, {"source": source.fingerprint})
+    before = this.finished()
+    if before is not None:
+        return before
+    sweep_partials(store)
+    names = recipe.class_names or source.class_names
+    plan = _Plan(store, this.url, recipe, names, read, source.root, identity_key(store))
+    shards = list(_shards(source.items))
+    pending = [shard for shard in shards if not _is_done(plan.part(shard.number))]
+    work = partial(_ingest_shard, plan)
+    for _ in executor.map_shards(
+        work, pending, label="ingest", resources=resources, num_workers=resources.num_ingest_workers
+    ):
+        pass
+    parts = [read_json(plan.part(shard.number)) for shard in shards]
+    return _publish(this, plan, parts)
+
+
+def quarantined_files(store: Store, manifest: Manifest, source: Source) -> list[tuple[str, str]]:
+    """The refused files by name, each with its reason. Only who has the source and the key can tell."""
+    key = identity_key(store)
+    names = {_source_id(key, item): item.image for item in source.items}
+    rows = read_table(f"{store.run('ingest', manifest.run_id)}/quarantine.parquet", QUARANTINE).to_pylist()
+    return [(names.get(row["source"], row["source"]), row["reason"]) for row in rows]
+
+
+def _shards(items: Sequence[SourceItem]) -> Iterator[_Shard]:
+    for number, start in enumerate(range(0, len(items), FILES_PER_SHARD)):
+        yield _Shard(number, tuple(items[start : start + FILES_PER_SHARD]))
+
+
+def _is_done(part_url: str) -> bool:
+    """A shard with refused files is tried again: the file may have been repaired or its disk mounted since."""
+    return exists(part_url) and not read_json(part_url)["quarantined"]
+
+
+def _ingest_shard(plan: _Plan, shard: _Shard) -> Counts:
+    volumes: list[dict[str, Any]] = []
+    refused: list[dict[str, str]] = []
+    for item in shard.items:
+        source_id = _source_id(plan.key, item)
+        try:
+            # All images of a file are checked before the first is written.
+            images = list(plan.read(plan.root, item))
+            described = [_describe(plan, item, image) for image in images]
+        except DataError as error:
+            refused.append({"source": source_id, "reason": str(error)})
+            continue
+        for image, volume in zip(images, described, strict=True):
+            volumes.append(_write(plan, source_id, image, volume))
+    write_json(plan.part(shard.number), {"volumes": volumes, "quarantined": refused})
+    return {"shard": shard.number, "num_volumes": len(volumes), "num_quarantined": len(refused)}
+
+
+def _write(plan: _Plan, source_id: str, image: ReadImage, volume: Volume) -> dict[str, Any]:
+    write_volume(
+        plan.store,
+        volume,
+        image.image_czyx,
+        image.label_map_zyx,
+        patch_shape_zyx=plan.recipe.patch_shape_zyx,
+        class_names=plan.class_names,
+    )
+    return {
+        "row": volume_row(volume),
+        "source": source_id,
+        "image_digest": image.image_digest(),
+        "class_names": list(image.class_names),
+        "highest_label": -1 if image.label_map_zyx is None else int(image.label_map_zyx.max()),
+    }
+
+
+def _describe(plan: _Plan, item: SourceItem, image: ReadImage) -> Volume:
+    """The volume that an image will be. Its id is its content's, on every machine; its patient's is keyed."""
+    _check_voxels(image, plan.class_names)
+    classes = _classes(item, image, plan.class_names)
+    side = image.side or item.side
+    patient = image.patient or item.patient_or_file
+    grid = image.grid
+    place = [[round(v, 6) + 0.0 for v in vector] for vector in (grid.spacing_mm_zyx, grid.origin_mm_xyz)]
+    turns = [[round(v, 6) + 0.0 for v in row] for row in grid.direction]
+    content = [image.image_digest(), image.label_digest(), place, turns, list(image.item_shape_zyx)]
+    low, high = image.grey_range()
+    return Volume(
+        volume_id=content_id([*content, list(classes), side, image.modality, image.intensity]),
+        study=Study(pseudonym(plan.key, "study", f"{patient}\n{item.image}"), pseudonym(plan.key, "patient", patient)),
+        grid=grid,
+        item_shape_zyx=image.item_shape_zyx,
+        num_channels=image.image_czyx.shape[0],
+        modality=image.modality,
+        low=low,
+        high=high,
+        has_label_map=image.label_map_zyx is not None,
+        classes=classes,
+        side=side,
+    )
+
+
+def _check_voxels(image: ReadImage, class_names: Sequence[str]) -> None:
+    voxels = image.image_czyx
+    if np.issubdtype(voxels.dtype, np.floating) and not np.isfinite(voxels).all():
+        where = np.argwhere(~np.isfinite(voxels))[0].tolist()
+        raise DataError(f"Voxels must be finite numbers; the one at {where} (C, Z, Y, X) is not.")
+    labels = image.label_map_zyx
+    if labels is not None and class_names and int(labels.max()) >= len(class_names):
+        raise DataError(
+            f"The label map holds {int(labels.max())}; the {len(class_names)} classes named are 0 to "
+            f"{len(class_names) - 1}. Name every class in class_names, the background first."
+        )
+
+
+def _classes(item: SourceItem, image: ReadImage, names: Sequence[str]) -> tuple[int, ...]:
+    """The class of every item of the image as an index into ``names``; empty when nothing is known."""
+    num_items = image.grid.shape_zyx[0] // image.item_shape_zyx[0]
+    if item.class_name is not None:
+        return (_class_id(item.class_name, names),) * num_items
+    if not image.classes:
+        return ()
+    if len(image.classes) != num_items:
+        raise DataError(f"{len(image.classes)} classes are given for {num_items} items; give one each (−1: unknown).")
+    highest = max(image.classes)
+    known = len(image.class_names) or len(names) or highest + 1
+    if min(image.classes) < -1 or highest >= known:
+        raise DataError(f"Classes must be −1 (unknown) to {known - 1}; {min(image.classes)} to {highest} are given.")
+    if image.class_names and names:
+        ids = [_class_id(name, names) for name in image.class_names]
+        return tuple(-1 if c < 0 else ids[c] for c in image.classes)
+    return image.classes
+
+
+def _class_id(name: str, names: Sequence[str]) -> int:
+    if name in names:
+        return list(names).index(name)
+    raise DataError(f"Class '{name}' is not one of the named classes: {', '.join(names) or 'none'}.")
+
+
+def _publish(this: Run, plan: _Plan, parts: Sequence[dict[str, Any]]) -> Manifest:
+    refused: list[dict[str, str]] = [row for part in parts for row in part["quarantined"]]
+    kept: dict[str, dict[str, Any]] = {}
+    for found in (row for part in parts for row in part["volumes"]):
+        if kept.setdefault(found["image_digest"], found) is not found:
+            reason = "The same voxels came with another file of this ingest; that one is kept."
+            refused.append({"source": found["source"], "reason": reason})
+    if not kept:
+        raise DataError(f"None of the {len(refused)} files could be used. The first one: {refused[0]['reason']}")
+    class_names = plan.class_names or _names_found(list(kept.values()))
+    volumes = [volume_of_row(found["row"]) for found in kept.values()]
+    write_volume_table(this.path("volumes.parquet"), volumes)
+    refused.sort(key=lambda row: (row["source"], row["reason"]))
+    write_rows(this.path("quarantine.parquet"), QUARANTINE, refused)
+    manifest = this.commit(
+        files=["volumes.parquet", "quarantine.parquet"],
+        num_volumes=len(volumes),
+        num_items=sum(volume.num_items for volume in volumes),
+        num_quarantined=len(refused),
+        num_patients=len({volume.study.patient_id for volume in volumes}),
+        class_names=list(class_names),
+    )
+    fs, parts_folder = filesystem(this.path("parts"))
+    if fs.exists(parts_folder):
+        fs.rm(parts_folder, recursive=True)
+    return manifest
+
+
+def _names_found(found: Sequence[dict[str, Any]]) -> list[str]:
+    """Class names when neither the recipe nor the source says them: the files' own, else numbers."""
+    said = {tuple(row["class_names"]) for row in found if row["class_names"]}
+    if len(said) > 1:
+        raise DataError(f"Files disagree on the class names: {sorted(said)[:2]}. Name them once, in class_names.")
+    if said:
+        return list(said.pop())
+    highest_label = max(row["highest_label"] for row in found)
+    if highest_label >= 0:
+        return ["background", *(f"class {label}" for label in range(1, highest_label + 1))]
+    highest_class = max((c for row in found for c in row["row"]["classes"]), default=-1)
+    return [f"class {c}" for c in range(highest_class + 1)]
+
+
+def _source_id(key: bytes, item: SourceItem) -> str:
+    return pseudonym(key, "source", item.image)
