@@ -52,7 +52,7 @@ class ChannelDropout(nn.Module):
 
     In training every item has its own mask. In evaluation it does nothing, unless
     `draw_dropout_from` lends a generator: then all items share one mask, so that a member
-    is one sub-network whatever the batch (https://arxiv.org/abs/1906.08158, section 3.1).
+    is one sub-network whatever the batch (https://arxiv.org/abs/1906.08158).
     """
 
     def __init__(self, share: float) -> None:

@@ -1,0 +1,117 @@
+"""Several opinions from one network: mirrors, dropout sub-networks, views.
+
+Shape letters: M = members, N = items, C = classes, S = space. A member set is a function
+``(network, images_NCS, *, seed, …) -> probabilities``, one tensor a member. What a member
+does depends on the seed and its own number, never on the batch: an item's probabilities
+are the same whatever is scored beside it.
+"""
+
+import itertools
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from hilum.core.errors import RecipeError
+from hilum.core.registry import Params, Registry
+from hilum.nn.blocks import draw_dropout_from
+
+members = Registry("member set")
+
+_MAX_SHIFT = 0.1
+_MAX_GAMMA = 0.25
+
+
+class MirrorsParams(Params):
+    """The image itself first, then its mirror images: at most 4 in 2D and 8 in 3D."""
+
+    num_members: int = Field(default=4, ge=2, le=8)
+
+
+class DropoutParams(Params):
+    """Sub-networks of a network that was trained with dropout."""
+
+    num_members: int = Field(default=8, ge=2)
+
+
+class ViewsParams(Params):
+    """The image itself first, then mirrored, shifted and with another gamma."""
+
+    num_views: int = Field(default=8, ge=2)
+
+
+@members.register("single")
+def single(network: nn.Module, images_NCS: Tensor, *, seed: int) -> list[Tensor]:  # noqa: ARG001 (a member set's shape)
+    """The network's own answer."""
+    return [_probs(network, images_NCS)]
+
+
+@members.register("mirrors", params=MirrorsParams)
+def mirrors(
+    network: nn.Module,
+    images_NCS: Tensor,
+    *,
+    seed: int,  # noqa: ARG001 (a member set's shape)
+    num_members: int = 4,
+) -> list[Tensor]:
+    """What the network says of mirror images, mirrored back."""
+    flips = _mirror_axes(images_NCS.ndim - 2)
+    if num_members > len(flips):
+        raise RecipeError(f"An image of {images_NCS.ndim - 2} dimensions has {len(flips)} mirrors, not {num_members}.")
+    return [_mirrored(network, images_NCS, axes) for axes in flips[:num_members]]
+
+
+@members.register("dropout", params=DropoutParams)
+def dropout(network: nn.Module, images_NCS: Tensor, *, seed: int, num_members: int = 8) -> list[Tensor]:
+    """Monte Carlo dropout (https://arxiv.org/abs/1506.02142), one mask a member for all items."""
+    opinions = []
+    try:
+        for member in range(num_members):
+            if not draw_dropout_from(network, _generator(seed, member)):
+                raise RecipeError(
+                    "Members 'dropout' need a network trained with dropout; this one has none. "
+                    "Set finetune.architecture.dropout above 0, or use 'mirrors' or 'views'."
+                )
+            opinions.append(_probs(network, images_NCS))
+    finally:
+        draw_dropout_from(network, None)
+    return opinions
+
+
+@members.register("views", params=ViewsParams)
+def views(network: nn.Module, images_NCS: Tensor, *, seed: int, num_views: int = 8) -> list[Tensor]:
+    """What the network says of augmented views (AIFT, https://doi.org/10.1109/CVPR.2017.506), moved back."""
+    return [_probs(network, images_NCS), *(_view(network, images_NCS, seed, view) for view in range(1, num_views))]
+
+
+def _view(network: nn.Module, images_NCS: Tensor, seed: int, view: int) -> Tensor:
+    rng = _generator(seed, view)
+    flips = _mirror_axes(images_NCS.ndim - 2)
+    axes = flips[int(torch.randint(len(flips), (1,), generator=rng))]
+    space = range(2, images_NCS.ndim)
+    farthest = [round(_MAX_SHIFT * images_NCS.shape[axis]) for axis in space]
+    shifts = [int(torch.randint(-far, far + 1, (1,), generator=rng)) for far in farthest]
+    gamma = 1 + _MAX_GAMMA * (2 * float(torch.rand(1, generator=rng)) - 1)
+    seen = torch.roll(images_NCS.clamp(min=0) ** gamma, shifts, list(space))
+    probs = _mirrored(network, seen, axes)
+    return probs if probs.ndim == 2 else torch.roll(probs, [-shift for shift in shifts], list(space))
+
+
+def _mirrored(network: nn.Module, images_NCS: Tensor, axes: tuple[int, ...]) -> Tensor:
+    probs = _probs(network, images_NCS.flip(axes))
+    return probs if probs.ndim == 2 else probs.flip(axes)
+
+
+def _mirror_axes(spatial_dims: int) -> list[tuple[int, ...]]:
+    """() first, then one axis (X, Y, Z), then two, then three; counted from the last axis."""
+    axes = range(-1, -spatial_dims - 1, -1)
+    return [chosen for num in range(spatial_dims + 1) for chosen in itertools.combinations(axes, num)]
+
+
+def _probs(network: nn.Module, images_NCS: Tensor) -> Tensor:
+    return torch.softmax(network(images_NCS).float(), dim=1)
+
+
+def _generator(seed: int, member: int) -> torch.Generator:
+    # Seeds that differ by little must not give streams that do: spread them over 64 bits.
+    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + member * 0xBF58476D1CE4E5B9) % 2**63)

@@ -1,0 +1,143 @@
+"""Checkpoints: weights as safetensors beside a card, and the state of a training that is under way.
+
+checkpoints/<id>/model.safetensors   the weights
+checkpoints/<id>/card.json           everything needed to build the network again, and where it came from
+checkpoints/<id>/manifest.json       written last: without it there is no checkpoint
+
+<run>/state-<step>.safetensors       weights and optimizer after that step
+<run>/state.json                     written last: names the newest state and its SHA-256
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from hilum.core.errors import CorruptionError, NotFoundError
+from hilum.store.layout import Store, filesystem
+from hilum.store.manifest import (
+    MANIFEST,
+    Manifest,
+    find_manifest,
+    read_bytes,
+    read_json,
+    read_manifest,
+    verify,
+    write_bytes,
+    write_json,
+)
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+WEIGHTS = "model.safetensors"
+CARD = "card.json"
+STATE = "state.json"
+CARD_VERSION = 1
+_STEP_VERSION = 1
+
+
+def save(store: Store, checkpoint_id: str, tensors: Mapping[str, npt.NDArray[Any]], card: Mapping[str, Any]) -> None:
+    """Publish a checkpoint. One that is there already stands: checkpoints never change."""
+    url = store.checkpoint(checkpoint_id)
+    if find_manifest(url) is not None:
+        return
+    write_bytes(f"{url}/{WEIGHTS}", _to_bytes(tensors))
+    write_json(f"{url}/{CARD}", {"card_version": CARD_VERSION, **card})
+    manifest = Manifest(
+        step="checkpoint",
+        step_version=_STEP_VERSION,
+        run_id=checkpoint_id,
+        recipe=dict(card.get("recipe", {})),
+        inputs={name: str(value) for name, value in card.get("inputs", {}).items()},
+        files={name: _digest(read_bytes(f"{url}/{name}")) for name in (WEIGHTS, CARD)},
+    )
+    write_json(f"{url}/{MANIFEST}", manifest.model_dump(mode="json"), only_if_absent=True)
+
+
+def load(store: Store, checkpoint_id: str) -> tuple[Tensors, dict[str, Any]]:
+    """The tensors and the card. CorruptionError when a byte changed since they were written."""
+    url = store.checkpoint(checkpoint_id)
+    try:
+        manifest = read_manifest(url)
+    except NotFoundError:
+        raise NotFoundError(f"There is no checkpoint {checkpoint_id} in {store.url}.") from None
+    wrong = verify(url, manifest)
+    if wrong:
+        raise CorruptionError(f"Checkpoint {checkpoint_id} is damaged: {'; '.join(wrong)}.")
+    return _from_bytes(f"{url}/{WEIGHTS}"), read_card(store, checkpoint_id)
+
+
+def read_card(store: Store, checkpoint_id: str) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its weights."""
+    try:
+        card: dict[str, Any] = read_json(f"{store.checkpoint(checkpoint_id)}/{CARD}")
+    except NotFoundError:
+        raise NotFoundError(f"There is no checkpoint {checkpoint_id} in {store.url}.") from None
+    if card["card_version"] > CARD_VERSION:
+        raise CorruptionError(
+            f"Checkpoint {checkpoint_id} has card version {card['card_version']}; this hilum reads {CARD_VERSION}."
+        )
+    return card
+
+
+def save_state(run_url: str, tensors: Mapping[str, npt.NDArray[Any]], *, step: int, notes: Mapping[str, Any]) -> None:
+    """Keep the state of a training after ``step``. A crash at any moment leaves the state before it."""
+    before = _find_state(run_url)
+    payload = _to_bytes(tensors)
+    file = f"state-{step:08d}.safetensors"
+    write_bytes(f"{run_url}/{file}", payload)
+    write_json(f"{run_url}/{STATE}", {"file": file, "sha256": _digest(payload), "step": step, "notes": dict(notes)})
+    if before is not None and before["file"] != file:
+        _remove(f"{run_url}/{before['file']}")
+
+
+def load_state(run_url: str) -> tuple[Tensors, int, dict[str, Any]] | None:
+    """The newest state of a training: tensors, the step they are of, and notes. None when there is none."""
+    state = _find_state(run_url)
+    if state is None:
+        return None
+    url = f"{run_url}/{state['file']}"
+    if _digest(read_bytes(url)) != state["sha256"]:
+        raise CorruptionError(f"{url} changed since it was written; remove {run_url}/{STATE} to train from the start.")
+    return _from_bytes(url), state["step"], state["notes"]
+
+
+def remove_state(run_url: str) -> None:
+    """Forget the state of a training that has ended."""
+    state = _find_state(run_url)
+    if state is not None:
+        _remove(f"{run_url}/{STATE}")
+        _remove(f"{run_url}/{state['file']}")
+
+
+def _find_state(run_url: str) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = read_json(f"{run_url}/{STATE}")
+    except NotFoundError:
+        return None
+    return state
+
+
+def _remove(url: str) -> None:
+    fs, path = filesystem(url)
+    if fs.exists(path):
+        fs.rm_file(path)
+
+
+def _to_bytes(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    return bytes(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+
+
+def _from_bytes(url: str) -> Tensors:
+    try:
+        return dict(safetensors.numpy.load(read_bytes(url)))
+    except SafetensorError as error:
+        raise CorruptionError(f"{url} is not a safetensors file: {error}.") from None
+
+
+def _digest(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()
