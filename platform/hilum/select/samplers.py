@@ -1,0 +1,220 @@
+"""Samplers that read scores: whom to ask, given how unsure the model is.
+
+Every sampler takes a ScoredPool and how many to pick, and returns that many distinct rows
+(all of them when the pool is smaller), first to be asked first. Ties go to the lower row,
+which is the lower candidate id. Randomness comes in as ``rng``.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from hilum.core.registry import Params, samplers
+from hilum.select.scored import Floats, Ints, ScoredPool, how_many
+
+AnyFloats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
+_TINY = 1e-30
+
+
+class ByScore(Params):
+    """``score`` names the scorer whose values are read."""
+
+    score: str = "margin"
+
+
+class PowerParams(ByScore):
+    """``beta``: how closely the score is followed; 0 is at random, large is top_k."""
+
+    beta: float = Field(default=1.0, ge=0)
+
+
+class ExtensionParams(ByScore):
+    """``omega``: the window drawn from, in multiples of what is asked."""
+
+    omega: float = Field(default=5.0, ge=1)
+
+
+class ForegroundParams(Params):
+    """``share`` of the picks that must hold predicted foreground."""
+
+    share: float = Field(default=2 / 3, ge=0, le=1)
+
+
+class StratifiedParams(ByScore):
+    """How the picks are shared between classes.
+
+    ``by`` 'predicted_class' asks about each predicted class alike; 'class_fractions' weighs
+    the score by how much of a class is in the patch, for segmentation. ``plain_share`` of the
+    picks ignores classes. ``beta`` adds power noise; None is greedy. ``balance_labelled``
+    counts what is labelled already, so that rare classes catch up over the rounds.
+    """
+
+    by: Literal["predicted_class", "class_fractions"] = "predicted_class"
+    beta: float | None = Field(default=None, ge=0)
+    plain_share: float = Field(default=0.0, ge=0, le=1)
+    balance_labelled: bool = False
+    skip_background: bool = False
+
+
+@samplers.register("random")
+def random(scored: ScoredPool, num: int, *, rng: np.random.Generator) -> Ints:
+    """Every candidate alike: the yardstick."""
+    return rng.permutation(scored.num)[: how_many(scored, num)].astype(np.int64)
+
+
+@samplers.register("top_k", params=ByScore)
+def top_k(scored: ScoredPool, num: int, *, rng: np.random.Generator, score: str = "margin") -> Ints:  # noqa: ARG001
+    """The highest scores."""
+    return best_rows(scored.score(score), how_many(scored, num))
+
+
+@samplers.register("power_top_k", params=PowerParams)
+def power_top_k(
+    scored: ScoredPool, num: int, *, rng: np.random.Generator, score: str = "margin", beta: float = 1.0
+) -> Ints:
+    """Draw without replacement, in proportion to score^β (Kirsch et al. 2023, https://arxiv.org/abs/2106.12059)."""
+    return best_rows(_power_noise(scored.score(score), beta, rng), how_many(scored, num))
+
+
+@samplers.register("random_extension", params=ExtensionParams)
+def random_extension(
+    scored: ScoredPool, num: int, *, rng: np.random.Generator, score: str = "margin", omega: float = 5.0
+) -> Ints:
+    """AIFT's randomisation: draw from the ω·num highest scores, likelier the higher (https://arxiv.org/abs/1802.00912)."""
+    num = how_many(scored, num)
+    window = best_rows(scored.score(score), min(scored.num, math.ceil(omega * num)))
+    if num == 0 or len(window) == num:
+        return window
+    probabilities = extension_probabilities(scored.score(score)[window])
+    drawable = int(np.count_nonzero(probabilities))
+    drawn = rng.choice(len(window), size=min(num, drawable), replace=False, p=probabilities)
+    # The window's last has probability 0: when too few are left, fill evenly from the rest of the window.
+    rest = np.setdiff1d(np.arange(len(window)), drawn)
+    filler = rng.choice(rest, size=num - len(drawn), replace=False)
+    picks: Ints = window[np.concatenate([drawn, filler])]
+    return picks
+
+
+def extension_probabilities(descending: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Chance of each of a window's candidates, from its scores in descending order; even when all are equal."""
+    above_last = descending.astype(np.float64) - float(descending[-1])
+    total = float(above_last.sum())
+    if total == 0:
+        return np.full(len(descending), 1 / len(descending))
+    return above_last / total
+
+
+@samplers.register("foreground_random", params=ForegroundParams)
+def foreground_random(scored: ScoredPool, num: int, *, rng: np.random.Generator, share: float = 2 / 3) -> Ints:
+    """At random, but ``share`` of the picks where the model sees something other than background.
+
+    Without a model, or once no such candidate is left, the rest is drawn from everywhere.
+    """
+    num = how_many(scored, num)
+    order = rng.permutation(scored.num)
+    wanted = order[scored.predicted_class[order] > 0][: round(share * num)]
+    others = order[~np.isin(order, wanted)][: num - len(wanted)]
+    return np.concatenate([wanted, others]).astype(np.int64)
+
+
+@samplers.register("class_stratified", params=StratifiedParams)
+def class_stratified(
+    scored: ScoredPool,
+    num: int,
+    *,
+    rng: np.random.Generator,
+    score: str = "margin",
+    by: Literal["predicted_class", "class_fractions"] = "predicted_class",
+    beta: float | None = None,
+    plain_share: float = 0.0,
+    balance_labelled: bool = False,
+    skip_background: bool = False,
+) -> Ints:
+    """An equal share for every class the model predicts, each by score; what a class cannot fill goes to the others.
+
+    With ``by: class_fractions`` and a ``plain_share`` it is the scheme of ClaSP PE (nnActive).
+    """
+    num = how_many(scored, num)
+    scores = scored.score(score)
+    noisy = partial(_noisy, beta=beta, rng=rng)
+    if by == "class_fractions":
+        classes, queues = _queues_by_fraction(scored, num, scores, noisy)
+    else:
+        classes, queues = _queues_by_prediction(scored, num, noisy(scores))
+    if skip_background and len(classes) > 1 and classes[0] == 0:
+        classes, queues = classes[1:], queues[1:]
+    already = [int(np.sum(scored.labelled_class == c)) if balance_labelled else 0 for c in classes]
+    available = [len(queue) for queue in queues]
+    quotas = equal_quotas(num - round(plain_share * num), available, already)
+    picks = _in_turn(queues, quotas)
+    anyone = best_rows(noisy(scores), num)
+    plain = anyone[~np.isin(anyone, picks)][: num - len(picks)]
+    return np.concatenate([picks, plain]).astype(np.int64)
+
+
+def equal_quotas(num: int, available: list[int], already: list[int]) -> list[int]:
+    """Share ``num`` so that ``already`` + quota is as equal as it can be and no class gives more than it has."""
+    quotas = [0] * len(available)
+    for _ in range(min(num, sum(available))):
+        open_classes = [c for c in range(len(available)) if quotas[c] < available[c]]
+        poorest = min(open_classes, key=lambda c: (already[c] + quotas[c], available[c], c))
+        quotas[poorest] += 1
+    return quotas
+
+
+def best_rows(values: npt.NDArray[np.floating], num: int) -> Ints:
+    """Rows of the ``num`` highest values, highest first, lower row first among equals; no full sort."""
+    if num == 0:
+        return np.empty(0, np.int64)
+    threshold = np.partition(values, len(values) - num)[len(values) - num]
+    above = np.flatnonzero(values > threshold)
+    equal = np.flatnonzero(values == threshold)[: num - len(above)]
+    rows = np.concatenate([above, equal])
+    return rows[np.lexsort((rows, -values[rows]))].astype(np.int64)
+
+
+def _queues_by_fraction(
+    scored: ScoredPool, num: int, scores: Floats, noisy: Callable[[Floats], AnyFloats]
+) -> tuple[list[int], list[Ints]]:
+    """Every class, and for each the candidates whose score and share of that class are highest."""
+    classes = list(range(scored.num_classes))
+    return classes, [best_rows(noisy(scores * scored.class_fractions[:, c]), num) for c in classes]
+
+
+def _queues_by_prediction(scored: ScoredPool, num: int, priority: AnyFloats) -> tuple[list[int], list[Ints]]:
+    """The classes predicted anywhere, and for each its candidates, best first, at most ``num`` of them."""
+    classes = [int(c) for c in np.unique(scored.predicted_class)]
+    members = [np.flatnonzero(scored.predicted_class == c) for c in classes]
+    return classes, [rows[best_rows(priority[rows], min(num, len(rows)))] for rows in members]
+
+
+def _in_turn(queues: list[Ints], quotas: list[int]) -> Ints:
+    """One from each class in turn, the class with the fewest candidates first, until the quotas are spent."""
+    taken: dict[int, None] = {}
+    turns = sorted((c for c in range(len(queues)) if quotas[c]), key=lambda c: (len(queues[c]), c))
+    waiting = {c: iter(queues[c]) for c in turns}
+    left = list(quotas)
+    while any(left[c] for c in turns):
+        for c in turns:
+            row = next((int(r) for r in waiting[c] if int(r) not in taken), None) if left[c] else None
+            left[c] = left[c] - 1 if row is not None else 0
+            if row is not None:
+                taken[row] = None
+    return np.array(list(taken), np.int64)
+
+
+def _noisy(scores: Floats, *, beta: float | None, rng: np.random.Generator) -> AnyFloats:
+    return scores if beta is None else _power_noise(scores, beta, rng)
+
+
+def _power_noise(scores: Floats, beta: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    # Gumbel noise turns a top-k into a draw in proportion to score^beta. A score of 0 stays last, not -inf.
+    logs = np.log(np.maximum(scores.astype(np.float64), _TINY))
+    noisy: npt.NDArray[np.float64] = beta * logs + rng.gumbel(size=len(scores))
+    return noisy

@@ -1,0 +1,114 @@
+"""The pool as a sampler sees it: open candidates with what the model says of each, and what is labelled already.
+
+Shape letters: N = open candidates, L = labelled candidates, C = classes, D = embedding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from hilum.core.errors import DataError, RecipeError, unknown_name
+
+Floats = npt.NDArray[np.float32]
+HalfOrFloats = npt.NDArray[np.float16] | npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Strings = npt.NDArray[np.str_]
+
+UNKNOWN = -1
+"""The class of a candidate of which no model and no person has spoken."""
+
+
+@dataclass(frozen=True)
+class ScoredPool:
+    """Candidates that may still be asked about, sorted by candidate id, and the labelled ones beside them.
+
+    Higher scores mean ask sooner. Anything that is not finite is refused here, so that no
+    sampler ever meets it: one NaN embedding would be the farthest point of every pool.
+    """
+
+    candidate_ids: Strings
+    scores: Mapping[str, Floats] = field(default_factory=dict)
+    predicted_class: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    class_fractions: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    embedding: HalfOrFloats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    labelled_class: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    labelled_embedding: HalfOrFloats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    def __post_init__(self) -> None:
+        self._fill_what_was_not_given()
+        ids = self.candidate_ids
+        if np.any(ids[1:] <= ids[:-1]):
+            raise DataError("candidate_ids must be sorted and distinct; sort the rows by candidate id first.")
+        rows = {
+            "predicted_class": self.predicted_class,
+            "class_fractions": self.class_fractions,
+            "embedding": self.embedding,
+            **self.scores,
+        }
+        for name, values in rows.items():
+            if len(values) != self.num:
+                raise DataError(f"'{name}' has {len(values)} rows for {self.num} candidates; give one row each.")
+        for values in self.scores.values():
+            _require_finite("scores", values)
+        _require_finite("class_fractions", self.class_fractions)
+        _require_finite("embedding", self.embedding)
+        _require_finite("labelled_embedding", self.labelled_embedding)
+
+    @property
+    def num(self) -> int:
+        return len(self.candidate_ids)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes the model tells apart; 0 without a model."""
+        return int(self.class_fractions.shape[1])
+
+    def score(self, name: str) -> Floats:
+        """One scorer's values, or a RecipeError that lists the scorers of this run."""
+        if name not in self.scores:
+            raise RecipeError(unknown_name("score", name, self.scores))
+        return self.scores[name]
+
+    def after(self, picked: Ints, dropped: Ints) -> "ScoredPool":
+        """The pool once ``picked`` are being asked about and ``dropped`` may no longer be."""
+        left = np.ones(self.num, bool)
+        left[picked] = False
+        left[dropped] = False
+        embedding = self.embedding[picked]
+        before = self.labelled_embedding if len(self.labelled_embedding) else embedding[:0]
+        return ScoredPool(
+            candidate_ids=self.candidate_ids[left],
+            scores={name: values[left] for name, values in self.scores.items()},
+            predicted_class=self.predicted_class[left],
+            class_fractions=self.class_fractions[left],
+            embedding=self.embedding[left],
+            labelled_class=np.concatenate([self.labelled_class, self.predicted_class[picked]]),
+            labelled_embedding=np.concatenate([before, embedding]),
+        )
+
+    def _fill_what_was_not_given(self) -> None:
+        if self.num and not len(self.predicted_class):
+            object.__setattr__(self, "predicted_class", np.full(self.num, UNKNOWN, np.int64))
+        for name in ("class_fractions", "embedding"):
+            if not getattr(self, name).size:
+                object.__setattr__(self, name, np.empty((self.num, 0), np.float32))
+        if not self.labelled_embedding.size:
+            empty = np.empty((len(self.labelled_embedding), self.embedding.shape[1]), np.float32)
+            object.__setattr__(self, "labelled_embedding", empty)
+
+
+def how_many(scored: ScoredPool, num: int) -> int:
+    """``num``, or the whole pool when it is smaller."""
+    if num < 0:
+        raise RecipeError(f"Cannot ask about {num} candidates; give 0 or more.")
+    return min(num, scored.num)
+
+
+def _require_finite(what: str, values: npt.NDArray[np.floating]) -> None:
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    first = tuple(int(i) for i in np.argwhere(~finite)[0])
+    raise DataError(f"{what} must be finite; {what}[{', '.join(map(str, first))}] is {values[first]}")
