@@ -5,6 +5,7 @@ part file of rows behind; what comes back is a count. No name, path or patient g
 store: patients and sources are keyed hashes, and a volume's id is a hash of its content.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -198,6 +199,7 @@ def _publish(this: Run, plan: _Plan, parts: Sequence[dict[str, Any]]) -> Manifes
         if kept.setdefault(found["image_digest"], found) is not found:
             reason = "The same voxels came with another file of this ingest; that one is kept."
             refused.append({"source": found["source"], "reason": reason})
+    refused += _of_other_channels(kept)
     if not kept:
         raise DataError(f"None of the {len(refused)} files could be used. The first one: {refused[0]['reason']}")
     class_names = plan.class_names or _names_found(list(kept.values()))
@@ -217,6 +219,20 @@ def _publish(this: Run, plan: _Plan, parts: Sequence[dict[str, Any]]) -> Manifes
     if fs.exists(parts_folder):
         fs.rm(parts_folder, recursive=True)
     return manifest
+
+
+def _of_other_channels(kept: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
+    """Take out the volumes whose number of channels is not the commonest: one network reads them all."""
+    tally = Counter(found["row"]["num_channels"] for found in kept.values())
+    if len(tally) < 2:
+        return []
+    usual = min(tally, key=lambda channels: (-tally[channels], channels))
+    others = [digest for digest, found in kept.items() if found["row"]["num_channels"] != usual]
+    reason = "It has {} channels; most of this ingest have {}. Save all as grey or all as colour."
+    return [
+        {"source": found["source"], "reason": reason.format(found["row"]["num_channels"], usual)}
+        for found in (kept.pop(digest) for digest in others)
+    ]
 
 
 def _names_found(found: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,0 +1,109 @@
+"""Reading what strangers made: limits and one kind of refusal for every reader."""
+
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hilum.core.errors import DataError
+
+MAX_BYTES = 8 << 30
+"""The most bytes that one file may hold once unpacked. A CT of 512 × 512 × 2,000 has 1 GiB."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+_BLOCK = 1 << 20
+
+
+@contextmanager
+def refusing(kind: str) -> Iterator[None]:
+    """Whatever a parser raises inside becomes a DataError that repeats nothing of the file, its name included."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        # A parser fed hostile bytes may raise anything at all, and quote them.
+        raise DataError(f"Not a readable {kind} file ({type(error).__name__}).") from None
+
+
+def check_size(shape: Sequence[int], bytes_per_voxel: int, max_bytes: int) -> int:
+    """The bytes that an image of this shape needs. Refused, before anything is allocated, above the cap."""
+    if not shape or min(shape) < 1:
+        raise DataError(f"Every axis needs at least one voxel; the file says {list(shape)}.")
+    needed = math.prod(int(n) for n in shape) * bytes_per_voxel
+    if needed > max_bytes:
+        raise DataError(f"The file says it holds {needed / 2**30:.1f} GiB; at most {max_bytes / 2**30:.1f} are read.")
+    return needed
+
+
+def storable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array in a type a volume may have, in this machine's byte order; values never change beyond float32."""
+    kind, width = array.dtype.kind, array.dtype.itemsize
+    if kind == "b":
+        return array.astype(np.uint8)
+    if kind in "iu" and width <= 4:
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    if kind in "iu":
+        low, high = int(array.min()), int(array.max())
+        fitting = np.int32 if low < 0 else np.uint32
+        if low < np.iinfo(fitting).min or high > np.iinfo(fitting).max:
+            raise DataError(f"Integers of more than 32 bits cannot be stored; the file holds {low} to {high}.")
+        return array.astype(fitting)
+    if kind == "f":
+        return array.astype(np.float32)
+    raise DataError(f"Voxels of type {array.dtype} cannot be stored; give integers or floating point numbers.")
+
+
+def label_map(array_ZYX: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+    """A label map as uint16. Refused when a value is not a whole number from 0 to 65,534."""
+    kind = array_ZYX.dtype.kind
+    if kind not in "buif":
+        raise DataError(f"A label map needs whole numbers; the file holds {array_ZYX.dtype}.")
+    if kind == "f" and not (np.isfinite(array_ZYX).all() and (array_ZYX == np.rint(array_ZYX)).all()):
+        raise DataError("A label map needs whole numbers; the file holds fractions or numbers that are not finite.")
+    low, high = float(array_ZYX.min()), float(array_ZYX.max())
+    if low < 0 or high > 65_534:
+        raise DataError(f"Labels must be 0 to 65,534; the file holds {low:g} to {high:g}.")
+    return array_ZYX.astype(np.uint16)
+
+
+def gunzip(payload: bytes, *, at_most: int) -> bytes:
+    """Inflate all of ``payload``, every checksum compared. Refused when damaged, cut short or beyond ``at_most``.
+
+    nibabel stops reading at the last voxel it needs and so never sees the checksum that follows.
+    """
+    whole = bytearray()
+    rest = memoryview(payload)
+    while rest:
+        inflater = zlib.decompressobj(_GZIP)
+        feed: bytes | memoryview = rest
+        while not inflater.eof:
+            try:
+                block = inflater.decompress(feed, _BLOCK)
+            except zlib.error:
+                raise DataError("The gzip stream is damaged: its checksum or its structure is wrong.") from None
+            whole += block
+            if len(whole) > at_most:
+                raise DataError(f"The gzip stream holds more than the {at_most:,} bytes that its header announces.")
+            feed = inflater.unconsumed_tail
+            if not block and not feed and not inflater.eof:
+                raise DataError("The gzip stream is cut short.")
+        # Members may follow one another, and zeros may pad the end (RFC 1952, as gzip does).
+        rest = memoryview(bytes(inflater.unused_data).lstrip(b"\0"))
+    return bytes(whole)
+
+
+def gunzip_start(payload: bytes, num_bytes: int) -> bytes:
+    """The first bytes of a gzip stream, without unpacking the rest."""
+    try:
+        return zlib.decompressobj(_GZIP).decompress(payload, num_bytes)
+    except zlib.error:
+        raise DataError("The gzip stream is damaged.") from None
+
+
+def is_gzip(payload: bytes) -> bool:
+    return payload[:2] == b"\x1f\x8b"

@@ -1,0 +1,113 @@
+"""PNG, JPEG and TIFF: photographs, microscopy and other flat images.
+
+Rows are Y, columns X; colours are channels; the pages of a TIFF stack are Z. A flat image
+has no place in a patient, so its grid begins at zero; its spacing is the file's if it says one.
+"""
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image
+
+from hilum.adapters.hostile import MAX_BYTES, check_size, refusing, storable
+from hilum.core.errors import DataError
+from hilum.core.geometry import Grid
+
+MAX_CHANNELS = 4
+_MM_PER_UNIT = {2: 25.4, 3: 10.0}  # TIFF 6.0, ResolutionUnit: inch, centimetre
+_GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16", "I": "I", "F": "F", "LA": "L"}
+
+
+def read_photograph(payload: bytes, *, max_bytes: int = MAX_BYTES) -> tuple[npt.NDArray[Any], Grid]:
+    """The voxels (C, 1, Y, X) and grid of a PNG or JPEG: one channel if it is grey, three if it is not."""
+    with refusing("PNG or JPEG"), warnings.catch_warnings():
+        # Pillow warns at a fixed number of pixels; the limit that holds here is the next line's.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(payload), formats=("PNG", "JPEG")) as image:
+            check_size((image.height, image.width), 4 * len(image.getbands()), max_bytes)
+            pixels = np.asarray(_plain(image))
+    return _flat(pixels)
+
+
+def read_label_image(payload: bytes, *, max_bytes: int = MAX_BYTES) -> npt.NDArray[Any]:
+    """The values (1, Y, X) of a label map saved as PNG; of a palette image, the indexes and not the colours."""
+    with refusing("PNG"), Image.open(io.BytesIO(payload), formats=("PNG",)) as image:
+        check_size((image.height, image.width), 4, max_bytes)
+        if image.mode not in ("1", "L", "P", "I;16", "I"):
+            raise DataError(f"A label map needs one number a pixel; this image is {image.mode}. Save it as grey PNG.")
+        return np.asarray(image)[np.newaxis]
+
+
+def read_tiff(payload: bytes, *, max_bytes: int = MAX_BYTES) -> tuple[npt.NDArray[Any], Grid]:
+    """The voxels (C, Z, Y, X) and grid of a TIFF: pages are Z, colours and channels are C."""
+    with refusing("TIFF"), tifffile.TiffFile(io.BytesIO(payload)) as tiff:
+        if not tiff.series:
+            raise DataError("The TIFF file holds no image.")
+        series = tiff.series[0]
+        check_size(series.shape, series.dtype.itemsize, max_bytes)
+        pixels = _czyx(series.asarray(), series.axes)
+        spacing = _spacing(tiff)
+    _, z, y, x = pixels.shape
+    return storable(np.ascontiguousarray(pixels)), Grid((z, y, x), spacing)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """A palette, transparency or another colour space turned into grey or RGB."""
+    wanted = _GREY.get(image.mode, "RGB")
+    return image if image.mode == wanted else image.convert(wanted)
+
+
+def _flat(pixels_yxc: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Grid]:
+    pixels = pixels_yxc[..., np.newaxis] if pixels_yxc.ndim == 2 else pixels_yxc
+    image_czyx = np.ascontiguousarray(pixels.transpose(2, 0, 1)[:, np.newaxis])
+    return storable(image_czyx), Grid((1, *pixels.shape[:2]))
+
+
+def _czyx(pixels: npt.NDArray[Any], axes: str) -> npt.NDArray[Any]:
+    """tifffile names axes: Y, X; S and C are colours and channels; Z, T, I and Q are pages."""
+    names = list(axes)
+    for axis in reversed(range(len(names))):
+        if pixels.shape[axis] == 1 and names[axis] not in "YX":
+            pixels = pixels.squeeze(axis)
+            del names[axis]
+    channels = [a for a in names if a in "SC"]
+    pages = [a for a in names if a not in "SCYX"]
+    if len(channels) > 1 or len(pages) > 1 or names.count("Y") != 1 or names.count("X") != 1:
+        raise DataError(f"A TIFF of axes {axes} is not an image or one stack of images; save it as one.")
+    order = [names.index(a) for a in (*channels, *pages, "Y", "X")]
+    pixels = pixels.transpose(order)
+    if not pages:
+        pixels = np.expand_dims(pixels, -3)
+    if not channels:
+        pixels = pixels[np.newaxis]
+    if pixels.shape[0] > MAX_CHANNELS:
+        raise DataError(f"{pixels.shape[0]} channels are more than the {MAX_CHANNELS} that are read from a TIFF.")
+    return pixels
+
+
+def _spacing(tiff: Any) -> tuple[float, float, float]:
+    """Millimetres from ImageJ's or the baseline's resolution tags; 1 where the file says nothing usable."""
+    page = tiff.pages[0]
+    unit = page.tags.valueof("ResolutionUnit", 1)
+    imagej = tiff.imagej_metadata or {}
+    millimetres = {"mm": 1.0, "cm": 10.0, "micron": 1e-3, "um": 1e-3, "\\u00B5m": 1e-3, "µm": 1e-3}.get(
+        str(imagej.get("unit", ""))
+    ) or _MM_PER_UNIT.get(int(unit))
+    if millimetres is None:
+        return (1.0, 1.0, 1.0)
+    y, x = (_pixel(page.tags.valueof(name), millimetres) for name in ("YResolution", "XResolution"))
+    between = imagej.get("spacing")
+    z = float(between) * millimetres if isinstance(between, int | float) and between > 0 else 1.0
+    return (z, y, x)
+
+
+def _pixel(resolution: Any, millimetres: float) -> float:
+    try:
+        pixels, units = (float(part) for part in resolution)
+        return millimetres * units / pixels if pixels > 0 and units > 0 else 1.0
+    except (TypeError, ValueError):
+        return 1.0
