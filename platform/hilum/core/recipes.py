@@ -117,7 +117,9 @@ class FinetuneRecipe(Recipe):
 
     ``from``: 'scratch', or 'champion' to go on from the model in force. A batch is cut into
     ``num_chunks`` whose gradients are added in a fixed order, so that one worker or
-    ``num_chunks`` workers reach the same weights.
+    ``num_chunks`` workers reach the same weights. The learning rate rises over the share
+    ``warm_up`` of the steps and falls along a cosine; gradients longer than ``clip_norm``
+    are shortened to it. Without ``loss``, the question's own is taken.
     """
 
     start: Literal["scratch", "champion"] = Field(default="scratch", alias="from")
@@ -127,6 +129,9 @@ class FinetuneRecipe(Recipe):
     num_chunks: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
+    warm_up: Share = 0.1
+    clip_norm: float = Field(default=1.0, gt=0)
+    loss: Choice | None = None
     balance_classes: bool = True
     augment: tuple[Choice, ...] = (Choice(kind="flip"), Choice(kind="shift"), Choice(kind="intensity"))
     checkpoint_every: int = Field(default=100, ge=1)
