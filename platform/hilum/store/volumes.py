@@ -5,10 +5,13 @@ renamed (on an object store: its group metadata is the last PUT), so that a read
 of it or nothing. Damage of any kind, a hole included, is a CorruptionError.
 """
 
+import json
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -24,7 +27,7 @@ from hilum.core.geometry import Grid, Patch, Zyx
 from hilum.core.imaging import Side, Study, Volume
 from hilum.store import ome_zarr
 from hilum.store.layout import Store, exists, filesystem, is_local
-from hilum.store.manifest import read_json, read_manifest, write_json
+from hilum.store.manifest import read_json, read_manifest
 from hilum.store.tables import VOLUMES, read_table, write_rows
 from hilum.store.zarr_arrays import ArrayReader, open_array
 
@@ -99,9 +102,9 @@ def write_volume(
         _write_array(f"{folder}/{ome_zarr.IMAGE_ARRAY}", image_CZYX, volume, patch_shape_zyx)
         if label_map_ZYX is not None:
             _write_array(f"{folder}/{ome_zarr.TRUTH}/{ome_zarr.IMAGE_ARRAY}", label_map_ZYX, volume, patch_shape_zyx)
-            write_json(f"{folder}/{ome_zarr.TRUTH}/{ZARR_JSON}", ome_zarr.truth_group(volume, class_names))
-            write_json(f"{folder}/labels/{ZARR_JSON}", ome_zarr.labels_group())
-        write_json(f"{folder}/{ZARR_JSON}", ome_zarr.image_group(volume))
+            _write_metadata(f"{folder}/{ome_zarr.TRUTH}", ome_zarr.truth_group(volume, class_names))
+            _write_metadata(f"{folder}/labels", ome_zarr.labels_group())
+        _write_metadata(folder, ome_zarr.image_group(volume))
 
     return _rename_into_place(target, fill) if is_local(target) else _upload(target, fill)
 
@@ -212,19 +215,41 @@ def _write_array(folder: str, array: npt.NDArray[Any], volume: Volume, patch_sha
     shard = ome_zarr.shard_shape_zyx(volume.grid.shape_zyx, chunk, voxel_bytes)
     channels = [together] if array.ndim == 4 else []
     metadata = ome_zarr.array_metadata(array.shape, [*channels, *chunk], [*channels, *shard], array.dtype.name)
-    write_json(f"{folder}/{ZARR_JSON}", metadata)
+    _write_metadata(folder, metadata)
     spec = {
         "driver": "zarr3",
         "kvstore": {"driver": "file", "path": f"{folder}/"},
+        "context": {"file_io_sync": False},  # _flush does it for all files together
         "store_data_equal_to_fill_value": True,
     }
     ts.open(spec, open=True).result().write(np.ascontiguousarray(array)).result()
+
+
+def _write_metadata(folder: str, content: dict[str, Any]) -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    Path(folder, ZARR_JSON).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _flush(folder: Path) -> None:
+    """Force every file to the disk. Together, because a journal commits waiting files as one."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(_fsync, files))
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _rename_into_place(target: str, fill: Callable[[str], None]) -> bool:
     _, path = filesystem(target)
     with _scratch(Path(path).parent, prefix=Path(path).name) as partial:
         fill(str(partial))
+        _flush(partial)
         try:
             partial.rename(path)
         except OSError:
