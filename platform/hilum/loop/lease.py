@@ -1,0 +1,64 @@
+"""One process at a time works on a campaign, as long as the ledger's clock-based leases are good.
+
+A lease saves double work and gives the second caller a clear answer. Nothing is lost when
+it fails: steps are named by content, events are written once, and moves are compare-and-set.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from hilum.core.errors import ConflictError, HilumError
+from hilum.core.ports import LeaseLedger
+
+SECONDS = 60.0
+
+
+@contextmanager
+def lease(ledger: LeaseLedger, name: str, *, seconds: float = SECONDS) -> Iterator[None]:
+    """Hold the lease ``name`` and keep renewing it; ConflictError while somebody alive holds it."""
+    me = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
+    holder = ledger.hold(name, me, seconds)
+    if holder != me and _has_died(holder):
+        ledger.release(name, holder)
+        holder = ledger.hold(name, me, seconds)
+    if holder != me:
+        host, process, _ = holder.split("/")
+        raise ConflictError(
+            f"Process {process} on {host} is working on {name}. Wait for it, or stop it and try again; "
+            f"if it died on another machine, its claim ends {seconds:g} seconds later."
+        )
+    done = threading.Event()
+    renewer = threading.Thread(target=_renew, args=(ledger, name, me, seconds, done), daemon=True)
+    renewer.start()
+    try:
+        yield
+    finally:
+        done.set()
+        renewer.join()
+        ledger.release(name, me)
+
+
+def _renew(ledger: LeaseLedger, name: str, me: str, seconds: float, done: threading.Event) -> None:
+    while not done.wait(seconds / 3):
+        try:
+            ledger.hold(name, me, seconds)
+        except HilumError:
+            return  # the lease lapses, which costs at most double work; the step goes on
+
+
+def _has_died(holder: str) -> bool:
+    """True when the holder was a process of this machine that is no more. Of other machines nothing is known."""
+    host, process, _ = holder.split("/")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,155 @@
+"""From each stage to the next: which steps run, on what, and what the event records."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hilum.core.ports import Annotator, Executor, Ledger
+from hilum.core.recipes import CampaignRecipe, Recipe, ScoreRecipe, SelectRecipe
+from hilum.core.resources import Resources
+from hilum.loop.budget import num_to_ask
+from hilum.loop.stages import Stage
+from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select
+from hilum.store.labels import NONE
+from hilum.store.layout import Store
+from hilum.store.manifest import Manifest
+from hilum.store.selections import read_selection
+
+
+@dataclass(frozen=True)
+class Turn:
+    """All that a move may look at: the campaign, the round so far, and the outside world."""
+
+    store: Store
+    name: str
+    recipe: CampaignRecipe
+    round_number: int
+    runs: Mapping[str, str]
+    num_asked_before: int
+    ledger: Ledger
+    executor: Executor
+    annotator: Annotator
+    resources: Resources
+
+
+@dataclass
+class Outcome:
+    """What a move did, as its event will tell it."""
+
+    stage: Stage
+    runs: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    def timed(self, step: str, run: Callable[[], Manifest]) -> Manifest:
+        """Run one step, and note its run and its seconds."""
+        began = time.perf_counter()
+        manifest = run()
+        self.seconds[step] = round(time.perf_counter() - began, 3)
+        self.runs[step] = manifest.run_id
+        return manifest
+
+
+def make(stage: Stage, turn: Turn) -> Outcome:
+    """Make the move that leads on from ``stage`` (any stage but an end)."""
+    return _MOVES[stage](turn)
+
+
+def _score(turn: Turn) -> Outcome:
+    outcome = Outcome(Stage.SCORED)
+    pooled = outcome.timed("pool", lambda: _run(turn, pool, turn.recipe.pool, ingest=turn.runs["ingest"]))
+    recipe = _reseeded(turn.recipe.score, turn.round_number)
+    champion = turn.runs["champion"]
+    outcome.timed("score", lambda: _run(turn, score, recipe, pool=pooled.run_id, checkpoint=champion))
+    outcome.counts = dict(pooled.results)
+    return outcome
+
+
+def _select(turn: Turn) -> Outcome:
+    outcome = Outcome(Stage.SELECTED)
+    num_wanted = num_to_ask(turn.recipe.campaign, turn.round_number, turn.num_asked_before)
+    recipe = _reseeded(turn.recipe.select, turn.round_number, num=num_wanted)
+    inputs = {noun: turn.runs[noun] for noun in ("score", "pool", "labels")}
+    outcome.timed("select", lambda: _run(turn, select, recipe, **inputs))
+    num_selected = len(read_selection(turn.store, outcome.runs["select"]))
+    outcome.counts = {"num_wanted": num_wanted, "num_selected": num_selected}
+    return outcome
+
+
+def _publish(turn: Turn) -> Outcome:
+    outcome = Outcome(Stage.PUBLISHED)
+    recipe = publish.PublishRecipe(question=turn.recipe.question, annotator=turn.recipe.annotator)
+    inputs = {"select": turn.runs["select"], "checkpoint": turn.runs["champion"]}
+    manifest = outcome.timed(
+        "publish",
+        lambda: publish.run(recipe, inputs, store=turn.store, annotator=turn.annotator, resources=turn.resources),
+    )
+    outcome.counts = dict(manifest.results)
+    return outcome
+
+
+def _collect(turn: Turn) -> Outcome:
+    outcome = Outcome(Stage.COLLECTED)
+    recipe = collect.CollectRecipe(question=turn.recipe.question)
+    inputs = {"select": turn.runs["select"], "labels": turn.runs["labels"]}
+    manifest = outcome.timed("collect", lambda: collect.run(recipe, inputs, store=turn.store, annotator=turn.annotator))
+    outcome.counts = dict(manifest.results)
+    return outcome
+
+
+def _train(turn: Turn) -> Outcome:
+    outcome = Outcome(Stage.TRAINED)
+    start = turn.runs["champion"] if turn.recipe.finetune.start == "champion" else NONE
+    inputs = {"labels": turn.runs["collect"], "start": start, "ingest": turn.runs["ingest"]}
+    outcome.timed("finetune", lambda: _run(turn, finetune, turn.recipe.finetune, **inputs))
+    return outcome
+
+
+def _evaluate(turn: Turn) -> Outcome:
+    outcome = Outcome(Stage.EVALUATED)
+    manifest = outcome.timed("evaluate", lambda: _evaluated(turn, turn.runs["finetune"]))
+    outcome.counts = {"metrics": manifest.results}
+    return outcome
+
+
+def _promote(turn: Turn) -> Outcome:
+    outcome = Outcome(Stage.REJECTED)
+    champion = turn.runs["champion"]
+    # Named by content, so this is 'already done' unless the champion came from elsewhere.
+    champion_run = NONE if champion == NONE else _evaluated(turn, champion).run_id
+    inputs = {"challenger": turn.runs["evaluate"], "champion": champion_run}
+    manifest = outcome.timed(
+        "promote",
+        lambda: promote.run(turn.recipe.promote, inputs, store=turn.store, ledger=turn.ledger, model=turn.name),
+    )
+    if manifest.results["promoted"]:
+        outcome.stage = Stage.PROMOTED
+    outcome.counts = dict(manifest.results)
+    return outcome
+
+
+_MOVES: Mapping[Stage, Callable[[Turn], Outcome]] = {
+    Stage.OPENED: _score,
+    Stage.SCORED: _select,
+    Stage.SELECTED: _publish,
+    Stage.PUBLISHED: _collect,
+    Stage.COLLECTED: _train,
+    Stage.TRAINED: _evaluate,
+    Stage.EVALUATED: _promote,
+}
+
+
+def _evaluated(turn: Turn, checkpoint_id: str) -> Manifest:
+    inputs = {"checkpoint": checkpoint_id, "ingest": turn.runs["ingest"], "pool": turn.runs["pool"]}
+    return _run(turn, evaluate, turn.recipe.evaluate, **inputs)
+
+
+def _run(turn: Turn, step: Any, recipe: Recipe, **inputs: str) -> Manifest:
+    manifest: Manifest = step.run(recipe, inputs, store=turn.store, executor=turn.executor, resources=turn.resources)
+    return manifest
+
+
+def _reseeded(recipe: ScoreRecipe | SelectRecipe, round_number: int, **changes: Any) -> Recipe:
+    """The same recipe with the round's own seed: every round draws anew, and each draw can be repeated."""
+    return recipe.model_copy(update={"seed": recipe.seed + round_number, **changes})

@@ -1,0 +1,99 @@
+"""collect: take in what people answered, and publish the label set that adds it to what was known."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from hilum.core.asking import IGNORE, Annotation, Task
+from hilum.core.errors import DataError, WaitingForPeople
+from hilum.core.ids import content_id
+from hilum.core.ports import Annotator
+from hilum.core.recipes import Question, Recipe
+from hilum.steps.publish import tasks_of
+from hilum.store.labels import ANNOTATIONS_FILE, NONE, commit_label_set, write_annotations
+from hilum.store.layout import Store
+from hilum.store.manifest import Manifest, Run
+
+STEP_VERSION = 1
+
+
+class CollectRecipe(Recipe):
+    """What was asked."""
+
+    question: Question
+
+
+def run(recipe: CollectRecipe, inputs: Mapping[str, str], *, store: Store, annotator: Annotator) -> Manifest:
+    """Collect the answers to ``inputs['select']`` on top of label set ``inputs['labels']``.
+
+    Raises WaitingForPeople while answers are missing. The label set has the run's id.
+    """
+    tasks = tasks_of(store, inputs["select"], recipe.question)
+    answers = usable_answers(annotator.collect(tasks), tasks)
+    if len(answers) < len(tasks):
+        raise WaitingForPeople(_missing(tasks, answers, annotator))
+    named = {"select": inputs["select"], "labels": inputs["labels"], "answers": answers_id(answers)}
+    this = Run(store, "collect", STEP_VERSION, recipe, named)
+    manifest = this.finished()
+    if manifest is None:
+        write_annotations(this.path(ANNOTATIONS_FILE), answers)
+        manifest = this.commit(
+            files=[ANNOTATIONS_FILE],
+            num_answers=len(answers),
+            seconds_of_people=sum(answer.seconds for answer in answers),
+        )
+    commit_label_set(store, this.run_id, None if inputs["labels"] == NONE else inputs["labels"])
+    return manifest
+
+
+def usable_answers(annotations: Sequence[Annotation], tasks: Sequence[Task]) -> list[Annotation]:
+    """One answer a task, in the tasks' order; of several the newest revision. Answers to nothing asked are left."""
+    by_candidate: dict[str, Annotation] = {}
+    for annotation in sorted(annotations, key=lambda a: (a.revision, a.annotation_id)):
+        by_candidate[annotation.patch.candidate_id] = annotation
+    return [_checked(by_candidate[t.candidate_id], t) for t in tasks if t.candidate_id in by_candidate]
+
+
+def answers_id(answers: Sequence[Annotation]) -> str:
+    """The content of answers as one id: who, when, how long, and every label."""
+    return content_id([_content(answer) for answer in sorted(answers, key=lambda a: a.patch.candidate_id)])
+
+
+def _content(answer: Annotation) -> list[str | int | float | None]:
+    labels = answer.label_map_zyx
+    return [
+        answer.patch.candidate_id,
+        answer.annotation_id,
+        answer.revision,
+        answer.annotator,
+        answer.answered_at.isoformat(),
+        float(answer.seconds),
+        answer.class_id,
+        None if labels is None else hashlib.sha256(labels.astype("<u2").tobytes()).hexdigest(),
+    ]
+
+
+def _checked(answer: Annotation, task: Task) -> Annotation:
+    """An annotator refuses what it cannot use; what still comes through wrong must not be trained on."""
+    num_classes = len(task.class_names)
+    if answer.label_map_zyx is None:
+        known = task.question == "classify" and answer.class_id in range(num_classes)
+    else:
+        labels = answer.label_map_zyx
+        known = task.question == "segment" and bool(((labels < num_classes) | (labels == IGNORE)).all())
+    if not known:
+        raise DataError(
+            f"Annotation {answer.annotation_id} does not answer its task: the question is '{task.question}' and the "
+            f"classes are 0 to {num_classes - 1}. Correct it where it was made."
+        )
+    return answer
+
+
+def _missing(tasks: Sequence[Task], answers: Sequence[Annotation], annotator: Annotator) -> str:
+    num_missing = len(tasks) - len(answers)
+    sentence = f"waiting for {num_missing} of {len(tasks)} annotations."
+    refused = annotator.refused(tasks)
+    if not refused:
+        return f"{sentence} Nothing to do until then."
+    candidate_id, reason = min(refused.items())
+    more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+    return f"{sentence} {len(refused)} were given but cannot be used: {candidate_id} ({reason}){more}."

@@ -1,0 +1,108 @@
+"""publish: put the chosen candidates before people, each with the model's first draft if there is a model."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hilum.core.asking import Chosen, LabelMap, Task
+from hilum.core.ports import Annotator
+from hilum.core.recipes import Choice, Question, Recipe
+from hilum.core.resources import Resources
+from hilum.store.labels import NONE
+from hilum.store.layout import Store
+from hilum.store.manifest import Manifest, Run, read_manifest
+from hilum.store.selections import read_selection
+from hilum.store.volumes import open_volume, volumes_of
+
+STEP_VERSION = 1
+
+
+class PublishRecipe(Recipe):
+    """What is asked, and of whom."""
+
+    question: Question
+    annotator: Choice
+
+
+def run(
+    recipe: PublishRecipe, inputs: Mapping[str, str], *, store: Store, annotator: Annotator, resources: Resources
+) -> Manifest:
+    """Ask about every candidate of ``inputs['select']``, drafted by ``inputs['checkpoint']``.
+
+    Asking twice asks once, so a publish that was cut short is simply run again.
+    """
+    this = Run(store, "publish", STEP_VERSION, recipe, inputs)
+    before = this.finished()
+    if before is not None:
+        return before
+    tasks = tasks_of(store, inputs["select"], recipe.question)
+    if inputs["checkpoint"] != NONE:
+        tasks = drafted(tasks, inputs["checkpoint"], store=store, resources=resources)
+    annotator.publish(tasks)
+    return this.commit(num_tasks=len(tasks))
+
+
+def tasks_of(store: Store, selection_id: str, question: Question) -> list[Task]:
+    """The tasks of a selection in rank order, without drafts."""
+    class_names = tuple(read_manifest(store.run("ingest", ingest_of(store, selection_id))).results["class_names"])
+    return [Task(selection_id, chosen, question, class_names) for chosen in read_selection(store, selection_id)]
+
+
+def ingest_of(store: Store, selection_id: str) -> str:
+    """The ingest whose volumes a selection is about."""
+    pool_id = read_manifest(store.run("select", selection_id)).inputs["pool"]
+    return read_manifest(store.run("pool", pool_id)).inputs["ingest"]
+
+
+def drafted(tasks: Sequence[Task], checkpoint_id: str, *, store: Store, resources: Resources) -> list[Task]:
+    """The same tasks, each with what the checkpoint would answer."""
+    # Late import: a campaign that has no model yet must not load torch to ask its first questions.
+    from hilum.steps.predictor import load_predictor
+
+    if not tasks:
+        return []
+    predictor = load_predictor(store, checkpoint_id, precision=resources.precision)
+    drafts: dict[str, Task] = {}
+    for images_NCZYX, batch in _batches(tasks, store, resources.score_batch_size):
+        probs_MNC = predictor.predict(images_NCZYX, members=Choice(kind="single"), seed=0)
+        for task, probs_C in zip(batch, probs_MNC.mean(axis=0), strict=True):
+            drafts[task.candidate_id] = with_draft(task, probs_C)
+    return [drafts[task.candidate_id] for task in tasks]
+
+
+def with_draft(task: Task, probs_C: npt.NDArray[np.floating[Any]]) -> Task:
+    """The task with the likeliest class of the whole, or of every voxel, as its draft."""
+    likeliest = probs_C.argmax(axis=0)
+    draft_class = int(likeliest) if task.question == "classify" else None
+    draft_map: LabelMap | None = likeliest.astype(np.uint16) if task.question == "segment" else None
+    return Task(task.selection_id, task.chosen, task.question, task.class_names, draft_class, draft_map)
+
+
+def _batches(
+    tasks: Sequence[Task], store: Store, size: int
+) -> Iterator[tuple[npt.NDArray[np.float32], Sequence[Task]]]:
+    """Normalised images of tasks with patches of one shape, read volume by volume."""
+    from hilum.nn.normalise import normalise
+
+    volumes = volumes_of(store, ingest_of(store, tasks[0].selection_id))
+
+    def shape_then_volume(task: Task) -> tuple[Any, ...]:
+        patch = task.chosen.candidate.patch
+        return patch.shape_zyx, patch.volume_id, patch.start_zyx
+
+    ordered = sorted(tasks, key=shape_then_volume)
+    for _, same_shape in groupby(ordered, key=lambda task: task.chosen.candidate.patch.shape_zyx):
+        alike = list(same_shape)
+        for start in range(0, len(alike), size):
+            batch = alike[start : start + size]
+            yield np.stack([_image(store, volumes, task.chosen, normalise) for task in batch]), batch
+
+
+def _image(store: Store, volumes: Mapping[str, Any], chosen: Chosen, normalise: Any) -> npt.NDArray[np.float32]:
+    patch = chosen.candidate.patch
+    volume = volumes[patch.volume_id]
+    image: npt.NDArray[np.float32] = normalise(open_volume(store, volume).read_CZYX(patch), volume.low, volume.high)
+    return image
