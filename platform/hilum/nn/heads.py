@@ -92,13 +92,19 @@ def build_network(
         return Classifier(body, num_classes, _dropout_of(architecture))
 
 
+def resolved(architecture: Choice) -> Choice:
+    """The architecture with every parameter written out: what a card says must outlive today's defaults."""
+    architectures.bind(architecture)
+    checked: Any = architectures.params_of(architecture.kind).model_validate(architecture.params)
+    return Choice(kind=architecture.kind, **checked.model_dump(mode="json"))
+
+
 def num_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _dropout_of(architecture: Choice) -> float:
-    checked: Any = architectures.params_of(architecture.kind).model_validate(architecture.params)
-    return float(getattr(checked, "dropout", 0.0))
+    return float(resolved(architecture).params.get("dropout", 0.0))
 
 
 def _mean_over_space(encoder: nn.Module, images_NCS: Tensor, pad_multiple: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hilum.core.errors import RecipeError
 from hilum.core.registry import Params, Registry
 from hilum.nn.blocks import draw_dropout_from
+from hilum.nn.chance import generator
 
 members = Registry("member set")
 
@@ -67,7 +68,7 @@ def dropout(network: nn.Module, images_NCS: Tensor, *, seed: int, num_members: i
     opinions = []
     try:
         for member in range(num_members):
-            if not draw_dropout_from(network, _generator(seed, member)):
+            if not draw_dropout_from(network, generator(seed, member)):
                 raise RecipeError(
                     "Members 'dropout' need a network trained with dropout; this one has none. "
                     "Set finetune.architecture.dropout above 0, or use 'mirrors' or 'views'."
@@ -85,7 +86,7 @@ def views(network: nn.Module, images_NCS: Tensor, *, seed: int, num_views: int =
 
 
 def _view(network: nn.Module, images_NCS: Tensor, seed: int, view: int) -> Tensor:
-    rng = _generator(seed, view)
+    rng = generator(seed, view)
     flips = _mirror_axes(images_NCS.ndim - 2)
     axes = flips[int(torch.randint(len(flips), (1,), generator=rng))]
     space = range(2, images_NCS.ndim)
@@ -110,8 +111,3 @@ def _mirror_axes(spatial_dims: int) -> list[tuple[int, ...]]:
 
 def _probs(network: nn.Module, images_NCS: Tensor) -> Tensor:
     return torch.softmax(network(images_NCS).float(), dim=1)
-
-
-def _generator(seed: int, member: int) -> torch.Generator:
-    # Seeds that differ by little must not give streams that do: spread them over 64 bits.
-    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + member * 0xBF58476D1CE4E5B9) % 2**63)
