@@ -84,8 +84,10 @@ class LedgerTests:
         assert ledger.alias("liver", "champion") == "c1"
 
     def test_of_many_who_point_an_alias_at_once_one_does(self, new_ledger: NewLedger) -> None:
+        ledgers = {f"c{n}": new_ledger() for n in range(8)}
         tries = [
-            lambda led=new_ledger(), to=f"c{n}": led.point("liver", "champion", to, expected=None) for n in range(8)
+            lambda to=to, led=ledger: led.point("liver", "champion", to, expected=None)
+            for to, ledger in ledgers.items()
         ]
         assert _num_that_succeed(tries) == 1
 
