@@ -1,0 +1,142 @@
+"""Executor: shards over Ray Data, done by warm workers that outlive the call.
+
+A Ray Data task per shard asks one of a few named actors to do it and passes its row of
+counts on. The actors keep their process, and with it every model already loaded, from one
+call to the next and from one round to the next: a second call starts in a fraction of a
+second where a fresh actor pool takes several.
+
+Neither tasks nor actors reserve a CPU (a GPU, when asked for, actors do). Actors that held
+one would wait for ever for the tasks that feed them on a machine with as many workers as
+cores, and for the branches of a simulation, which are Ray tasks themselves.
+"""
+
+import atexit
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import ray
+import ray.data
+from ray import cloudpickle
+from ray.data import DataContext, TaskPoolStrategy
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from hilum.adapters.ray_workers import least_busy, let_workers_go, warm_workers
+from hilum.core.errors import HilumError, RequestError
+from hilum.core.ports import Counts, TrainContext
+from hilum.core.resources import Resources
+
+T = TypeVar("T")
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anyone
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what a later Ray does by itself, and warns of until then
+    "RAY_worker_niceness": "0",  # workers are the work here, not a background matter
+}
+
+
+def connect(address: str | None = None) -> None:
+    """Use the Ray named by ``address`` or RAY_ADDRESS, else start one here, on loopback and without a dashboard.
+
+    Does nothing when this process is connected already. A Ray started here ends with the
+    process; on somebody else's, only our workers do.
+    """
+    if ray.is_initialized():
+        return
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if address in {None, "local"}:
+        ray.init(address="local", include_dashboard=False, **quiet)
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise RequestError(
+            f"No Ray cluster answers at '{address}': {str(error).splitlines()[0]} "
+            "Give --address HOST:PORT of a running one, or none to start one here."
+        ) from None
+    atexit.register(let_workers_go)
+
+
+class RayExecutor:
+    """Runs shards and training on the Ray that `connect` found or started."""
+
+    def map_shards(
+        self,
+        work: Callable[[T], Counts],
+        shards: Sequence[T],
+        *,
+        label: str,
+        resources: Resources,
+        num_workers: int,
+    ) -> Iterator[Counts]:
+        """Do every shard on ``num_workers`` warm workers; results come as they are ready.
+
+        A worker that dies is started again and does its shard anew, ``resources.max_failures``
+        times. An exception raised by ``work`` ends the call and is raised here as it was there.
+        """
+        if not shards:
+            return
+        connect()
+        workers = warm_workers(min(num_workers, len(shards)), resources)
+        pass_on = partial(
+            _pass_on, work=cloudpickle.dumps(work), workers=workers, label=label, max_failures=resources.max_failures
+        )
+        rows = [{"place": place, "shard": cloudpickle.dumps(shard)} for place, shard in enumerate(shards)]
+        _keep_ray_data_quiet()
+        replies = (
+            ray.data.from_items(rows, override_num_blocks=len(rows))
+            .map(pass_on, num_cpus=0, compute=TaskPoolStrategy(size=len(workers)))
+            .iter_rows()
+        )
+        try:
+            for reply in replies:
+                yield _opened(reply["reply"])
+        except RayError as error:
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            raise HilumError(f"{label}: Ray stopped: {str(cause).splitlines()[0]}") from None
+
+    def train(self, work: Callable[[TrainContext], Counts], *, name: str, resources: Resources) -> Counts:
+        """Train on Ray Train."""
+        from hilum.adapters.ray_train import train_on_ray
+
+        connect()
+        return train_on_ray(work, name=name, resources=resources)
+
+
+def _pass_on(
+    row: dict[str, Any], *, work: bytes, workers: list[Any], label: str, max_failures: int
+) -> dict[str, bytes]:
+    """One Ray Data task: have a worker do the shard, and pass its reply on."""
+    do = least_busy(workers, row["place"]).do.options(max_task_retries=max_failures)
+    try:
+        return {"reply": ray.get(do.remote(work, row["shard"]))}
+    except RayActorError:
+        error = HilumError(
+            f"{label}: a worker process died {max_failures + 1} times on one shard. Usually memory ran out: "
+            "give a smaller score_batch_size or fewer workers and run again; finished shards are kept."
+        )
+        return {"reply": pickle.dumps((None, error))}
+
+
+def _opened(reply: bytes) -> Counts:
+    counts, error = pickle.loads(reply)  # noqa: S301 (in flight from our own worker, never at rest)
+    if error is not None:
+        raise error
+    return dict(counts)
+
+
+def _keep_ray_data_quiet() -> None:
+    """Ray Data's notes on each of its plans stay in its own log file; progress is the caller's to draw."""
+    with warnings.catch_warnings():
+        # Its default settings name an option that it deprecates itself.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        DataContext.get_current().enable_progress_bars = False
+    for handler in logging.getLogger("ray.data").handlers:
+        if type(handler).__name__ == "PlainRayHandler":
+            handler.setLevel(logging.ERROR)

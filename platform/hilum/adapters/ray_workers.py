@@ -1,0 +1,124 @@
+"""Warm workers: named Ray actors that outlive a call and keep what they have loaded.
+
+They are found by name, so the branches of a simulation (Ray tasks of one driver) share
+them. They belong to the driver's Ray job: `let_workers_go` ends them, and one that is left
+behind by a killed driver ends itself after fifteen idle minutes.
+"""
+
+import contextlib
+import os
+import pickle
+import threading
+import time
+import traceback
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
+
+from hilum.core.errors import HilumError
+from hilum.core.resources import Resources
+
+NAMESPACE = "hilum"
+IDLE_SECONDS = 900.0
+_LOOK_SECONDS = 2.0
+_START_ATTEMPTS = 3
+
+
+class Worker:
+    """Does shards, one at a time, for as long as it is needed."""
+
+    def __init__(self, num_threads: int, idle_seconds: float) -> None:
+        # Ray gives an actor without a CPU one thread; numeric libraries read this when they are first imported.
+        os.environ["OMP_NUM_THREADS"] = str(num_threads)
+        self._running = 0
+        self._last = time.monotonic()
+        self._me = ray.get_runtime_context().current_actor
+        threading.Thread(target=self._leave_when_idle, args=[idle_seconds], daemon=True).start()
+
+    def do(self, work: bytes, shard: bytes) -> bytes:
+        """``work(shard)``, both pickled; the reply is (result, None) or (None, exception)."""
+        self._running += 1
+        try:
+            return pickle.dumps((pickle.loads(work)(pickle.loads(shard)), None))  # noqa: S301 (our driver's own)
+        except Exception as error:
+            return _packed(error)
+        finally:
+            self._running -= 1
+            self._last = time.monotonic()
+
+    def load(self) -> int:
+        """How many shards it is at; asking keeps it from leaving."""
+        self._last = time.monotonic()
+        return self._running
+
+    def _leave_when_idle(self, idle_seconds: float) -> None:
+        while self._running or time.monotonic() - self._last < idle_seconds:
+            time.sleep(min(10.0, idle_seconds / 4))
+        ray.kill(self._me, no_restart=True)
+
+
+def warm_workers(num_workers: int, resources: Resources, *, idle_seconds: float = IDLE_SECONDS) -> list[Any]:
+    """Handles of ``num_workers`` running workers, started now where they are not running already."""
+    for _ in range(_START_ATTEMPTS):
+        workers = [_named(place, resources, idle_seconds) for place in range(num_workers)]
+        try:
+            ray.get([_load(worker) for worker in workers])
+        except RayActorError:  # one left between being found and being asked
+            continue
+        return workers
+    raise HilumError(f"Ray could not start {num_workers} workers: they ended at once. Look at Ray's own logs.")
+
+
+def least_busy(workers: list[Any], place: int) -> Any:
+    """A worker that is at nothing, or else the one whose turn it is by ``place``."""
+    in_turn = workers[place % len(workers) :] + workers[: place % len(workers)]
+    for worker in in_turn:
+        with contextlib.suppress(RayActorError, GetTimeoutError):  # starting again: not free
+            if ray.get(_load(worker), timeout=_LOOK_SECONDS) == 0:
+                return worker
+    return in_turn[0]
+
+
+def let_workers_go() -> None:
+    """End every warm worker of this driver."""
+    if not ray.is_initialized():
+        return
+    for listed in ray.util.list_named_actors(all_namespaces=True):
+        if listed["namespace"] == NAMESPACE and listed["name"].startswith(f"{_job_id()}-"):
+            with contextlib.suppress(ValueError):  # it went by itself
+                ray.kill(ray.get_actor(listed["name"], namespace=NAMESPACE), no_restart=True)
+
+
+def _load(worker: Any) -> Any:
+    # In a lane of its own, so that a worker at a shard can answer.
+    return worker.load.options(concurrency_group="watch").remote()
+
+
+def _named(place: int, resources: Resources, idle_seconds: float) -> Any:
+    size = f"{resources.cpus_per_worker:g}cpu-{resources.gpus_per_worker:g}gpu"
+    actor = ray.remote(num_cpus=0, num_gpus=resources.gpus_per_worker, concurrency_groups={"watch": 1})(Worker)
+    return actor.options(
+        name=f"{_job_id()}-{size}-{place}",
+        namespace=NAMESPACE,
+        get_if_exists=True,
+        lifetime="detached",
+        scheduling_strategy="SPREAD",
+        max_restarts=-1,
+        max_task_retries=resources.max_failures,
+    ).remote(max(1, int(resources.cpus_per_worker)), idle_seconds)
+
+
+def _job_id() -> str:
+    # The tasks of a driver have its job id, so that they find its workers and no one else's.
+    return str(ray.get_runtime_context().get_job_id())
+
+
+def _packed(error: Exception) -> bytes:
+    error.add_note("On the worker:\n" + "".join(traceback.format_tb(error.__traceback__)))
+    try:
+        payload = pickle.dumps((None, error))
+        pickle.loads(payload)  # noqa: S301 (an exception may pickle and not come back)
+    except Exception:
+        return pickle.dumps((None, HilumError(f"{type(error).__name__}: {error}")))
+    return payload
