@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hilum.core.asking import LabelMap
-from hilum.core.geometry import Grid, Zyx
+from hilum.core.asking import Candidate, Chosen, LabelMap, Task
+from hilum.core.geometry import Grid, Patch, Zyx
 from hilum.core.ids import content_id
 from hilum.core.imaging import Side, Study, Volume
 from hilum.core.recipes import IngestRecipe, Question
@@ -19,7 +19,7 @@ from hilum.store.layout import Store
 from hilum.store.manifest import Run
 from hilum.store.opening import create_store
 from hilum.store.tables import QUARANTINE, write_rows
-from hilum.store.volumes import write_volume, write_volume_table
+from hilum.store.volumes import volumes_of, write_volume, write_volume_table
 
 _INGEST_STEP_VERSION = 1
 _SIDES: tuple[Side, ...] = ("pool", "pool", "pool", "validation", "test")
@@ -63,6 +63,16 @@ def phantom_store(url: str, phantom: Phantom) -> tuple[Store, str]:
         class_names=list(phantom.class_names),
     )
     return store, run.run_id
+
+
+def phantom_tasks(store: Store, ingest_id: str, phantom: Phantom, *, num: int = 4) -> list[Task]:
+    """Tasks about the first items of the phantom's first volume, as a selection would ask them."""
+    volume = min(volumes_of(store, ingest_id).values(), key=lambda volume: volume.volume_id)
+    z, y, x = phantom.patch_shape_zyx
+    patches = [Patch(volume.volume_id, (rank * z, 0, 0), (z, y, x)) for rank in range(num)]
+    candidates = [Candidate(patch, volume.study.patient_id) for patch in patches]
+    chosen = [Chosen(candidate, rank, "entropy", 0.5, "unsure") for rank, candidate in enumerate(candidates)]
+    return [Task("c0ffee000000", one, phantom.question, phantom.class_names) for one in chosen]
 
 
 def lesion_image(
