@@ -167,14 +167,15 @@ def _full_data_sentences(comparison: Comparison) -> list[str]:
         f"With all {full.num_labels:,} labels of the pool the same training reaches {full.score.mean:.3f} {metric}."
     ]
     name = "95% of full data"
-    reached = [
-        f"“{result.name}” after {labels_text(result.needed[name].on_mean)}"
-        if result.needed[name].on_mean is not None
-        else f"“{result.name}” not within {comparison.high_labels:,} labels"
-        for result in comparison.strategies
+    reached = [r for r in comparison.strategies if r.needed[name].on_mean is not None]
+    missed = [f"“{r.name}”" for r in comparison.strategies if r.needed[name].on_mean is None]
+    parts = [
+        f"“{r.name}” reached 95\N{NO-BREAK SPACE}% of that after {labels_text(r.needed[name].on_mean)}" for r in reached
     ]
-    sentences.append(f"95\N{NO-BREAK SPACE}% of that was reached by {_listed(reached)}." if reached else "")
-    return sentences
+    if missed:
+        of_that = "" if reached else " 95\N{NO-BREAK SPACE}% of that"
+        parts.append(f"{_listed(missed)} did not reach{of_that or ' it'} within {comparison.high_labels:,} labels")
+    return [*sentences, f"{'; '.join(parts)}."]
 
 
 def _cautions(comparison: Comparison) -> list[str]:

@@ -119,7 +119,7 @@ def test_full_data_is_set_beside_what_each_strategy_needed():
     )
     told = " ".join(found.sentences)
     assert "With all 2,190 labels of the pool the same training reaches 0.770 balanced accuracy." in told
-    assert re.search(r"“margin” after \d+ labels and “random” not within 100 labels", told)
+    assert re.search(r"“margin” reached 95\xa0% of that after \d+ labels; “random” did not reach it within 100 labels\.", told)
 
 
 @given(

@@ -1,0 +1,87 @@
+"""The comparison as rows of text, for the page and for the terminal alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hilum.loop.comparison import RANDOMS_FINAL, Comparison, LabelsNeeded, StrategyResult
+from hilum.loop.curves import RANDOM, Interval
+from hilum.loop.findings import labels_text, range_text, saving_text, signed
+
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number and, smaller beside it, how sure it is."""
+
+    text: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One strategy: its score, its area, its difference from random, and each level's race."""
+
+    strategy: str
+    final: Cell
+    area: Cell
+    difference: Cell
+    needed: tuple[Cell, ...]
+    savings: tuple[Cell, ...]
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """Every strategy's row, random last."""
+    return [_row(comparison, result) for result in comparison.strategies]
+
+
+def interval_cell(interval: Interval) -> Cell:
+    if interval.low is None or interval.high is None:
+        return Cell(f"{interval.mean:.3f}", "one seed")
+    return Cell(f"{interval.mean:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
+
+
+def _row(comparison: Comparison, result: StrategyResult) -> Row:
+    return Row(
+        result.name,
+        interval_cell(result.final),
+        interval_cell(result.area),
+        _difference(result),
+        tuple(_needed(result.needed[level.name]) for level in comparison.levels),
+        tuple(_saving(result, level.name) for level in comparison.levels),
+    )
+
+
+def _difference(result: StrategyResult) -> Cell:
+    if result.difference is None:
+        return Cell(ABSENT)
+    interval, difference = result.difference.interval, result.difference
+    ahead = f"ahead in {difference.num_seeds_better} of {len(difference.per_seed)}"
+    if interval.low is None or interval.high is None:
+        return Cell(signed(interval.mean), ahead)
+    return Cell(signed(interval.mean), f"{signed(interval.low)} to {signed(interval.high)}; {ahead}")
+
+
+def _needed(needed: LabelsNeeded) -> Cell:
+    seeds = len(needed.per_seed)
+    detail = "" if needed.num_seeds_reached == seeds else f"{needed.num_seeds_reached} of {seeds} seeds got there"
+    return Cell(labels_text(needed.on_mean).removesuffix(" labels"), detail)
+
+
+def _saving(result: StrategyResult, level: str) -> Cell:
+    if result.name == RANDOM:
+        return Cell(ABSENT)
+    saving = result.savings[level]
+    text, spread = saving_text(saving), range_text(saving.interval)
+    return Cell(text, spread if saving.interval.known and spread != text else "")
+
+
+def level_titles(comparison: Comparison) -> Sequence[tuple[str, str]]:
+    """(title, score) of every level."""
+    return [
+        (
+            "random's final" if level.name == RANDOMS_FINAL else level.name.replace("%", "\N{NO-BREAK SPACE}%"),
+            f"{level.value:.3f}",
+        )
+        for level in comparison.levels
+    ]
