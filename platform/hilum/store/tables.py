@@ -82,6 +82,14 @@ METRICS = _schema(
 )
 
 
+def scores_schema(scorers: Iterable[str]) -> pa.Schema:
+    """One row a candidate: every scorer's value, the predicted class, mean class probabilities, the embedding."""
+    fields: list[tuple[str, pa.DataType]] = [("candidate_id", pa.string())]
+    fields += [(f"score_{name}", pa.float32()) for name in scorers]
+    fields += [("predicted_class", pa.int32()), ("class_fractions", pa.list_(pa.float32()))]
+    return _schema("scores", 1, [*fields, ("embedding", pa.list_(pa.float16()))])
+
+
 def write_rows(url: str, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write ``rows`` as one Parquet file, whole or not at all; returns how many."""
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)

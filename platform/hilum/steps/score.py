@@ -1,0 +1,93 @@
+"""score: one look of the model at every candidate of the pool.
+
+inputs: ``pool``, ``checkpoint`` ('none' before there is a model: then only an embedding of
+the pixels is made). files: ``part-<shard>.parquet`` and ``quarantine.parquet``, the
+candidates that could not be scored with the reason. A shard whose part is there is done.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+
+from hilum.core.errors import DataError, RecipeError
+from hilum.core.ports import Executor
+from hilum.core.recipes import ScoreRecipe
+from hilum.core.registry import scorers
+from hilum.core.resources import Resources
+from hilum.select.reduce import reduction
+from hilum.steps.score_shard import ScorePlan, score_shard, unscored_of
+from hilum.store.layout import Store, filesystem
+from hilum.store.manifest import Manifest, Run, read_manifest
+from hilum.store.tables import QUARANTINE, write_rows
+
+STEP_VERSION = 1
+QUARANTINE_FILE = "quarantine.parquet"
+
+
+def run(
+    recipe: ScoreRecipe, inputs: Mapping[str, str], *, store: Store, executor: Executor, resources: Resources
+) -> Manifest:
+    """Score every candidate, shard by shard, and name those that could not be."""
+    this = Run(store, "score", STEP_VERSION, recipe, inputs)
+    before = this.finished()
+    if before is not None:
+        return before
+    _check(recipe)
+    pool = read_manifest(store.run("pool", inputs["pool"]))
+    plan = ScorePlan(
+        store=store,
+        recipe=recipe,
+        resources=resources,
+        pool_id=pool.run_id,
+        ingest_id=pool.inputs["ingest"],
+        checkpoint_id=inputs["checkpoint"],
+        candidates_per_shard=int(pool.recipe["candidates_per_shard"]),
+        run_url=this.url,
+    )
+    num_candidates = int(pool.results["num_candidates"])
+    num_shards = -(-num_candidates // plan.candidates_per_shard)
+    there = _names_in(this.url)
+    missing = [number for number in range(num_shards) if plan.part_name(number) not in there]
+    for _ in executor.map_shards(
+        partial(score_shard, plan=plan),
+        missing,
+        label="score",
+        resources=resources,
+        num_workers=resources.num_score_workers,
+    ):
+        pass  # a part is its own record; the counts are for whoever watches the executor
+    return _publish(this, plan, num_shards, num_candidates)
+
+
+def _check(recipe: ScoreRecipe) -> None:
+    """Refuse what could only fail on the workers."""
+    reduction(recipe.reduce)
+    kinds = [scorer.kind for scorer in recipe.scorers]
+    for scorer in recipe.scorers:
+        scorers.bind(scorer)
+        if kinds.count(scorer.kind) > 1:
+            raise RecipeError(f"Scorer '{scorer.kind}' is named twice; a score run holds one value of each scorer.")
+
+
+def _publish(this: Run, plan: ScorePlan, num_shards: int, num_candidates: int) -> Manifest:
+    unscored: dict[str, str] = {}
+    for number in range(num_shards):
+        unscored.update(unscored_of(plan.part_url(number)))
+    if len(unscored) == num_candidates:
+        first = min(unscored)
+        raise DataError(f"None of the {num_candidates:,} candidates could be scored. {first}: {unscored[first]}")
+    rows = [{"source": candidate_id, "reason": unscored[candidate_id]} for candidate_id in sorted(unscored)]
+    write_rows(this.path(QUARANTINE_FILE), QUARANTINE, rows)
+    return this.commit(
+        files=[*(plan.part_name(number) for number in range(num_shards)), QUARANTINE_FILE],
+        num_candidates=num_candidates,
+        num_scored=num_candidates - len(unscored),
+        num_quarantined=len(unscored),
+        scores=plan.score_names,
+    )
+
+
+def _names_in(url: str) -> set[str]:
+    """The files of a folder, listed once: asking a bucket for each of ten thousand parts would take minutes."""
+    fs, folder = filesystem(url)
+    fs.invalidate_cache()
+    return {path.rsplit("/", 1)[-1] for path in fs.ls(folder, detail=False)} if fs.exists(folder) else set()

@@ -1,0 +1,155 @@
+"""select: whom to ask next, in order, each with the arm that chose it and why.
+
+inputs: ``score``, ``pool``, ``labels`` ('none' before the first answers). file:
+``selection.parquet``. Nothing that is labelled, and nothing that overlaps it, is asked again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hilum.core.asking import IGNORE, Annotation
+from hilum.core.errors import RecipeError
+from hilum.core.ports import Executor
+from hilum.core.recipes import ArmRecipe, SelectRecipe
+from hilum.core.resources import Resources
+from hilum.select import builtin  # noqa: F401 (registers our samplers)
+from hilum.select.arms import Pick, pick_by_arms
+from hilum.select.overlap import Boxes
+from hilum.select.scored import UNKNOWN, ScoredPool
+from hilum.steps.pool import read_pool
+from hilum.store.labels import NONE, read_answers
+from hilum.store.layout import Store
+from hilum.store.manifest import Manifest, Run, read_manifest
+from hilum.store.selections import SELECTION_FILE
+from hilum.store.tables import SELECTION, read_table, scores_schema, write_rows
+
+STEP_VERSION = 1
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What may be asked about: the pool's rows that are left, and what is said of each."""
+
+    rows: pa.Table
+    scored: ScoredPool
+    boxes: Boxes
+
+
+def run(
+    recipe: SelectRecipe,
+    inputs: Mapping[str, str],
+    *,
+    store: Store,
+    executor: Executor,  # noqa: ARG001 (a step's shape)
+    resources: Resources,  # noqa: ARG001 (a step's shape)
+) -> Manifest:
+    """Choose ``recipe.num`` candidates, or all that are left when they are fewer."""
+    this = Run(store, "select", STEP_VERSION, recipe, inputs)
+    before = this.finished()
+    if before is not None:
+        return before
+    scores = read_manifest(store.run("score", inputs["score"]))
+    if scores.inputs["pool"] != inputs["pool"]:
+        raise RecipeError(
+            f"Score run {scores.run_id} is of pool {scores.inputs['pool']}, not of {inputs['pool']}; "
+            "score the pool you select from."
+        )
+    answers = [] if inputs["labels"] == NONE else read_answers(store, inputs["labels"])
+    opened = _open(store, scores, answers)
+    cold = scores.inputs["checkpoint"] == NONE
+    picks = pick_by_arms(
+        opened.scored,
+        (ArmRecipe(share=1.0, sampler=recipe.cold_start),) if cold else recipe.arms,
+        recipe.num,
+        seed=recipe.seed,
+        boxes=opened.boxes,
+        class_names=class_names_of(store, inputs["pool"]),
+    )
+    write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened.rows, picks))
+    per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
+    num_left = opened.rows.num_rows - len(picks)
+    return this.commit(files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm)
+
+
+def class_names_of(store: Store, pool_id: str) -> list[str]:
+    """The names of the classes of the ingest behind a pool."""
+    ingest_id = read_manifest(store.run("pool", pool_id)).inputs["ingest"]
+    return list(read_manifest(store.run("ingest", ingest_id)).results.get("class_names", []))
+
+
+def read_scores(store: Store, scores: Manifest) -> pa.Table:
+    """Every part of a score run, sorted by candidate id."""
+    url = store.run("score", scores.run_id)
+    schema = scores_schema(scores.results["scores"])
+    parts = [read_table(f"{url}/{name}", schema) for name in sorted(scores.files) if name.startswith("part-")]
+    return pa.concat_tables(parts).sort_by("candidate_id").combine_chunks()
+
+
+def _open(store: Store, scores: Manifest, answers: Sequence[Annotation]) -> _Opened:
+    table = read_scores(store, scores)
+    ids = np.array(table["candidate_id"].to_pylist(), np.str_)
+    pool = read_pool(store, scores.inputs["pool"])
+    # Both are sorted by candidate id; candidates in quarantine have no score.
+    pool = pool.take(np.searchsorted(np.array(pool["candidate_id"].to_pylist(), np.str_), ids))
+    boxes = _boxes(pool)
+    is_open = np.ones(len(ids), bool)
+    for answer in answers:
+        is_open[boxes.overlapping(answer.patch)] = False
+    row_of = {str(candidate_id): row for row, candidate_id in enumerate(ids)}
+    labelled = {a.patch.candidate_id: _class_of(a) for a in answers if a.patch.candidate_id in row_of}
+    labelled_rows = np.array([row_of[candidate_id] for candidate_id in labelled], np.int64)
+    embedding = _matrix(table, "embedding")
+    scored = ScoredPool(
+        candidate_ids=ids[is_open],
+        scores={name: _column(table, f"score_{name}")[is_open] for name in scores.results["scores"]},
+        predicted_class=_column(table, "predicted_class").astype(np.int64)[is_open],
+        class_fractions=_matrix(table, "class_fractions")[is_open],
+        embedding=embedding[is_open],
+        labelled_class=np.array(list(labelled.values()), np.int64),
+        labelled_embedding=embedding[labelled_rows],
+    )
+    left = pool.take(np.flatnonzero(is_open))
+    return _Opened(left, scored, _boxes(left))
+
+
+def _class_of(answer: Annotation) -> int:
+    """The class a person gave; of a label map the commonest foreground class, 0 when there is none."""
+    if answer.class_id is not None:
+        return answer.class_id
+    assert answer.label_map_zyx is not None, "an annotation is a class or a label map"
+    answered = answer.label_map_zyx[answer.label_map_zyx != IGNORE]
+    if not answered.size:
+        return UNKNOWN
+    foreground = answered[answered > 0]
+    return int(np.bincount(foreground).argmax()) if foreground.size else 0
+
+
+def _boxes(rows: pa.Table) -> Boxes:
+    return Boxes(rows["volume_id"].to_pylist(), _fixed(rows, "start_zyx"), _fixed(rows, "shape_zyx"))
+
+
+def _fixed(rows: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    flat = rows[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, np.int64).reshape(rows.num_rows, 3)
+
+
+def _column(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    return np.asarray(table[name].to_numpy())
+
+
+def _matrix(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    flat = np.asarray(table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False))
+    return flat.reshape(table.num_rows, -1) if flat.size else np.empty((table.num_rows, 0), np.float32)
+
+
+def _rows(rows: pa.Table, picks: Sequence[Pick]) -> list[dict[str, Any]]:
+    chosen = rows.take(np.array([pick.row for pick in picks], np.int64)).to_pylist()
+    return [
+        {**row, "rank": rank, "arm": pick.arm, "score": pick.score, "reason": pick.reason}
+        for rank, (row, pick) in enumerate(zip(chosen, picks, strict=True))
+    ]
