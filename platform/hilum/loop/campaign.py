@@ -16,7 +16,7 @@ from hilum.loop import moves
 from hilum.loop.budget import is_finished, num_selected
 from hilum.loop.definition import Definition, known_campaigns, read_definition, write_definition
 from hilum.loop.events import Event, history, read_event, round_events, runs_of, write_event
-from hilum.loop.lease import lease
+from hilum.loop.lease import claimed
 from hilum.loop.stages import Stage, next_stages
 from hilum.loop.status import CampaignStatus, summarise
 from hilum.steps.promote import CHAMPION
@@ -100,7 +100,7 @@ class Campaign:
         Raises WaitingForPeople when the move needs answers that are not there, and
         ConflictError when another process is working on this campaign.
         """
-        with lease(self._ledger, f"campaign/{self.name}"):
+        with claimed(self._ledger, f"campaign/{self.name}"):
             place = self._place()
             if self._is_finished(place):
                 return None

@@ -1,4 +1,4 @@
-"""One process at a time works on a campaign, as long as the ledger's clock-based leases are good.
+"""One process at a time works on a campaign, and on a run, as long as the ledger's leases are good.
 
 A lease saves double work and gives the second caller a clear answer. Nothing is lost when
 it fails: steps are named by content, events are written once, and moves are compare-and-set.
@@ -7,6 +7,7 @@ it fails: steps are named by content, events are written once, and moves are com
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
@@ -18,19 +19,46 @@ SECONDS = 60.0
 
 
 @contextmanager
-def lease(ledger: LeaseLedger, name: str, *, seconds: float = SECONDS) -> Iterator[None]:
+def claimed(ledger: LeaseLedger, name: str, *, seconds: float = SECONDS) -> Iterator[None]:
     """Hold the lease ``name`` and keep renewing it; ConflictError while somebody alive holds it."""
-    me = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
-    holder = ledger.hold(name, me, seconds)
-    if holder != me and _has_died(holder):
-        ledger.release(name, holder)
-        holder = ledger.hold(name, me, seconds)
+    me = _me()
+    holder = _take(ledger, name, me, seconds)
     if holder != me:
         host, process, _ = holder.split("/")
         raise ConflictError(
             f"Process {process} on {host} is working on {name}. Wait for it, or stop it and try again; "
             f"if it died on another machine, its claim ends {seconds:g} seconds later."
         )
+    with _kept(ledger, name, me, seconds):
+        yield
+
+
+@contextmanager
+def waited_for(
+    ledger: LeaseLedger, name: str, *, seconds: float = SECONDS, every_seconds: float = 0.2
+) -> Iterator[None]:
+    """Hold the lease ``name`` as soon as whoever holds it now has given it back, or died."""
+    me = _me()
+    while _take(ledger, name, me, seconds) != me:
+        time.sleep(every_seconds)
+    with _kept(ledger, name, me, seconds):
+        yield
+
+
+def _me() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
+
+
+def _take(ledger: LeaseLedger, name: str, me: str, seconds: float) -> str:
+    holder = ledger.hold(name, me, seconds)
+    if holder != me and _has_died(holder):
+        ledger.release(name, holder)
+        holder = ledger.hold(name, me, seconds)
+    return holder
+
+
+@contextmanager
+def _kept(ledger: LeaseLedger, name: str, me: str, seconds: float) -> Iterator[None]:
     done = threading.Event()
     renewer = threading.Thread(target=_renew, args=(ledger, name, me, seconds, done), daemon=True)
     renewer.start()

@@ -9,11 +9,12 @@ from hilum.core.ports import Annotator, Executor, Ledger
 from hilum.core.recipes import CampaignRecipe, Recipe, ScoreRecipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.loop.budget import num_to_ask
+from hilum.loop.lease import waited_for
 from hilum.loop.stages import Stage
 from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
-from hilum.store.manifest import Manifest
+from hilum.store.manifest import Manifest, Run
 from hilum.store.selections import read_selection
 
 
@@ -146,7 +147,13 @@ def _evaluated(turn: Turn, checkpoint_id: str) -> Manifest:
 
 
 def _run(turn: Turn, step: Any, recipe: Recipe, **inputs: str) -> Manifest:
-    manifest: Manifest = step.run(recipe, inputs, store=turn.store, executor=turn.executor, resources=turn.resources)
+    """Run a step, or wait for another campaign of this store that is running the very same one."""
+    verb = step.__name__.rsplit(".", 1)[-1]
+    this = Run(turn.store, verb, step.STEP_VERSION, recipe, inputs)
+    manifest: Manifest | None = this.finished()
+    if manifest is None:
+        with waited_for(turn.ledger, f"run/{verb}/{this.run_id}"):
+            manifest = step.run(recipe, inputs, store=turn.store, executor=turn.executor, resources=turn.resources)
     return manifest
 
 

@@ -1,7 +1,8 @@
 """What every ledger must keep. Subclass `LedgerTests` and give it a ``new_ledger`` fixture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -55,7 +56,7 @@ class LedgerTests:
     def test_of_many_who_make_the_same_move_at_once_one_does(self, new_ledger: NewLedger) -> None:
         before = new_ledger().start("liver", "opened")
         ledgers = [new_ledger() for _ in range(8)]
-        assert _num_that_succeed([lambda led=ledger: led.move(before, 0, "scored") for ledger in ledgers]) == 1
+        assert _num_that_succeed([partial(ledger.move, before, 0, "scored") for ledger in ledgers]) == 1
         assert new_ledger().place("liver") == CampaignPlace("liver", 0, "scored", 1)
 
     def test_an_alias_points_where_it_was_pointed(self, new_ledger: NewLedger) -> None:
@@ -85,10 +86,7 @@ class LedgerTests:
 
     def test_of_many_who_point_an_alias_at_once_one_does(self, new_ledger: NewLedger) -> None:
         ledgers = {f"c{n}": new_ledger() for n in range(8)}
-        tries = [
-            lambda to=to, led=ledger: led.point("liver", "champion", to, expected=None)
-            for to, ledger in ledgers.items()
-        ]
+        tries = [partial(ledger.point, "liver", "champion", to, expected=None) for to, ledger in ledgers.items()]
         assert _num_that_succeed(tries) == 1
 
     def test_a_lease_is_held_by_one(self, new_ledger: NewLedger) -> None:
@@ -138,7 +136,7 @@ class LedgerTests:
         assert ledger.move(place, 3, "evaluated").version == 30
 
 
-def _num_that_succeed(tries: list[Callable[[], object]]) -> int:
+def _num_that_succeed(tries: Sequence[Callable[[], object]]) -> int:
     def attempt(one: Callable[[], object]) -> bool:
         try:
             one()

@@ -1,0 +1,75 @@
+"""Budgets and stop rules: never more than was allowed, and an end that comes."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hilum.core.recipes import BudgetRecipe, StopRecipe
+from hilum.loop.budget import gains, is_finished, num_to_ask
+from hilum.loop.events import Event
+from hilum.loop.stages import Stage
+
+
+def event(stage: Stage, **counts: Any) -> Event:
+    return Event(campaign="liver", round_number=0, stage=stage, counts=counts)
+
+
+def a_round(num: int, value: float | None = None, *, wanted: int | None = None, end: Stage = Stage.PROMOTED) -> Any:
+    selected = event(Stage.SELECTED, num_selected=num, num_wanted=num if wanted is None else wanted)
+    return {Stage.SELECTED: selected, end: event(end, challenger=value)}
+
+
+budgets = st.builds(
+    BudgetRecipe,
+    num_first_round=st.none() | st.integers(1, 30),
+    num_per_round=st.integers(1, 30),
+    num_in_total=st.integers(1, 100),
+)
+
+
+@given(budgets, st.integers(0, 60))
+def test_no_campaign_ever_asks_more_than_its_budget(budget: BudgetRecipe, num_candidates: int) -> None:
+    asked: list[int] = []
+    rounds: list[Any] = []
+    while not rounds or not is_finished(budget, rounds):
+        wanted = num_to_ask(budget, len(rounds), sum(asked))
+        asked.append(min(wanted, num_candidates - sum(asked)))
+        rounds.append(a_round(asked[-1], 0.5, wanted=wanted))
+        assert wanted <= (budget.num_first_round or budget.num_per_round if len(rounds) == 1 else budget.num_per_round)
+        assert len(rounds) <= 101
+    assert sum(asked) == min(budget.num_in_total, num_candidates)
+
+
+def test_a_round_in_progress_is_not_an_end() -> None:
+    budget = BudgetRecipe(num_per_round=5, num_in_total=5)
+    assert not is_finished(budget, [{Stage.OPENED: event(Stage.OPENED)}])
+    assert not is_finished(budget, [{Stage.SELECTED: event(Stage.SELECTED, num_selected=5, num_wanted=5)}])
+    assert is_finished(budget, [a_round(5)])
+
+
+def test_nobody_left_to_ask_is_an_end_without_training() -> None:
+    empty = {Stage.SELECTED: event(Stage.SELECTED, num_selected=0, num_wanted=5)}
+    assert is_finished(BudgetRecipe(num_per_round=5), [a_round(5), empty])
+
+
+def test_gains_count_the_champion_and_a_rejected_round_gains_nothing() -> None:
+    rounds = [a_round(5, 0.5), a_round(5, 0.6), a_round(5, 0.4, end=Stage.REJECTED), a_round(5, 0.65)]
+    assert gains(rounds) == pytest.approx([0.1, 0.0, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("values", "stops"),
+    [
+        ([0.5, 0.6, 0.7], False),
+        ([0.5, 0.6, 0.6, 0.6], True),
+        ([0.5, 0.6, 0.6, 0.7], False),
+        ([0.5, 0.6], False),
+        ([0.5, 0.5, 0.5], True),
+    ],
+)
+def test_two_rounds_that_gain_nothing_stop_a_campaign_that_says_so(values: list[float], *, stops: bool) -> None:
+    budget = BudgetRecipe(num_per_round=5, num_in_total=1000, stop=StopRecipe(num_rounds=2))
+    assert is_finished(budget, [a_round(5, value) for value in values]) is stops
+    assert not is_finished(BudgetRecipe(num_per_round=5, num_in_total=1000), [a_round(5, v) for v in values])
