@@ -4,9 +4,10 @@ import sys
 from collections.abc import Sequence
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
-from hilum.cli import recipe, submit
+from hilum.cli import label, model, recipe, rounds, simulate, steps, store, submit
 from hilum.cli.boundary import run_guarded
 
 HELP = """Ask for the labels worth a radiologist's time.
@@ -15,8 +16,25 @@ A campaign spends an annotation budget in rounds: score a pool of images, select
 people, train, keep the new model if it is not worse. `hilum demo` shows one on real images.
 """
 
+ORDER = (
+    *("demo", "init", "data", "ingest", "recipe"),
+    *("campaign", "round", "simulate", "submit"),
+    *("pool", "score", "select", "label", "finetune", "evaluate", "promote"),
+    *("model", "doctor"),
+)
+
+
+class InOrder(TyperGroup):
+    """Commands and groups in the order in which one needs them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Every name, as ORDER has it."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 app = typer.Typer(
     name="hilum",
+    cls=InOrder,
     help=HELP,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -41,12 +59,32 @@ def root(
     pass
 
 
-app.add_typer(recipe.group, name="recipe")
+START, CAMPAIGN, STEPS, CARE = "Begin", "A campaign", "One step at a time", "Look after"
+
+app.command("init", rich_help_panel=START, epilog="Example: hilum init ./demo")(store.init)
+app.command("ingest", rich_help_panel=START, epilog="Example: hilum ingest scans/ --recipe msd-hippocampus")(
+    store.ingest
+)
+app.add_typer(recipe.group, name="recipe", rich_help_panel=START)
+
+app.add_typer(rounds.campaign_group, name="campaign", rich_help_panel=CAMPAIGN)
+app.add_typer(rounds.round_group, name="round", rich_help_panel=CAMPAIGN)
+app.command("simulate", rich_help_panel=CAMPAIGN, epilog="Example: hilum simulate mednist --seeds 0,1,2")(
+    simulate.simulate
+)
 app.command(
     "submit",
+    rich_help_panel=CAMPAIGN,
     epilog="Example: hilum submit campaign run liver --store s3://bucket/liver --address http://host:8265",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(submit.submit)
+
+steps.register_asking(app, panel=STEPS)
+app.add_typer(label.group, name="label", rich_help_panel=STEPS)
+steps.register_learning(app, panel=STEPS)
+
+app.add_typer(model.group, name="model", rich_help_panel=CARE)
+app.command("doctor", rich_help_panel=CARE, epilog="Example: hilum doctor --rebuild")(store.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

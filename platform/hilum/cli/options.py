@@ -40,3 +40,12 @@ CampaignName = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="The campa
 RecipeName = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped recipe's name (see `hilum recipe list`).")
 ]
+
+Ingest = Annotated[
+    str | None, typer.Option("--ingest", metavar="ID", help="Which images, if the store has several ingests.")
+]
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", metavar="ID", help="The model so far; 'none' in the first round.")
+]
+Labels = Annotated[str, typer.Option("--labels", metavar="ID", help="The answers so far; 'none' in the first round.")]
+ModelName = Annotated[str, typer.Option("--model", metavar="NAME", help="The model whose champion may change.")]

@@ -1,13 +1,27 @@
 """`hilum init`, `hilum ingest` and `hilum doctor`: a store is made, filled and looked after."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hilum.cli.console import reply
-from hilum.cli.options import Json
+from hilum.cli.console import reply, table
+from hilum.cli.options import Address, Json, On, StoreUrl
+
+if TYPE_CHECKING:
+    from hilum.store.layout import Store
 
 Folder = Annotated[str, typer.Argument(metavar="URL", help="A folder, or a URL such as s3://bucket/prefix.")]
+Where = Annotated[
+    str,
+    typer.Argument(metavar="FILES", help="A folder, a file, a pattern such as 'scans/**/*.nii.gz', or a URL of these."),
+]
+ForRecipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", metavar="RECIPE", help="Lay the voxels out for this recipe's patches, so that reading them is fast."
+    ),
+]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Write a lost ledger again from the store's events.")]
 
 
 def init(url: Folder = ".", json_: Json = False) -> None:
@@ -15,9 +29,91 @@ def init(url: Folder = ".", json_: Json = False) -> None:
     from hilum.store.opening import create_store
 
     store, is_new = create_store(url)
-    reply(
-        json_,
-        {"store": store.url, "is_new": is_new},
-        f"store {store.url}: {'made' if is_new else 'already done'}",
-        next_commands=[f"hilum ingest FOLDER --store {url}" if url != "." else "hilum ingest FOLDER"],
-    )
+    at = "" if url == "." else f" --store {url}"
+    how = "made" if is_new else "already done"
+    data = {"store": store.url, "already_done": not is_new}
+    reply(json_, data, f"store {store.url}: {how}", next_commands=[f"hilum ingest FOLDER{at}"])
+
+
+def ingest(
+    files: Where,
+    *,
+    store: StoreUrl = None,
+    recipe: ForRecipe = None,
+    on: On = "local",
+    address: Address = None,
+    json_: Json = False,
+) -> None:
+    """Take images in, with their label maps or classes. A bad file is set aside with its reason; the rest goes on.
+
+    A folder may have an index.csv (image, label, class, patient, side), or images/ beside labels/.
+    """
+    from hilum.adapters.folders import find_source
+    from hilum.cli.composition import engine, store_at
+    from hilum.cli.reading import ingest_recipe, planned_ingest, run_ingest
+
+    opened = store_at(store)
+    source = find_source(files)
+    wanted = ingest_recipe(recipe)
+    manifest = planned_ingest(opened, wanted, source).finished()
+    already_done = manifest is not None
+    if manifest is None:
+        with engine(on=on, address=address) as ready:
+            manifest = run_ingest(opened, wanted, source, ready)
+    _tell_ingest(opened, manifest, source, already_done=already_done, store=store, json_=json_)
+
+
+def _tell_ingest(
+    opened: "Store", manifest: Any, source: Any, *, already_done: bool, store: str | None, json_: bool
+) -> None:
+    from hilum.cli.round_steps import facts
+    from hilum.steps.ingest import quarantined_files
+
+    refused = quarantined_files(opened, manifest, source) if manifest.results["num_quarantined"] else []
+    how = "already done" if already_done else "done"
+    lines: list[Any] = [f"ingest {manifest.run_id}: {how}", *facts(manifest.results)]
+    if refused:
+        lines.append(table("Set aside", ["file", "why"], refused))
+    data = {
+        "step": "ingest",
+        "run_id": manifest.run_id,
+        "already_done": already_done,
+        "results": manifest.results,
+        "quarantined": [{"file": file, "reason": reason} for file, reason in refused],
+    }
+    at = f" --store {store}" if store else ""
+    following = ["hilum recipe list", f"hilum campaign create NAME --recipe RECIPE{at}"]
+    reply(json_, data, *lines, next_commands=following)
+
+
+def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False) -> None:
+    """Look a store over: its format, its ledger, and every byte of every run against its SHA-256."""
+    from hilum.cli.composition import ledger_of, store_at
+    from hilum.cli.health import damaged_places, machine
+
+    opened = store_at(store)
+    here = machine()
+    lines: list[Any] = [table("", ["this machine", ""], list(here.items()))]
+    if rebuild:
+        from hilum.loop.rebuild import rebuild_ledger
+
+        places = rebuild_ledger(opened, ledger=ledger_of(opened))
+        lines.append(f"ledger: written again, {len(places)} campaigns")
+    places = list(ledger_of(opened).places())
+    lines.append(table("Ledger", ["campaign", "round", "stage"], [[p.name, p.round_number, p.stage] for p in places]))
+    num_checked, damaged = damaged_places(opened)
+    lines.append(f"store {opened.url}: {num_checked} runs, models and label sets checked, {len(damaged)} damaged")
+    data = {
+        "store": opened.url,
+        "machine": here,
+        "rebuilt": rebuild,
+        "campaigns": [{"name": p.name, "round": p.round_number, "stage": p.stage} for p in places],
+        "num_checked": num_checked,
+        "damaged": [{"place": d.place, "reasons": list(d.reasons)} for d in damaged],
+    }
+    if damaged:
+        lines.append(table("Damaged", ["where", "what"], [[d.place, "; ".join(d.reasons)] for d in damaged]))
+    advice = "Restore these folders from a copy, or delete them and run the same commands again." if damaged else ""
+    reply(json_, data, *lines, note=advice)
+    if damaged:
+        raise typer.Exit(4)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hilum.cli.boundary import DONE
+from hilum.cli.boundary import DONE, INTERRUPTED
 from hilum.cli.console import reply
 from hilum.cli.options import Json, StoreUrl
 from hilum.core.errors import RequestError, unknown_name
@@ -35,6 +35,7 @@ Job = Annotated[str | None, typer.Option("--job", metavar="ID", help="Follow a j
 def submit(
     context: typer.Context,
     words: Words = None,
+    *,
     address: DashboardAddress = "http://127.0.0.1:8265",
     working_dir: WorkingDir = None,
     store: StoreUrl = None,
@@ -56,7 +57,6 @@ def submit(
     if not follow:
         reply(json_, {"job_id": job_id, "address": address}, f"job {job_id}: submitted", next_commands=[again])
         return
-    sys.stderr.write(f"job {job_id}\n")
     raise typer.Exit(_followed(client, job_id, again, json_))
 
 
@@ -64,10 +64,11 @@ def _followed(client: Any, job_id: str, again: str, json_: bool) -> int:
     from hilum.adapters import ray_jobs
 
     try:
+        _show(f"job {job_id}\n")
         code = ray_jobs.follow(client, job_id, _show)
     except KeyboardInterrupt:
         reply(json_, {"job_id": job_id, "exit_code": None}, f"job {job_id} goes on.", next_commands=[again])
-        return DONE
+        return INTERRUPTED
     ended = "done" if code == DONE else f"ended with exit code {code}"
     reply(json_, {"job_id": job_id, "exit_code": code}, f"job {job_id}: {ended}")
     return code

@@ -119,7 +119,7 @@ def _resolve(path: Path, through: tuple[Path, ...]) -> Content:
 
 def _find(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path:
     path = Path(name_or_path)
-    if path.is_file():
+    if path.exists() and not path.is_dir():  # a pipe will do: hilum recipe show <(…)
         return path
     if path.suffix in {".yaml", ".yml"} and path.stem not in shipped:
         raise NotFoundError(f"There is no {what} file at {name_or_path}. Shipped: {', '.join(sorted(shipped))}.")

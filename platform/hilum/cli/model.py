@@ -1,0 +1,84 @@
+"""`hilum model`: which checkpoint answers, and how to go back."""
+
+from typing import Annotated
+
+import typer
+
+from hilum.cli.console import reply, table
+from hilum.cli.options import Json, StoreUrl
+
+group = typer.Typer(no_args_is_help=True, help="See which checkpoint is the champion of each model, and change it.")
+
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name: its campaign's.")]
+CheckpointId = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The checkpoint's id.")]
+
+
+@group.command("list", epilog="Example: hilum model list")
+def list_(store: StoreUrl = None, json_: Json = False) -> None:
+    """List the models, each with its champion and what that reaches on validation patients."""
+    from hilum.cli.composition import ledger_of, store_at
+    from hilum.loop.campaign import Campaign, campaigns
+    from hilum.steps.promote import CHAMPION
+
+    opened = store_at(store)
+    ledger = ledger_of(opened)
+    found = []
+    for name in campaigns(opened):
+        status = Campaign.open(opened, name, ledger=ledger).status()
+        champion = ledger.alias(name, CHAMPION)
+        reached = next((p for p in status.curve if p.checkpoint_id == champion), None)
+        metrics = reached.metrics.get("validation", {}) if reached else {}
+        value = metrics.get(status.metric) if status.metric else None
+        found.append({"model": name, "champion": champion, "metric": status.metric, "value": value})
+    rows = [list(row.values()) for row in found]
+    following = [f"hilum round status {found[0]['model']}" + _at(store)] if found else []
+    reply(json_, {"models": found}, table("", ["model", "champion", "metric", "value"], rows), next_commands=following)
+
+
+@group.command("promote", epilog="Example: hilum model promote liver 0a1b2c3d4e5f")
+def promote(model: Name, checkpoint: CheckpointId, store: StoreUrl = None, json_: Json = False) -> None:
+    """Make a checkpoint the champion by hand, whatever its metrics say. `hilum promote` compares first."""
+    from hilum.cli.chain import checked_id
+    from hilum.cli.composition import store_at
+
+    checked_id("checkpoint", store_at(store).checkpoint(checkpoint))
+    _point(model, checkpoint, store, json_)
+
+
+@group.command("rollback", epilog="Example: hilum model rollback liver")
+def rollback(model: Name, store: StoreUrl = None, json_: Json = False) -> None:
+    """Make the champion before this one the champion again."""
+    from hilum.cli.composition import ledger_of, store_at
+    from hilum.core.errors import RequestError
+    from hilum.loop.campaign import Campaign
+    from hilum.steps.promote import CHAMPION
+
+    opened = store_at(store)
+    ledger = ledger_of(opened)
+    status = Campaign.open(opened, model, ledger=ledger).status()
+    now = ledger.alias(model, CHAMPION)
+    promoted = [point.checkpoint_id for point in status.curve if point.promoted]
+    earlier = promoted[: promoted.index(now)] if now in promoted else promoted
+    if not earlier:
+        raise RequestError(
+            f"Model '{model}' has had no champion before {now or 'any'}; there is nothing to go back to."
+        )
+    _point(model, earlier[-1], store, json_)
+
+
+def _point(model: str, checkpoint: str, store: str | None, json_: bool) -> None:
+    from hilum.cli.composition import ledger_of, store_at
+    from hilum.core.ids import checked_name
+    from hilum.steps.promote import CHAMPION
+
+    ledger = ledger_of(store_at(store))
+    before = ledger.alias(checked_name("Model", model), CHAMPION)
+    ledger.point(model, CHAMPION, checkpoint, expected=before)
+    already_done = before == checkpoint
+    data = {"model": model, "champion": checkpoint, "before": before, "already_done": already_done}
+    how = "already done" if already_done else f"was {before or 'none'}"
+    reply(json_, data, f"champion of {model}: {checkpoint} ({how})", next_commands=["hilum model list" + _at(store)])
+
+
+def _at(store: str | None) -> str:
+    return f" --store {store}" if store else ""

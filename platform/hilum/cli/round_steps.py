@@ -1,0 +1,61 @@
+"""What the step verbs share: finding the chain of runs, running one, and saying what came of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hilum.cli.chain import Chain, Planned, checked_id
+from hilum.cli.composition import engine, store_at
+from hilum.cli.console import reply
+from hilum.loop import recipe_files
+from hilum.loop.choices import check_choices
+from hilum.loop.definition import only_ingest
+from hilum.store.labels import NONE
+from hilum.store.layout import require
+from hilum.store.manifest import Manifest
+
+
+def chain_for(recipe: str, store: str | None, ingest: str | None, checkpoint: str = NONE, labels: str = NONE) -> Chain:
+    """The chain that a command line is about; every name in it is checked first."""
+    opened = store_at(store)
+    loaded = recipe_files.campaign_recipe(recipe)
+    check_choices(loaded)
+    if checkpoint != NONE:
+        checked_id("checkpoint", opened.checkpoint(checkpoint))
+    if labels != NONE:
+        checked_id("label set", opened.label_set(labels))
+    ingest_id = ingest or only_ingest(opened)
+    require(opened.run("ingest", ingest_id), f"ingest '{ingest_id}'")
+    options = (f" --ingest {ingest}" if ingest else "") + (f" --store {store}" if store else "")
+    return Chain(opened, recipe, loaded, ingest_id, checkpoint, labels, options)
+
+
+def run_planned(planned: Planned, chain: Chain, *, on: str, address: str | None) -> tuple[Manifest, bool]:
+    """The run's manifest, and whether it was there already. A run that is there starts no Ray."""
+    before = planned.run.finished()
+    if before is not None:
+        return before, True
+    with engine(on=on, address=address) as ready:
+        manifest: Manifest = planned.step.run(
+            planned.recipe, planned.inputs, store=chain.store, executor=ready.executor, resources=ready.resources
+        )
+    return manifest, False
+
+
+def tell(json_: bool, manifest: Manifest, already_done: bool, next_commands: Sequence[str]) -> None:
+    """A step's answer: its run's id, whether it was done before, and what it found."""
+    data = {"step": manifest.step, "run_id": manifest.run_id, "already_done": already_done, "results": manifest.results}
+    first = f"{manifest.step} {manifest.run_id}: {'already done' if already_done else 'done'}"
+    reply(json_, data, first, *facts(manifest.results), next_commands=next_commands)
+
+
+def facts(results: dict[str, Any], indent: str = "  ") -> list[str]:
+    """Results as indented lines; long lists are left to ``--json``."""
+    lines = []
+    for name, value in results.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}", *facts(value, indent + "  ")]
+        elif isinstance(value, float):
+            lines.append(f"{indent}{name}: {value:.4g}")
+        elif not isinstance(value, list):
+            lines.append(f"{indent}{name}: {value}")
+    return lines

@@ -1,0 +1,50 @@
+"""Every name in a recipe, checked before the first byte is written: scorers, samplers, networks, annotators."""
+
+from collections.abc import Iterator
+
+from hilum.core.errors import RecipeError, unknown_name
+from hilum.core.recipes import CampaignRecipe, Choice
+from hilum.core.registry import Registry, annotators, architectures, samplers, scorers
+
+
+def check_choices(recipe: CampaignRecipe) -> None:
+    """RecipeError, with the likely meaning, if a name is unknown or a parameter does not fit its function."""
+    for registry, choice in _choices(recipe):
+        registry.bind(choice)
+    computed = [scorer.kind for scorer in recipe.score.scorers]
+    for arm in recipe.select.arms:
+        _check_score_is_computed(arm.sampler, computed)
+
+
+def _choices(recipe: CampaignRecipe) -> Iterator[tuple[Registry, Choice]]:
+    # Importing them is what registers ours; torch comes with nn, so not before it is needed.
+    from hilum.adapters import directory, oracle  # noqa: F401
+    from hilum.nn import unet, unetpp  # noqa: F401
+    from hilum.nn.augment import augmentations
+    from hilum.nn.losses import losses
+    from hilum.nn.members import members
+    from hilum.select import builtin  # noqa: F401
+    from hilum.select.reduce import reduction
+
+    reduction(recipe.score.reduce)
+    yield members, recipe.score.members
+    yield from ((scorers, choice) for choice in recipe.score.scorers)
+    yield from ((samplers, arm.sampler) for arm in recipe.select.arms)
+    yield samplers, recipe.select.cold_start
+    yield annotators, recipe.annotator
+    yield architectures, recipe.finetune.architecture
+    yield from ((augmentations, choice) for choice in recipe.finetune.augment)
+    if recipe.finetune.loss is not None:
+        yield losses, recipe.finetune.loss
+
+
+def _check_score_is_computed(sampler: Choice, computed: list[str]) -> None:
+    """A sampler can only read a score that the score step writes."""
+    params = samplers.params_of(sampler.kind).model_validate(sampler.params)
+    wanted = getattr(params, "score", None)
+    reads_it = getattr(params, "shortlist", ...) is not None  # k_centre reads a score for its shortlist alone
+    if wanted is not None and reads_it and wanted not in computed:
+        raise RecipeError(
+            f"Sampler '{sampler.kind}' reads a score that is not computed. "
+            + unknown_name("scorer in score.scorers", wanted, computed)
+        )

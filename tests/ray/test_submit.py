@@ -1,0 +1,209 @@
+"""`hilum submit` against a Ray cluster that somebody else started, with token authentication on."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import psutil
+import pytest
+from ray.job_submission import JobSubmissionClient
+
+TOKEN = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+NUM_PORTS = 6
+START_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The dashboard's address of a one-node cluster with two CPUs."""
+    # A socket's path must be shorter than 108 bytes, so not under pytest's long folders.
+    folder = Path(tempfile.mkdtemp(prefix="hr", dir="/tmp"))
+    ports = _free_ports(NUM_PORTS)
+    environment = {**_environment(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    options = {
+        "num-cpus": 2,
+        "temp-dir": folder,
+        "port": ports[0],
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": ports[1],
+        "ray-client-server-port": ports[2],
+        "dashboard-agent-listen-port": ports[3],
+        "metrics-export-port": ports[4],
+        "dashboard-agent-grpc-port": ports[5],
+        "object-store-memory": 200_000_000,
+    }
+    ray = Path(sys.executable).with_name("ray")
+    head = subprocess.Popen(
+        [ray, "start", "--head", "--block", "--disable-usage-stats", *(f"--{k}={v}" for k, v in options.items())],
+        env=environment,
+        stdout=(folder / "start.log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    address = f"http://127.0.0.1:{ports[1]}"
+    try:
+        _wait_until_it_answers(address, head, folder)
+        yield address
+    finally:
+        _stop(head)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _environment(home):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "HILUM_"))}
+    # A job's `python` must be this one.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+    return {**kept, "PATH": path, "HOME": str(home), "RAY_worker_niceness": "0", "COLUMNS": "200"}
+
+
+def _free_ports(num):
+    """Free ports outside 10002 to 19999, which Ray's workers take, and below those of outgoing connections."""
+    found = []
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == num:
+            return found
+    raise AssertionError("no free ports")
+
+
+def _wait_until_it_answers(address, head, folder):
+    request = Request(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"})
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert head.poll() is None, (folder / "start.log").read_text()
+        try:
+            with urlopen(request, timeout=5):
+                return
+        except (URLError, HTTPError, ConnectionError, TimeoutError):
+            time.sleep(0.3)
+    raise AssertionError((folder / "start.log").read_text())
+
+
+def _stop(head):
+    """Stop this cluster's processes by id, and no other Ray on the machine."""
+    family = [head.pid, *(child.pid for child in psutil.Process(head.pid).children(recursive=True))]
+    for pid in family:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    head.wait()
+
+
+def _hilum(tmp_path, *words, token=TOKEN, cwd=None, **more):
+    environment = {**_environment(tmp_path), **more}
+    if token:
+        environment["RAY_AUTH_TOKEN"] = token
+    command = [sys.executable, "-m", "hilum", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=280, check=False)
+
+
+def test_a_submitted_command_runs_there_and_its_log_is_shown(cluster, tmp_path):
+    done = _hilum(
+        tmp_path,
+        "submit",
+        "init",
+        "--address",
+        cluster,
+        "--store",
+        str(tmp_path / "store"),
+        "--",
+        str(tmp_path / "store"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "store" / "hilum.json").is_file()
+    assert "store" in done.stderr
+    assert "made" in done.stderr
+
+
+def test_the_exit_code_is_the_jobs(cluster, tmp_path):
+    done = _hilum(tmp_path, "submit", "recipe", "show", "smok", "--address", cluster)
+    assert done.returncode == 2
+    assert "Did you mean 'smoke'?" in done.stderr
+
+
+def test_recipe_files_in_the_working_folder_are_found_there(cluster, tmp_path):
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("extends: smoke\ncampaign: {num_in_total: 77}\n")
+    words = ["submit", "recipe", "show", "mine.yaml", "--address", cluster, "--working-dir", str(folder)]
+    done = _hilum(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert "num_in_total: 77" in done.stderr
+
+
+def test_a_job_that_is_not_followed_can_be_followed_later(cluster, tmp_path):
+    sent = _hilum(tmp_path, "submit", "recipe", "show", "smok", "--no-follow", "--json", "--address", cluster)
+    answer = json.loads(sent.stdout)
+    assert sent.returncode == 0
+    assert answer["next"] == [f"hilum submit --job {answer['job_id']} --address {cluster}"]
+    followed = _hilum(tmp_path, *answer["next"][0].split()[1:], "--json")
+    assert followed.returncode == 2
+    assert json.loads(followed.stdout) == {"job_id": answer["job_id"], "exit_code": 2, "next": []}
+
+
+def test_options_after_two_dashes_go_to_the_job(cluster, tmp_path):
+    done = _hilum(tmp_path, "submit", "--address", cluster, "--", "recipe", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    assert '"recipes"' in done.stderr
+    assert "job" in done.stdout
+
+
+def test_without_the_clusters_token_one_is_asked_for_it(cluster, tmp_path):
+    done = _hilum(tmp_path, "submit", "recipe", "list", "--address", cluster, token=None)
+    assert done.returncode == 2
+    assert "RAY_AUTH_TOKEN" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_token_file_is_as_good_as_a_variable(cluster, tmp_path):
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    words = ["submit", "recipe", "list", "--no-follow", "--address", cluster]
+    done = _hilum(tmp_path, *words, token=None, RAY_AUTH_TOKEN_PATH=str(tmp_path / "token"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_wrong_token_is_refused_in_one_line(cluster, tmp_path):
+    done = _hilum(tmp_path, "submit", "recipe", "list", "--address", cluster, token="f" * 64)
+    assert done.returncode == 2
+    assert TOKEN not in done.stderr
+    assert "f" * 64 not in done.stderr
+
+
+def test_following_a_job_nobody_submitted_says_so(cluster, tmp_path):
+    done = _hilum(tmp_path, "submit", "--job", "raysubmit_nosuch", "--address", cluster)
+    assert done.returncode == 2
+    assert "raysubmit_nosuch" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_again(cluster, tmp_path):
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    fifo = slow / "recipe.yaml"
+    os.mkfifo(fifo)  # reading it waits until somebody writes: a job that goes on for as long as we like
+    environment = {**_environment(tmp_path), "RAY_AUTH_TOKEN": TOKEN}
+    words = [sys.executable, "-m", "hilum", "submit", "recipe", "show", str(fifo), "--address", cluster]
+    following = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert following.stderr is not None
+    job_id = following.stderr.readline().split()[-1]
+    following.send_signal(signal.SIGINT)
+    out, _ = following.communicate(timeout=60)
+    assert following.returncode == 130
+    assert f"hilum submit --job {job_id}" in out
+    client = JobSubmissionClient(cluster, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert not client.get_job_status(job_id).is_terminal()
+    client.stop_job(job_id)
