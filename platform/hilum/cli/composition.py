@@ -1,7 +1,5 @@
 """The composition root: the only place that decides which adapters a command works with."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hilum.core.ports import Annotator, Executor, Ledger
@@ -18,17 +16,15 @@ class Engine:
     resources: Resources
 
 
-@contextmanager
-def engine(*, on: str = "local", address: str | None = None) -> Iterator[Engine]:
+def engine(*, on: str | Resources = "local", address: str | None = None) -> Engine:
     """Ray: the cluster at ``address`` (or this Ray Job's own), a local one otherwise. ``on`` names the resources."""
-    from hilum.adapters.ray_cluster import connected
-    from hilum.adapters.ray_data import RayExecutor
+    from hilum.adapters.ray_data import RayExecutor, connect
     from hilum.cli.progress import ShownExecutor
     from hilum.loop import recipe_files
 
-    resources = recipe_files.resources(on)
-    with connected(address):
-        yield Engine(ShownExecutor(RayExecutor()), resources)
+    resources = recipe_files.resources(on) if isinstance(on, str) else on
+    connect(address)
+    return Engine(ShownExecutor(RayExecutor()), resources)
 
 
 def store_at(url: str | None) -> Store:

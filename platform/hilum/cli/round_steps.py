@@ -34,10 +34,10 @@ def run_planned(planned: Planned, chain: Chain, *, on: str, address: str | None)
     before = planned.run.finished()
     if before is not None:
         return before, True
-    with engine(on=on, address=address) as ready:
-        manifest: Manifest = planned.step.run(
-            planned.recipe, planned.inputs, store=chain.store, executor=ready.executor, resources=ready.resources
-        )
+    ready = engine(on=on, address=address)
+    manifest: Manifest = planned.step.run(
+        planned.recipe, planned.inputs, store=chain.store, executor=ready.executor, resources=ready.resources
+    )
     return manifest, False
 
 

@@ -13,6 +13,7 @@ from hilum.adapters.ray_data import RayExecutor
 from hilum.cli.composition import annotator_of, engine
 from hilum.cli.console import table
 from hilum.core.recipes import SimulateRecipe
+from hilum.core.resources import Resources
 from hilum.loop.branches import Branch, check_strategies
 from hilum.loop.definition import only_ingest
 from hilum.loop.report import Section, write_report
@@ -23,7 +24,7 @@ from hilum.store.manifest import Manifest, Run
 
 
 def run_simulation(
-    store: Store, name: str, recipe: SimulateRecipe, *, ingest_id: str | None, on: str, address: str | None
+    store: Store, name: str, recipe: SimulateRecipe, *, ingest_id: str | None, on: str | Resources, address: str | None
 ) -> tuple[Manifest, bool]:
     """The simulation's manifest, and whether it was there already."""
     ingest_id = ingest_id or only_ingest(store)
@@ -31,20 +32,19 @@ def run_simulation(
     before = Run(store, STEP, STEP_VERSION, recipe, {"ingest": ingest_id, "name": name}).finished()
     if before is not None:
         return before, True
-    with engine(on=on, address=address) as ready:
-        # What the branches print would break the live table; their own progress is in it.
-        quiet = RayExecutor()
-        branches = planned(store, name, recipe, ingest_id=ingest_id, executor=ready.executor, resources=ready.resources)
-        with _shown_live(store, branches):
-            manifest = simulate(
-                store,
-                name,
-                recipe,
-                executor=quiet,
-                workbench=Workbench(make_executor=RayExecutor, make_annotator=annotator_of),
-                ingest_id=ingest_id,
-                resources=ready.resources,
-            )
+    ready = engine(on=on, address=address)
+    branches = planned(store, name, recipe, ingest_id=ingest_id, executor=ready.executor, resources=ready.resources)
+    with _shown_live(store, branches):
+        manifest = simulate(
+            store,
+            name,
+            recipe,
+            # Not the one that shows its progress: the live table shows it already, and more of it.
+            executor=RayExecutor(),
+            workbench=Workbench(make_executor=RayExecutor, make_annotator=annotator_of),
+            ingest_id=ingest_id,
+            resources=ready.resources,
+        )
     return manifest, False
 
 

@@ -58,8 +58,7 @@ def ingest(
     manifest = planned_ingest(opened, wanted, source).finished()
     already_done = manifest is not None
     if manifest is None:
-        with engine(on=on, address=address) as ready:
-            manifest = run_ingest(opened, wanted, source, ready)
+        manifest = run_ingest(opened, wanted, source, engine(on=on, address=address))
     _tell_ingest(opened, manifest, source, already_done=already_done, store=store, json_=json_)
 
 
