@@ -14,6 +14,7 @@ from hilum.core.recipes import CampaignRecipe
 from hilum.core.resources import Resources
 from hilum.loop import moves
 from hilum.loop.budget import is_finished, num_selected
+from hilum.loop.choices import check_choices
 from hilum.loop.definition import Definition, known_campaigns, read_definition, write_definition
 from hilum.loop.events import Event, history, read_event, round_events, runs_of, write_event
 from hilum.loop.lease import claimed
@@ -50,6 +51,7 @@ class Campaign:
         Without ``ingest_id`` the store's only ingest is meant. ConflictError when the name is
         taken by another recipe.
         """
+        check_choices(recipe)
         definition = write_definition(store, checked_name("Campaign", name), recipe, ingest_id)
         campaign = cls(store, definition, ledger or open_ledger(store))
         if read_event(store, name, 0, Stage.OPENED) is None:

@@ -28,8 +28,9 @@ def write_definition(store: Store, name: str, recipe: CampaignRecipe, ingest_id:
     wanted = Definition(name=name, ingest_id=ingest_id, recipe=recipe)
     write_json(_url(store, name), wanted.model_dump(mode="json", by_alias=True), only_if_absent=True)
     found = read_definition(store, name)
-    if found != wanted:
-        what = "recipe" if found.recipe != wanted.recipe else "ingest"
+    # As JSON: a choice's parameters come back as lists where they went as tuples.
+    if found.model_dump(mode="json") != wanted.model_dump(mode="json"):
+        what = "recipe" if found.ingest_id == wanted.ingest_id else "ingest"
         raise ConflictError(
             f"There is a campaign '{name}' with another {what}. A campaign's {what} never changes: "
             "give the new campaign another name, or open the old one."
