@@ -37,6 +37,8 @@ def find_source(where: str) -> Source:
         root, items, names = _folder_or_file(where)
     if not items:
         raise NotFoundError(f"There is nothing to ingest at '{where}'. Readable: {', '.join(ENDINGS)}.")
+    if is_local(root):
+        root = str(filesystem(root)[1])  # from the top: workers have another current folder
     _refuse_links_out(root, items)
     return Source(root, tuple(items), names, _digests(root, items))
 
