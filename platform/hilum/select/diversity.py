@@ -83,6 +83,8 @@ def badge(scored: ScoredPool, num: int, *, rng: np.random.Generator) -> Ints:
     num = how_many(scored, num)
     if scored.num and not scored.num_classes:
         raise RecipeError("Sampler 'badge' needs a model's class probabilities; use it after the first round.")
+    if num == 0:
+        return np.empty(0, np.int64)
     embedding_ND = _embedding(scored, "badge")
     error_NC = scored.class_fractions.astype(np.float32)
     error_NC[np.arange(scored.num), error_NC.argmax(axis=1)] -= 1

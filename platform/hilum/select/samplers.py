@@ -7,6 +7,7 @@ which is the lower candidate id. Randomness comes in as ``rng``.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -144,14 +145,13 @@ def class_stratified(
     scores = scored.score(score)
     noisy = partial(_noisy, beta=beta, rng=rng)
     if by == "class_fractions":
-        classes, queues = _queues_by_fraction(scored, num, scores, noisy)
+        queues = _queues_by_fraction(scored, num, scores, noisy)
     else:
-        classes, queues = _queues_by_prediction(scored, num, noisy(scores))
-    if skip_background and len(classes) > 1 and classes[0] == 0:
-        classes, queues = classes[1:], queues[1:]
-    already = [int(np.sum(scored.labelled_class == c)) if balance_labelled else 0 for c in classes]
-    available = [len(queue) for queue in queues]
-    quotas = equal_quotas(num - round(plain_share * num), available, already)
+        queues = _queues_by_prediction(scored, num, noisy(scores))
+    if skip_background and len(queues) > 1:
+        queues = [queue for queue in queues if queue.class_id != 0]
+    already = [int(np.sum(scored.labelled_class == q.class_id)) if balance_labelled else 0 for q in queues]
+    quotas = equal_quotas(num - round(plain_share * num), [len(queue.rows) for queue in queues], already)
     picks = _in_turn(queues, quotas)
     anyone = best_rows(noisy(scores), num)
     plain = anyone[~np.isin(anyone, picks)][: num - len(picks)]
@@ -179,26 +179,37 @@ def best_rows(values: npt.NDArray[np.floating], num: int) -> Ints:
     return rows[np.lexsort((rows, -values[rows]))].astype(np.int64)
 
 
+@dataclass(frozen=True)
+class _Queue:
+    """Candidates for one class, best first, and how common the class is."""
+
+    class_id: int
+    rows: Ints
+    how_common: float
+
+
 def _queues_by_fraction(
     scored: ScoredPool, num: int, scores: Floats, noisy: Callable[[Floats], AnyFloats]
-) -> tuple[list[int], list[Ints]]:
-    """Every class, and for each the candidates whose score and share of that class are highest."""
-    classes = list(range(scored.num_classes))
-    return classes, [best_rows(noisy(scores * scored.class_fractions[:, c]), num) for c in classes]
+) -> list[_Queue]:
+    """For every class the ``num`` candidates whose score times share of that class is highest."""
+    fractions_CN = scored.class_fractions.T
+    return [_Queue(c, best_rows(noisy(scores * of_N), num), float(of_N.sum())) for c, of_N in enumerate(fractions_CN)]
 
 
-def _queues_by_prediction(scored: ScoredPool, num: int, priority: AnyFloats) -> tuple[list[int], list[Ints]]:
-    """The classes predicted anywhere, and for each its candidates, best first, at most ``num`` of them."""
-    classes = [int(c) for c in np.unique(scored.predicted_class)]
-    members = [np.flatnonzero(scored.predicted_class == c) for c in classes]
-    return classes, [rows[best_rows(priority[rows], min(num, len(rows)))] for rows in members]
+def _queues_by_prediction(scored: ScoredPool, num: int, priority: AnyFloats) -> list[_Queue]:
+    """For every class predicted anywhere, its ``num`` best candidates."""
+    queues = []
+    for class_id in np.unique(scored.predicted_class):
+        rows = np.flatnonzero(scored.predicted_class == class_id)
+        queues.append(_Queue(int(class_id), rows[best_rows(priority[rows], min(num, len(rows)))], len(rows)))
+    return queues
 
 
-def _in_turn(queues: list[Ints], quotas: list[int]) -> Ints:
-    """One from each class in turn, the class with the fewest candidates first, until the quotas are spent."""
+def _in_turn(queues: list[_Queue], quotas: list[int]) -> Ints:
+    """One from each class in turn, the rarest class first, until the quotas are spent."""
     taken: dict[int, None] = {}
-    turns = sorted((c for c in range(len(queues)) if quotas[c]), key=lambda c: (len(queues[c]), c))
-    waiting = {c: iter(queues[c]) for c in turns}
+    turns = sorted((c for c in range(len(queues)) if quotas[c]), key=lambda c: (queues[c].how_common, c))
+    waiting = {c: iter(queues[c].rows) for c in turns}
     left = list(quotas)
     while any(left[c] for c in turns):
         for c in turns:

@@ -92,9 +92,9 @@ class ScoredPool:
         if self.num and not len(self.predicted_class):
             object.__setattr__(self, "predicted_class", np.full(self.num, UNKNOWN, np.int64))
         for name in ("class_fractions", "embedding"):
-            if not getattr(self, name).size:
-                object.__setattr__(self, name, np.empty((self.num, 0), np.float32))
-        if not self.labelled_embedding.size:
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.empty((self.num, getattr(self, name).shape[1]), np.float32))
+        if self.labelled_embedding.shape[1] != self.embedding.shape[1] and not self.labelled_embedding.size:
             empty = np.empty((len(self.labelled_embedding), self.embedding.shape[1]), np.float32)
             object.__setattr__(self, "labelled_embedding", empty)
 

@@ -169,7 +169,8 @@ def _predicted_class(mean_NC: Floats) -> npt.NDArray[np.int32]:
     num_classes = mean_NC.shape[1]
     counts_NC: npt.NDArray[np.int64] = np.stack([np.bincount(one.ravel(), minlength=num_classes) for one in likeliest])
     counts_NC[:, 0] = 0
-    return counts_NC.argmax(axis=1).astype(np.int32)
+    commonest: npt.NDArray[np.int64] = counts_NC.argmax(axis=1)
+    return commonest.astype(np.int32)
 
 
 def unscored_of(part_url: str) -> dict[str, str]:

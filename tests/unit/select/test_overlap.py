@@ -1,0 +1,35 @@
+"""Patches that share voxels."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hilum.core.geometry import Patch, tile
+from hilum.select.overlap import Boxes
+
+_ZYX = st.tuples(*[st.integers(0, 6)] * 3)
+_SIZE = st.tuples(*[st.integers(1, 4)] * 3)
+_PATCH = st.builds(Patch, st.sampled_from(["a", "b", "c"]), _ZYX, _SIZE)
+
+
+@given(st.lists(_PATCH, min_size=1, max_size=25), _PATCH)
+def test_what_overlaps_is_what_two_boxes_say_of_each_other(patches, other):
+    boxes = Boxes.of(patches)
+    assert boxes.overlapping(other).tolist() == [row for row, p in enumerate(patches) if p.overlaps(other)]
+    for row, patch in enumerate(patches):
+        assert boxes.neighbours(row).tolist() == [r for r, p in enumerate(patches) if p.overlaps(patch)]
+
+
+def test_tiles_side_by_side_touch_nobody_but_themselves():
+    patches = [Patch("a", start, (2, 4, 4)) for start in tile((4, 8, 8), (2, 4, 4), (2, 4, 4))]
+    boxes = Boxes.of(patches)
+    assert all(boxes.neighbours(row).tolist() == [row] for row in range(len(patches)))
+
+
+def test_a_patch_of_another_volume_overlaps_nobody():
+    assert Boxes.of([Patch("a", (0, 0, 0), (9, 9, 9))]).overlapping(Patch("b", (0, 0, 0), (9, 9, 9))).tolist() == []
+
+
+def test_no_patches_overlap_nothing():
+    boxes = Boxes([], np.empty((0, 3), np.int64), np.empty((0, 3), np.int64))
+    assert boxes.overlapping(Patch("a", (0, 0, 0), (1, 1, 1))).tolist() == []

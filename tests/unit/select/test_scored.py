@@ -1,0 +1,71 @@
+"""The pool as samplers see it refuses what no sampler should meet."""
+
+import numpy as np
+import pytest
+
+from hilum.core.errors import DataError, RecipeError
+from hilum.select.scored import UNKNOWN, ScoredPool, how_many
+from hilum.testing.samplers import scored_pool
+
+
+def ids(num):
+    return np.array([f"{i:012x}" for i in range(num)], np.str_)
+
+
+def test_a_pool_before_there_is_a_model_has_no_classes_and_no_scores():
+    scored = ScoredPool(ids(3), embedding=np.ones((3, 2), np.float16))
+    assert scored.predicted_class.tolist() == [UNKNOWN] * 3
+    assert scored.num_classes == 0
+    assert scored.labelled_embedding.shape == (0, 2)
+
+
+def test_an_empty_pool_is_a_pool():
+    assert ScoredPool(ids(0)).num == 0
+
+
+def test_the_first_value_that_is_not_a_number_is_named():
+    scores = np.zeros(9000, np.float32)
+    scores[8812] = np.nan
+    with pytest.raises(DataError) as refused:
+        ScoredPool(ids(9000), scores={"margin": scores})
+    assert str(refused.value) == "scores must be finite; scores[8812] is nan"
+
+
+@pytest.mark.parametrize("name", ["embedding", "class_fractions", "labelled_embedding"])
+def test_an_embedding_or_fraction_that_is_not_a_number_is_refused(name):
+    values = np.zeros((4, 2), np.float32)
+    values[2, 1] = np.inf
+    given = {"embedding": np.zeros((4, 2), np.float32), name: values}
+    with pytest.raises(DataError, match=rf"{name} must be finite; {name}\[2, 1\] is inf"):
+        ScoredPool(ids(4), **given)
+
+
+def test_rows_out_of_order_or_twice_are_refused():
+    for wrong in (ids(3)[::-1], ids(3)[[0, 1, 1]]):
+        with pytest.raises(DataError, match="sorted and distinct"):
+            ScoredPool(wrong)
+
+
+def test_a_column_of_another_length_is_refused():
+    with pytest.raises(DataError, match="'margin' has 2 rows for 3 candidates"):
+        ScoredPool(ids(3), scores={"margin": np.zeros(2, np.float32)})
+
+
+def test_a_score_that_was_not_computed_is_guessed_at():
+    with pytest.raises(RecipeError, match="No score is called 'margins'. Did you mean 'margin'"):
+        scored_pool(3).score("margins")
+
+
+def test_what_was_picked_counts_as_labelled_and_what_was_dropped_is_gone():
+    scored = scored_pool(10, num_labelled=2)
+    after = scored.after(np.array([7, 3]), np.array([0, 3]))
+    assert after.candidate_ids.tolist() == [i for n, i in enumerate(scored.candidate_ids) if n not in {0, 3, 7}]
+    np.testing.assert_array_equal(after.labelled_embedding[2:], scored.embedding[[7, 3]])
+    np.testing.assert_array_equal(after.labelled_class[2:], scored.predicted_class[[7, 3]])
+    np.testing.assert_array_equal(after.scores["margin"], np.delete(scored.scores["margin"], [0, 3, 7]))
+    assert scored.num == 10
+
+
+def test_more_than_there_are_is_all_there_are():
+    assert how_many(scored_pool(5), 9) == 5
+    assert how_many(scored_pool(5), 0) == 0

@@ -1,0 +1,100 @@
+"""How unsure the model is: every scorer through the suite, and the numbers of the papers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hilum.core.errors import RecipeError
+from hilum.core.recipes import Choice
+from hilum.core.registry import scorers
+from hilum.select import builtin  # noqa: F401
+from hilum.select.scores import entropy, least_confidence, margin, mutual_information, variance
+from hilum.testing.scorers import ScorerTests, probabilities
+
+BUILTIN = [
+    Choice(kind="entropy"),
+    Choice(kind="margin"),
+    Choice(kind="least_confidence"),
+    Choice(kind="mutual_information"),
+    Choice(kind="variance"),
+    Choice(kind="aift"),
+    Choice(kind="aift", alpha=1.0, lambda1=0.5, lambda2=2.0),
+    Choice(kind="aift", convention="matlab"),
+]
+
+
+class TestBuiltinScorers(ScorerTests):
+    @pytest.fixture(params=BUILTIN, ids=lambda choice: "-".join(map(str, [choice.kind, *choice.params.values()])))
+    def scorer(self, request):
+        return scorers.bind(request.param)
+
+
+def test_there_is_no_builtin_scorer_that_the_suite_has_not_seen():
+    ours = {name for name in scorers if _home(name).startswith("hilum.")}
+    assert ours == {choice.kind for choice in BUILTIN}
+
+
+def _home(name):
+    bound = scorers.bind(Choice(kind=name))
+    return getattr(bound, "func", bound).__module__
+
+
+def test_a_scorer_that_is_not_there_is_guessed_at():
+    with pytest.raises(RecipeError, match="No scorer is called 'entropi'. Did you mean 'entropy'"):
+        scorers.bind(Choice(kind="entropi"))
+
+
+def test_two_certain_members_that_contradict_each_other_disagree_by_0_368_nats():
+    members = np.array([[0.9, 0.1], [0.1, 0.9]], np.float32)[..., None]
+    assert entropy(members)[0] == pytest.approx(0.693147, abs=1e-6)
+    assert mutual_information(members)[0] == pytest.approx(0.368064, abs=1e-6)
+
+
+def test_an_even_guess_has_the_entropy_of_as_many_classes():
+    for num_classes in (2, 3, 10):
+        even = np.full((1, num_classes, 1), 1 / num_classes, np.float32)
+        assert entropy(even)[0] == pytest.approx(np.log(num_classes), rel=1e-6)
+
+
+def test_a_tie_of_the_first_two_classes_has_the_highest_margin_score():
+    probs = np.array([[[0.5, 0.4, 1.0], [0.5, 0.35, 0.0], [0.0, 0.25, 0.0]]], np.float32)
+    np.testing.assert_allclose(margin(probs), [1.0, 0.95, 0.0], atol=1e-6)
+    np.testing.assert_allclose(least_confidence(probs), [0.5, 0.6, 0.0], atol=1e-6)
+
+
+def test_one_class_alone_is_never_in_doubt():
+    for scorer in (margin, least_confidence, entropy, variance, mutual_information):
+        assert scorer(np.ones((2, 1, 3), np.float32)).tolist() == [0, 0, 0]
+
+
+def test_variance_calls_a_unanimous_certain_answer_certain():
+    unanimous = np.zeros((5, 2, 1), np.float32)
+    unanimous[:, 0] = 1
+    assert variance(unanimous)[0] == 0
+    unsure = np.full((5, 2, 1), 0.5, np.float32)
+    assert variance(unsure)[0] == 0
+    divided = np.array([[1, 0], [0, 1]], np.float32)[..., None]
+    assert variance(divided)[0] == pytest.approx(0.5)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(2, 5))
+def test_scores_stay_within_their_bounds(seed, members, classes):
+    probs = probabilities((members, classes, 8), seed=seed, sharpness=3)
+    assert (entropy(probs) <= np.log(classes) + 1e-5).all()
+    assert (margin(probs) <= 1 + 1e-6).all()
+    assert (least_confidence(probs) <= 1 - 1 / classes + 1e-6).all()
+    assert (mutual_information(probs) <= entropy(probs) + 1e-5).all()
+    assert (variance(probs) <= 0.5 * classes).all()
+
+
+def test_members_that_agree_have_nothing_to_disagree_about():
+    probs = np.repeat(probabilities((1, 4, 9), seed=0), 5, axis=0)
+    np.testing.assert_allclose(mutual_information(probs), 0, atol=1e-6)
+    np.testing.assert_allclose(variance(probs), 0, atol=1e-6)
+
+
+def test_renaming_the_classes_changes_no_score():
+    probs = probabilities((3, 4, 9), seed=5)
+    for scorer in (entropy, margin, least_confidence, mutual_information, variance):
+        np.testing.assert_allclose(scorer(probs[:, [2, 0, 3, 1]]), scorer(probs), atol=1e-6)
