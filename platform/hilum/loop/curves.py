@@ -73,7 +73,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Range:
-    """Where a number lies when the budget's end may hide it: [x, x] if seen, else a side is open."""
+    """Where a number lies when the ends of the curve may hide it: [x, x] if seen, else a side is open."""
 
     low: float
     high: float
@@ -207,12 +207,21 @@ def saving(
 
 def _ratio_range(grid_P: Floats, active_BP: Floats, random_BP: Floats, level: float | None) -> tuple[Floats, Floats]:
     """The least and the most that active's labels / random's labels can be, for each pair of curves."""
-    level_B = random_BP[:, -1] if level is None else level
-    active_B = _first_crossing(grid_P, active_BP, level_B)
-    random_B = _first_crossing(grid_P, random_BP, level_B)
-    budget = grid_P[-1]
-    # Not reached means: more than the budget, nobody knows how much more.
-    active_least_B, active_most_B = np.where(np.isnan(active_B), [[budget], [np.inf]], active_B)
-    random_least_B, random_most_B = np.where(np.isnan(random_B), [[budget], [np.inf]], random_B)
-    low_B = np.where(np.isinf(random_most_B), 0.0, active_least_B / random_most_B)
-    return low_B, active_most_B / random_least_B
+    level_B = random_BP[:, -1] if level is None else np.full(len(random_BP), level)
+    active_least_B, active_most_B = _needed_range(grid_P, active_BP, level_B)
+    random_least_B, random_most_B = _needed_range(grid_P, random_BP, level_B)
+    with np.errstate(divide="ignore"):
+        most_B = np.where(random_least_B > 0, active_most_B / random_least_B, np.inf)
+    return active_least_B / random_most_B, most_B
+
+
+def _needed_range(grid_P: Floats, values_BP: Floats, level_B: Floats) -> tuple[Floats, Floats]:
+    """The least and the most labels that a level can have needed.
+
+    Not reached means more than the budget, nobody knows how much more; reached at the first
+    measurement means that many or fewer.
+    """
+    needed_B = _first_crossing(grid_P, values_BP, level_B)
+    at_first_B = values_BP[:, 0] >= level_B - _SAME_LEVEL
+    least_B = np.where(at_first_B, 0.0, np.where(np.isnan(needed_B), grid_P[-1], needed_B))
+    return least_B, np.where(np.isnan(needed_B), np.inf, needed_B)

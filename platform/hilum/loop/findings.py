@@ -19,7 +19,7 @@ _METRIC_TITLES = {
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
     "auc": "area under the ROC curve",
-    "auc_mean": "area under the ROC curve",
+    "auc_macro": "area under the ROC curve",
     "dice_mean": "mean Dice",
     "dice": "Dice",
     "iou_mean": "mean IoU",
@@ -100,16 +100,13 @@ def _headline(comparison: Comparison, verdict: Verdict, leading: StrategyResult 
 
 def _saving_phrase(result: StrategyResult) -> str:
     saving = result.savings[RANDOMS_FINAL]
-    if saving.point.exact and saving.point.low < 1:
+    if saving.point.high < 1:
         return (
-            f"to be as good as random was at the end of its budget, it needed {percent(saving.point.low)} of random's "
+            f"to be as good as random was at the end of its budget, it needed {saving_text(saving)} of random's "
             f"labels ({saving_interval(saving)})"
         )
     assert result.difference is not None
-    return (
-        f"it was ahead of random by {signed(result.difference.interval.mean)} on average over the whole budget, "
-        "though it did not reach random's final score with fewer labels"
-    )
+    return f"it was ahead of random by {signed(result.difference.interval.mean)} on average over the whole budget"
 
 
 def _sentences(comparison: Comparison) -> list[str]:
@@ -138,12 +135,14 @@ def _strategy_sentence(comparison: Comparison, result: StrategyResult) -> str:
 
 def _saving_sentence(result: StrategyResult) -> str:
     saving = result.savings[RANDOMS_FINAL]
-    if saving.point.exact:
-        return (
-            f"It reached random's final score with {percent(saving.point.low)} of the labels random needed "
-            f"({saving_interval(saving)})."
-        )
-    return "It did not reach random's final score within the budget."
+    if result.needed[RANDOMS_FINAL].on_mean is None:
+        return "It did not reach random's final score within the budget."
+    if not saving.point.known:
+        return "Random's final score was there at the first measurement, so no saving can be read from it."
+    return (
+        f"It reached random's final score with {saving_text(saving)} of the labels random needed "
+        f"({saving_interval(saving)})."
+    )
 
 
 def _lead_change(comparison: Comparison, result: StrategyResult) -> list[str]:
@@ -191,8 +190,15 @@ def _cautions(comparison: Comparison) -> list[str]:
             "the intervals shown are not."
         )
     if any(not result.savings[RANDOMS_FINAL].point.exact for result in comparison.active):
-        cautions.append("Where a level was not reached, the saving beyond the budget is unknown, not zero.")
+        cautions.append(
+            "A level that was not reached, or was reached by the first measurement, bounds the saving and is no number."
+        )
     return cautions
+
+
+def headed(title: str) -> str:
+    """A title with a capital first letter; the others stay as they are."""
+    return title[:1].upper() + title[1:]
 
 
 def percent(share: float) -> str:

@@ -6,6 +6,7 @@ and to keep text as text; both are then handed to the page's style sheet.
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +31,7 @@ _VARIABLES = {
     _PAPER: "var(--paper)",
     **{colour: f"var(--{slot})" for slot, colour in _SLOTS.items()},
 }
+_NO_METADATA = {"Date": None, "Creator": None}
 WIDE_INCHES, NARROW_INCHES = 9.4, 3.9
 _STYLE = {
     "svg.fonttype": "none",
@@ -175,7 +177,10 @@ def _svg(figure: Figure, salt: str) -> str:
     """The figure as an inline <svg>: no prologue, no metadata, the page's colours and fonts, ids of its own."""
     sink = io.StringIO()
     figure.canvas = FigureCanvasSVG(figure)
-    figure.savefig(sink, format="svg", bbox_inches="tight", pad_inches=0.06, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # Matplotlib's own font may lack a letter; the reader's, which draws it, need not.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(sink, format="svg", bbox_inches="tight", pad_inches=0.06, metadata=_NO_METADATA)
     text = sink.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

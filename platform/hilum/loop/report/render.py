@@ -11,7 +11,7 @@ from markupsafe import Markup
 from hilum.core.recipes import Question
 from hilum.loop.comparison import RANDOMS_FINAL
 from hilum.loop.curves import Interval
-from hilum.loop.findings import Findings, Verdict, metric_title, percent, saving_interval, saving_text, signed
+from hilum.loop.findings import Findings, Verdict, headed, metric_title, percent, saving_interval, saving_text, signed
 from hilum.loop.report import figures, gallery, tables
 from hilum.loop.report.colours import DARK, LIGHT, strategy_class
 from hilum.loop.report.content import AskedRound, Section, StageTime, Tile
@@ -76,6 +76,8 @@ def _view(section: Section, name: str, *, most_bytes: int) -> dict[str, Any]:
         "section": section,
         "question": _QUESTIONS[section.question],
         "metric": metric_title(comparison.metric),
+        "class_metric": metric_title(section.class_metric),
+        "headed": headed,
         "badge": _BADGES[found.verdict],
         "findings": found,
         "stats": _stats(section, found),
@@ -104,11 +106,9 @@ def _stats(section: Section, found: Findings) -> list[_Stat]:
     spread = (
         "" if interval.low is None or interval.high is None else f"{signed(interval.low)} to {signed(interval.high)}"
     )
-    labels = (
-        _Stat(saving_text(saving), "of random's labels, for random's final score", saving_interval(saving))
-        if saving.point.exact
-        else _Stat("not reached", "random's final score, within the budget", "")
-    )
+    labels = _Stat(saving_text(saving), "of random's labels, for random's final score", saving_interval(saving))
+    if result.needed[RANDOMS_FINAL].on_mean is None:
+        labels = _Stat("not reached", "random's final score, within the budget", "")
     return [
         labels,
         _Stat(signed(interval.mean), f"{metric_title(comparison.metric)}, averaged over the budget", spread),

@@ -36,9 +36,12 @@ def rows(comparison: Comparison) -> list[Row]:
 
 
 def interval_cell(interval: Interval) -> Cell:
+    """A score (0 to 1) and its interval."""
     if interval.low is None or interval.high is None:
         return Cell(f"{interval.mean:.3f}", "one seed")
-    return Cell(f"{interval.mean:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
+    # A t interval of few seeds can leave the range that scores have; nothing is said by what is outside it.
+    low, high = max(0.0, interval.low), min(1.0, interval.high)
+    return Cell(f"{interval.mean:.3f}", f"{low:.3f} to {high:.3f}")
 
 
 def _row(comparison: Comparison, result: StrategyResult) -> Row:
@@ -47,7 +50,7 @@ def _row(comparison: Comparison, result: StrategyResult) -> Row:
         interval_cell(result.final),
         interval_cell(result.area),
         _difference(result),
-        tuple(_needed(result.needed[level.name]) for level in comparison.levels),
+        tuple(_needed(result.needed[level.name], comparison.low_labels) for level in comparison.levels),
         tuple(_saving(result, level.name) for level in comparison.levels),
     )
 
@@ -62,10 +65,12 @@ def _difference(result: StrategyResult) -> Cell:
     return Cell(signed(interval.mean), f"{signed(interval.low)} to {signed(interval.high)}; {ahead}")
 
 
-def _needed(needed: LabelsNeeded) -> Cell:
+def _needed(needed: LabelsNeeded, low_labels: int) -> Cell:
     seeds = len(needed.per_seed)
     detail = "" if needed.num_seeds_reached == seeds else f"{needed.num_seeds_reached} of {seeds} seeds got there"
-    return Cell(labels_text(needed.on_mean).removesuffix(" labels"), detail)
+    text = labels_text(needed.on_mean).removesuffix(" labels")
+    at_first = needed.on_mean is not None and needed.on_mean <= low_labels
+    return Cell(f"≤ {text}" if at_first else text, detail)
 
 
 def _saving(result: StrategyResult, level: str) -> Cell:

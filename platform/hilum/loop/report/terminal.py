@@ -4,7 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hilum.loop.comparison import Comparison
-from hilum.loop.findings import findings, metric_title
+from hilum.loop.findings import findings, headed, metric_title
 from hilum.loop.report.tables import Cell, rows
 
 
@@ -17,7 +17,7 @@ def summary_table(comparison: Comparison, *, title: str, report: str = "") -> Ta
     table = Table(title=Text(title), caption=caption, caption_justify="left", title_justify="left")
     table.add_column("Strategy")
     for heading in (
-        f"{metric_title(comparison.metric).capitalize()}\nat {comparison.high_labels:,} labels",
+        f"{headed(metric_title(comparison.metric))}\nat {comparison.high_labels:,} labels",
         "Average\nover the curve",
         "Labels to\nrandom's final",
         "Share of\nrandom's labels",

@@ -1,0 +1,81 @@
+"""Made-up sections of the shape that real simulations have."""
+
+import numpy as np
+import pytest
+
+from hilum.core.ids import content_id
+from hilum.loop.comparison import compare
+from hilum.loop.curves import Curve, t_interval
+from hilum.loop.report.content import AskedRound, ClassRow, Section, StageTime, Tile
+
+LABELS = (20, 40, 60, 80, 100)
+CLASSES = ("background", "thalamus", "caudate")
+STRATEGIES = ("margin", "entropy", "random")
+
+
+def curve(strategy, seed, height):
+    rng = np.random.default_rng([int(content_id(strategy), 16), seed])
+    values = height * (1 - np.exp(-np.asarray(LABELS) / 40)) + rng.normal(0, 0.01, len(LABELS))
+    return Curve(strategy, seed, LABELS, tuple(float(v) for v in values))
+
+
+def comparison(*, full=True, num_seeds=5, heights=(0.95, 0.8, 0.78)):
+    curves = [curve(s, k, h) for s, h in zip(STRATEGIES, heights, strict=True) for k in range(num_seeds)]
+    data = {"full_data": (0.93, 0.95), "num_full_labels": 2190} if full else {}
+    return compare(curves, metric="balanced_accuracy", **data)
+
+
+def tile(rng, question, *, size=24, text="margin 0.04", drafted=True):
+    image = rng.integers(0, 256, (size, size, 1), dtype=np.uint8)
+    if question == "classify":
+        return Tile(image, text, "margin", truth_class=1, draft_class=int(rng.integers(3)) if drafted else None)
+    truth = (rng.random((size, size)) < 0.2).astype(np.uint16)
+    return Tile(image, text, "margin", truth_yx=truth, draft_yx=np.roll(truth, 1) if drafted else None)
+
+
+def section(question="classify", *, text="", num_rounds=4, num_tiles=3, size=24):
+    """A full section; ``text`` is put into everything that a user, a file or a plug-in may name."""
+    rng = np.random.default_rng(0)
+    names = tuple(f"{name}{text}" for name in CLASSES)
+    rounds = tuple(
+        AskedRound(
+            number,
+            20 * number,
+            20,
+            tuple(tile(rng, question, size=size, text=f"why{text}", drafted=number > 0) for _ in range(num_tiles)),
+        )
+        for number in range(num_rounds)
+    )
+    rows = tuple(
+        ClassRow(
+            name,
+            10 * k + 1,
+            0.05 + 0.3 * k,
+            {s: t_interval(rng.uniform(0, 0.5, 5)) for s in STRATEGIES},
+            {s: t_interval(rng.random(5)) for s in STRATEGIES},
+        )
+        for k, name in enumerate(names)
+    )
+    return Section(
+        title=f"Title{text}",
+        question=question,
+        class_names=names,
+        comparison=comparison(),
+        facts=((f"Data{text}", f"Templates{text}"),),
+        attribution=f"By somebody{text}",
+        class_metric=f"recall{text}",
+        classes=rows,
+        gallery=dict.fromkeys(STRATEGIES, rounds),
+        times=tuple(StageTime(s, {"score": 3.0, "finetune": 100.0}) for s in STRATEGIES),
+        caveats=(f"Averages{text}",),
+    )
+
+
+@pytest.fixture
+def make_section():
+    return section
+
+
+@pytest.fixture
+def make_comparison():
+    return comparison

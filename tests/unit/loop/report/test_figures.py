@@ -1,0 +1,87 @@
+"""Plots: names on lines, the page's own colours, text that stays text."""
+
+import itertools
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from hilum.loop.comparison import compare
+from hilum.loop.curves import Curve
+from hilum.loop.report.figures import NARROW_INCHES, WIDE_INCHES, class_balance, learning_curves
+
+
+def texts(svg):
+    return ["".join(node.itertext()) for node in ET.fromstring(svg).iter() if node.tag.endswith("text")]
+
+
+@pytest.mark.parametrize("width", [WIDE_INCHES, NARROW_INCHES])
+def test_every_line_is_named_where_it_ends(make_comparison, width):
+    shown = texts(learning_curves(make_comparison(), width_inches=width))
+    assert {"margin", "entropy", "random", "all 2,190 labels"} <= set(shown)
+
+
+def test_without_full_data_no_line_claims_it(make_comparison):
+    shown = texts(learning_curves(make_comparison(full=False), width_inches=WIDE_INCHES))
+    assert not any(text.startswith("all ") for text in shown)
+
+
+def test_names_at_line_ends_do_not_touch():
+    together = [Curve(s, k, (1, 2), (0.1, 0.5)) for s in ("a", "b", "c", "random") for k in (0, 1)]
+    svg = learning_curves(compare(together, metric="m"), width_inches=WIDE_INCHES)
+    heights = sorted(float(y) for y in re.findall(r'font-weight: 700[^>]*? y="([\d.]+)"', svg))
+    assert len(heights) == 4
+    assert all(b - a >= 10 for a, b in itertools.pairwise(heights))
+
+
+def test_axes_are_named_in_words(make_comparison):
+    shown = texts(learning_curves(make_comparison(), width_inches=WIDE_INCHES))
+    assert {"labels asked for", "balanced accuracy, held-out patients"} <= set(shown)
+
+
+def test_one_seed_is_drawn_without_a_band(make_comparison):
+    assert "FillBetween" in learning_curves(make_comparison(num_seeds=2), width_inches=WIDE_INCHES)
+    assert "FillBetween" not in learning_curves(make_comparison(num_seeds=1, full=False), width_inches=WIDE_INCHES)
+
+
+def test_all_colours_are_the_pages_own(make_comparison, make_section):
+    section = make_section()
+    for svg in (
+        learning_curves(make_comparison(), width_inches=WIDE_INCHES),
+        class_balance(section.classes, section.strategies, width_inches=WIDE_INCHES),
+    ):
+        assert set(re.findall(r"(?:fill|stroke): ?([^;\"]+)", svg)) <= {
+            "none",
+            *(f"var(--{name})" for name in ("ink", "muted", "rule", "paper", "cr", "c0", "c1")),
+        }
+
+
+def test_fonts_are_the_readers_own(make_comparison):
+    svg = learning_curves(make_comparison(), width_inches=WIDE_INCHES)
+    assert set(re.findall(r"font-family: ([^;\"]+)", svg)) == {"system-ui, sans-serif"}
+
+
+def test_the_same_numbers_are_drawn_to_the_same_bytes(make_comparison):
+    drawn = [learning_curves(make_comparison(), width_inches=WIDE_INCHES) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("name", ["$x^2$", "<img src=x onerror=alert(1)>", "a & b", '"quoted"', "éß漢"])
+def test_a_class_name_is_shown_as_it_is_written(make_section, name):
+    rows = make_section(text=name).classes
+    shown = texts(class_balance(rows, ("margin", "entropy", "random"), width_inches=WIDE_INCHES))
+    assert any(text.startswith(f"thalamus{name}"[:25]) for text in shown)
+
+
+def test_a_long_name_is_cut_rather_than_pushing_the_plot_away(make_section):
+    rows = make_section(text="x" * 90).classes
+    assert max(map(len, texts(class_balance(rows, ("random",), width_inches=WIDE_INCHES)))) <= 26
+
+
+def test_a_class_nobody_asked_about_has_its_place(make_section):
+    section = make_section()
+    never = [
+        type(row)(row.name, 0, 0.0, {s: type(i)(0.0, None, None, 1) for s, i in row.shares_asked.items()}, {})
+        for row in section.classes
+    ]
+    assert "thalamus" in texts(class_balance(never, section.strategies, width_inches=WIDE_INCHES))
