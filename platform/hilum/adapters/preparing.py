@@ -4,7 +4,8 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def nuclei(source: Path, destination: Path) -> None:
             Image.fromarray((np.asarray(label) > 0).astype(np.uint8)).save(destination / "labels" / name)
         group = f"{row['height']}x{row['width']} {row['mode']}"
         rows.append((f"images/{name}", f"labels/{name}", group))
-    sides = _dealt_groups({group for _, _, group in rows})
+    sides = _dealt_groups(Counter(group for _, _, group in rows))
     indexed = [(image, label, group, sides[group]) for image, label, group in rows]
     _write_index(destination, indexed, ("background", "nucleus"))
 
@@ -150,11 +151,11 @@ def _loaded(path: Path) -> Arrays:
         return {name: archive[name] for name in archive.files}
 
 
-def _dealt_groups(groups: set[str]) -> dict[str, Side]:
-    """Few groups of very different sizes: one is tested on, one validates, in the order of their hashes."""
-    order = sorted(groups, key=lambda group: hashlib.sha256(group.encode()).hexdigest())
-    first: tuple[Side, ...] = ("test", "validation")
-    return {group: first[place] if place < len(first) else "pool" for place, group in enumerate(order)}
+def _dealt_groups(num_images: Mapping[str, int]) -> dict[str, Side]:
+    """Few groups of very different sizes: the largest stays in the pool, the next is tested on, the next validates."""
+    order = sorted(num_images, key=lambda group: (-num_images[group], group))
+    dealt: dict[str, Side] = dict.fromkeys(order, "pool")
+    return dealt | dict(zip(order[1:], ("test", "validation"), strict=False))
 
 
 def _dealt(patient: str) -> Side:
