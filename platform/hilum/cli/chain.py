@@ -7,14 +7,18 @@ already known: ``checkpoint`` and ``labels``, both 'none' in the first round.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from hilum.core.errors import NotFoundError, RequestError, unknown_name
 from hilum.core.recipes import CampaignRecipe, Recipe
-from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select
 from hilum.store.labels import NONE
 from hilum.store.layout import Store, exists, filesystem
 from hilum.store.manifest import MANIFEST, Run
+
+if TYPE_CHECKING:
+    from hilum.steps.collect import CollectRecipe
 
 LOOKS_AT: Mapping[str, tuple[str, ...]] = {
     "pool": (),
@@ -57,21 +61,25 @@ class Chain:
     options: str = ""
 
     def pool(self) -> Planned:
-        return self._planned(pool, self.recipe.pool, ingest=self.ingest_id)
+        return self._planned("pool", self.recipe.pool, ingest=self.ingest_id)
 
     def score(self) -> Planned:
-        return self._planned(score, self.recipe.score, pool=self._done(self.pool()), checkpoint=self.checkpoint)
+        return self._planned("score", self.recipe.score, pool=self._done(self.pool()), checkpoint=self.checkpoint)
 
     def select(self) -> Planned:
         pool_id, score_id = self._done(self.pool()), self._done(self.score())
-        return self._planned(select, self.recipe.select, score=score_id, pool=pool_id, labels=self.labels)
+        return self._planned("select", self.recipe.select, score=score_id, pool=pool_id, labels=self.labels)
 
     def publish(self) -> Planned:
-        recipe = publish.PublishRecipe(question=self.recipe.question, annotator=self.recipe.annotator)
-        return self._planned(publish, recipe, select=self._done(self.select()), checkpoint=self.checkpoint)
+        from hilum.steps.publish import PublishRecipe
 
-    def collect_recipe(self) -> collect.CollectRecipe:
-        return collect.CollectRecipe(question=self.recipe.question)
+        recipe = PublishRecipe(question=self.recipe.question, annotator=self.recipe.annotator)
+        return self._planned("publish", recipe, select=self._done(self.select()), checkpoint=self.checkpoint)
+
+    def collect_recipe(self) -> "CollectRecipe":
+        from hilum.steps.collect import CollectRecipe
+
+        return CollectRecipe(question=self.recipe.question)
 
     def collect_inputs(self) -> dict[str, str]:
         """What collect works on. Its run has no name before the answers are in."""
@@ -82,19 +90,21 @@ class Chain:
         if self.labels == NONE:
             raise RequestError("Say what to learn from: --labels ID, as `hilum label collect` printed it.")
         start = self.checkpoint if self.recipe.finetune.start == "champion" else NONE
-        return self._planned(finetune, self.recipe.finetune, labels=self.labels, start=start, ingest=self.ingest_id)
+        return self._planned("finetune", self.recipe.finetune, labels=self.labels, start=start, ingest=self.ingest_id)
 
     def evaluate(self, checkpoint: str = "") -> Planned:
         checkpoint = checkpoint or self.checkpoint
         if checkpoint == NONE:
             raise RequestError("Say which model to evaluate: --checkpoint ID, as `hilum finetune` printed it.")
         pool_id = self._done(self.pool())
-        return self._planned(evaluate, self.recipe.evaluate, checkpoint=checkpoint, ingest=self.ingest_id, pool=pool_id)
+        return self._planned(
+            "evaluate", self.recipe.evaluate, checkpoint=checkpoint, ingest=self.ingest_id, pool=pool_id
+        )
 
     def promote(self, champion: str | None) -> Planned:
         challenger = self._done(self.evaluate())
         against = NONE if champion is None else self._done(self.evaluate(champion))
-        return self._planned(promote, self.recipe.promote, challenger=challenger, champion=against)
+        return self._planned("promote", self.recipe.promote, challenger=challenger, champion=against)
 
     def command(self, verb: str, *, checkpoint: str = "", labels: str = "") -> str:
         """What to type for ``verb`` of this round, with the ids it wants to be told."""
@@ -104,9 +114,10 @@ class Chain:
         told = "".join(f" --{noun} {known[noun]}" for noun in LOOKS_AT[verb] if known[noun] != NONE)
         return f"hilum {verb} {self.recipe_name}{told}{self.options}"
 
-    def _planned(self, step: ModuleType, recipe: Recipe, **inputs: str) -> Planned:
-        name = step.__name__.rpartition(".")[2]
-        return Planned(step, recipe, inputs, Run(self.store, name, step.STEP_VERSION, recipe, inputs))
+    def _planned(self, verb: str, recipe: Recipe, **inputs: str) -> Planned:
+        # Only this one step's module: naming a pool must not load the network that finetune would.
+        step = import_module(f"hilum.steps.{verb}")
+        return Planned(step, recipe, inputs, Run(self.store, verb, step.STEP_VERSION, recipe, inputs))
 
     def _done(self, planned: Planned) -> str:
         """The id of a run that must be there already; else which command makes it."""

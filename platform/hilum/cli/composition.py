@@ -1,6 +1,7 @@
 """The composition root: the only place that decides which adapters a command works with."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from hilum.core.ports import Annotator, Executor, Ledger
 from hilum.core.recipes import Choice
@@ -18,13 +19,19 @@ class Engine:
 
 def engine(*, on: str | Resources = "local", address: str | None = None) -> Engine:
     """Ray: the cluster at ``address`` (or this Ray Job's own), a local one otherwise. ``on`` names the resources."""
-    from hilum.adapters.ray_data import RayExecutor, connect
     from hilum.cli.progress import ShownExecutor
     from hilum.loop import recipe_files
 
     resources = recipe_files.resources(on) if isinstance(on, str) else on
+    return Engine(ShownExecutor(partial(connected, address)), resources)
+
+
+def connected(address: str | None) -> Executor:
+    """Ray, started or connected to now."""
+    from hilum.adapters.ray_data import RayExecutor, connect
+
     connect(address)
-    return Engine(ShownExecutor(RayExecutor()), resources)
+    return RayExecutor()
 
 
 def store_at(url: str | None) -> Store:

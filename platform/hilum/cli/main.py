@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from hilum.cli import label, model, recipe, rounds, simulate, steps, store, submit
+from hilum.cli import data, demo, label, model, recipe, rounds, simulate, steps, store, submit
 from hilum.cli.boundary import run_guarded
 
 HELP = """Ask for the labels worth a radiologist's time.
@@ -61,10 +61,12 @@ def root(
 
 START, CAMPAIGN, STEPS, CARE = "Begin", "A campaign", "One step at a time", "Look after"
 
+app.command("demo", rich_help_panel=START, epilog="Example: hilum demo --data mednist --store ./demo")(demo.demo)
 app.command("init", rich_help_panel=START, epilog="Example: hilum init ./demo")(store.init)
 app.command("ingest", rich_help_panel=START, epilog="Example: hilum ingest scans/ --recipe msd-hippocampus")(
     store.ingest
 )
+app.add_typer(data.group, name="data", rich_help_panel=START)
 app.add_typer(recipe.group, name="recipe", rich_help_panel=START)
 
 app.add_typer(rounds.campaign_group, name="campaign", rich_help_panel=CAMPAIGN)

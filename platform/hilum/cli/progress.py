@@ -1,6 +1,7 @@
 """Progress on stderr while an executor works: a bar for shards, a spinner for training."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 from rich.console import Console
@@ -13,10 +14,17 @@ T = TypeVar("T")
 
 
 class ShownExecutor:
-    """Another executor (`hilum.core.ports.Executor`), with its progress shown to whoever waits at a terminal."""
+    """Another executor (`hilum.core.ports.Executor`), with its progress shown to whoever waits at a terminal.
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
+    It is made when there is work: a command that finds everything done starts no Ray.
+    """
+
+    def __init__(self, make_executor: Callable[[], Executor]) -> None:
+        self._make_executor = make_executor
+
+    @cached_property
+    def _executor(self) -> Executor:
+        return self._make_executor()
 
     def map_shards(
         self,
@@ -28,6 +36,8 @@ class ShownExecutor:
         num_workers: int,
     ) -> Iterator[Counts]:
         """Every result as it comes, counted."""
+        if not shards:
+            return
         results: Iterable[Counts] = self._executor.map_shards(
             work, shards, label=label, resources=resources, num_workers=num_workers
         )

@@ -7,7 +7,6 @@ from hilum.cli.chain import Chain, Planned, checked_id
 from hilum.cli.composition import engine, store_at
 from hilum.cli.console import reply
 from hilum.loop import recipe_files
-from hilum.loop.choices import check_choices
 from hilum.loop.definition import only_ingest
 from hilum.store.labels import NONE
 from hilum.store.layout import require
@@ -18,7 +17,6 @@ def chain_for(recipe: str, store: str | None, ingest: str | None, checkpoint: st
     """The chain that a command line is about; every name in it is checked first."""
     opened = store_at(store)
     loaded = recipe_files.campaign_recipe(recipe)
-    check_choices(loaded)
     if checkpoint != NONE:
         checked_id("checkpoint", opened.checkpoint(checkpoint))
     if labels != NONE:

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from hilum.adapters.ray_data import RayExecutor
-from hilum.cli.composition import annotator_of, engine
+from hilum.cli.composition import annotator_of, connected, engine
 from hilum.cli.console import table
 from hilum.core.recipes import SimulateRecipe
 from hilum.core.resources import Resources
@@ -40,7 +40,7 @@ def run_simulation(
             name,
             recipe,
             # Not the one that shows its progress: the live table shows it already, and more of it.
-            executor=RayExecutor(),
+            executor=connected(address),
             workbench=Workbench(make_executor=RayExecutor, make_annotator=annotator_of),
             ingest_id=ingest_id,
             resources=ready.resources,
