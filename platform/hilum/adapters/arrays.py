@@ -167,8 +167,9 @@ def _load(stream: io.BytesIO, num_bytes: int, max_bytes: int) -> npt.NDArray[Any
         raise DataError("The array holds Python objects; nothing pickled is ever loaded. Save numbers or text.")
     if shape:
         needed = check_size(shape, dtype.itemsize, max_bytes)
-        if needed > num_bytes:
-            raise DataError(f"The file is cut short: {num_bytes:,} bytes of {needed:,}.")
+        there = num_bytes - stream.tell()
+        if needed > there:
+            raise DataError(f"The file is cut short: {there:,} bytes of {needed:,}.")
     stream.seek(0)
     loaded: npt.NDArray[Any] = np.load(stream, allow_pickle=False)
     return loaded

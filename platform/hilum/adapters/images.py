@@ -25,7 +25,7 @@ _GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16", "I": "I", "F": "F"
 def read_photograph(payload: bytes, *, max_bytes: int = MAX_BYTES) -> tuple[npt.NDArray[Any], Grid]:
     """The voxels (C, 1, Y, X) and grid of a PNG or JPEG: one channel if it is grey, three if it is not."""
     with refusing("PNG or JPEG"), warnings.catch_warnings():
-        # Pillow warns at a fixed number of pixels; the limit that holds here is the next line's.
+        # Pillow warns at 89 million pixels and refuses twice as many by itself.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(payload), formats=("PNG", "JPEG")) as image:
             check_size((image.height, image.width), 4 * len(image.getbands()), max_bytes)

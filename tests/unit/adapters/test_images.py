@@ -1,0 +1,173 @@
+"""PNG, JPEG and TIFF become voxels with the right axes, and nothing larger than allowed is ever unpacked."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hilum.adapters.images import read_label_image, read_photograph, read_tiff
+from hilum.core.errors import DataError
+
+GREY_YX = np.arange(35, dtype=np.uint8).reshape(5, 7)
+COLOUR_YXC = np.random.default_rng(0).integers(0, 255, (5, 7, 3)).astype(np.uint8)
+
+
+def saved(pixels, kind="PNG", mode=None, **options):
+    file = io.BytesIO()
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(file, kind, **options)
+    return file.getvalue()
+
+
+def tiff(pixels, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, **options)
+    return file.getvalue()
+
+
+def test_a_grey_image_is_one_channel_and_one_slice():
+    image, grid = read_photograph(saved(GREY_YX))
+    assert np.array_equal(image, GREY_YX[None, None])
+    assert grid.shape_zyx == (1, 5, 7)
+
+
+def test_a_colour_image_is_three_channels():
+    image, _ = read_photograph(saved(COLOUR_YXC))
+    assert np.array_equal(image[:, 0], COLOUR_YXC.transpose(2, 0, 1))
+
+
+def test_sixteen_bits_stay_sixteen_bits():
+    pixels = (GREY_YX.astype(np.uint16) * 1000) % 65_000
+    image, _ = read_photograph(saved(pixels))
+    assert image.dtype == np.uint16
+    assert np.array_equal(image[0, 0], pixels)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("RGBA", 3), ("P", 3), ("LA", 1), ("1", 1), ("CMYK", 3)])
+def test_transparency_palettes_and_print_colours_become_grey_or_colour(mode, channels):
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    image, _ = read_photograph(saved(COLOUR_YXC if channels == 3 else GREY_YX, kind, mode))
+    assert image.shape == (channels, 1, 5, 7)
+    assert image.dtype == np.uint8
+
+
+def test_a_jpeg_is_read_to_within_its_own_loss():
+    smooth = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
+    image, _ = read_photograph(saved(smooth, "JPEG", quality=95))
+    assert np.abs(image[0, 0].astype(int) - smooth).max() < 8
+
+
+def test_a_label_image_keeps_its_numbers_whatever_its_colours():
+    labels = (GREY_YX % 4).astype(np.uint8)
+    assert np.array_equal(read_label_image(saved(labels))[0], labels)
+    palette = Image.fromarray(labels, mode=None).convert("L")
+    indexed = Image.new("P", palette.size)
+    indexed.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
+    indexed.putdata(labels.ravel().tolist())
+    file = io.BytesIO()
+    indexed.save(file, "PNG")
+    assert np.array_equal(read_label_image(file.getvalue())[0], labels)
+    with pytest.raises(DataError, match="one number a pixel"):
+        read_label_image(saved(COLOUR_YXC))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_an_image_cut_short_is_refused(kind):
+    good = saved(np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8), kind)
+    for keep in (0, 1, 8, 20, len(good) // 3, 2 * len(good) // 3):
+        with pytest.raises(DataError):
+            read_photograph(good[:keep])
+
+
+def test_a_png_bomb_is_refused_by_its_header():
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+    with pytest.raises(DataError):
+        read_photograph(bomb)
+    with pytest.raises(DataError, match="GiB"):
+        read_photograph(saved(GREY_YX), max_bytes=100)
+
+
+def test_a_flipped_bit_in_a_png_is_never_read_as_pixels():
+    good = saved(np.random.default_rng(0).integers(0, 255, (16, 16)).astype(np.uint8))
+    pixels, _ = read_photograph(good)
+    for place in np.random.default_rng(1).integers(0, 8 * len(good), 200):
+        bad = bytearray(good)
+        bad[place // 8] ^= 1 << (place % 8)
+        try:
+            image, _ = read_photograph(bytes(bad))
+        except DataError:
+            continue
+        assert np.array_equal(image, pixels), f"bit {place}"
+
+
+@given(
+    st.binary(max_size=300), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\x00", b"MM\x00*"])
+)
+@settings(max_examples=150, deadline=None)
+def test_rubbish_is_refused_and_nothing_else(tail, head):
+    for read in (read_photograph, read_tiff, read_label_image):
+        with pytest.raises(DataError):
+            read(head + tail)
+
+
+def test_other_formats_than_those_asked_for_are_not_even_tried():
+    with pytest.raises(DataError):
+        read_photograph(saved(GREY_YX, "GIF"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "expected"),
+    [
+        ((5, 7), {}, (1, 1, 5, 7)),
+        ((6, 5, 7), {}, (1, 6, 5, 7)),
+        ((5, 7, 3), {"photometric": "rgb"}, (3, 1, 5, 7)),
+        ((4, 2, 5, 7), {"imagej": True, "metadata": {"axes": "ZCYX"}}, (2, 4, 5, 7)),
+        ((6, 5, 7), {"ome": True, "metadata": {"axes": "TYX"}}, (1, 6, 5, 7)),
+    ],
+)
+def test_the_axes_of_a_tiff_become_channels_and_slices(shape, options, expected):
+    pixels = np.random.default_rng(0).integers(0, 200, shape).astype(np.uint8)
+    image, grid = read_tiff(tiff(pixels, **options))
+    assert image.shape == expected
+    assert grid.shape_zyx == expected[1:]
+    assert sorted(image.ravel()) == sorted(pixels.ravel())
+    if len(shape) == 3 and expected[1] > 1:
+        assert np.array_equal(image[0], pixels)
+
+
+def test_a_tiff_in_time_and_depth_at_once_is_not_one_stack():
+    with pytest.raises(DataError, match="axes"):
+        read_tiff(tiff(np.zeros((2, 3, 5, 7), np.uint8), imagej=True, metadata={"axes": "TZYX"}))
+
+
+def test_resolution_in_a_tiff_becomes_millimetres():
+    pixels = np.zeros((4, 5, 7), np.uint16)
+    imagej = tiff(pixels, imagej=True, resolution=(2.0, 4.0), metadata={"axes": "ZYX", "spacing": 3.0, "unit": "um"})
+    assert np.allclose(read_tiff(imagej)[1].spacing_mm_zyx, (3e-3, 0.25e-3, 0.5e-3))
+    per_centimetre = tiff(pixels[0], resolution=(20.0, 10.0), resolutionunit="CENTIMETER")
+    assert np.allclose(read_tiff(per_centimetre)[1].spacing_mm_zyx, (1.0, 1.0, 0.5))
+    assert read_tiff(tiff(pixels[0]))[1].spacing_mm_zyx == (1.0, 1.0, 1.0)
+
+
+def test_a_tiff_beyond_the_limit_is_refused_before_it_is_unpacked():
+    with pytest.raises(DataError, match="GiB"):
+        read_tiff(tiff(np.zeros((64, 64), np.uint8)), max_bytes=1000)
+
+
+def test_a_tiff_cut_short_is_refused():
+    good = tiff(np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8))
+    for keep in (0, 4, 8, 100):
+        with pytest.raises(DataError):
+            read_tiff(good[:keep])
