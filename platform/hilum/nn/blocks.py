@@ -20,6 +20,7 @@ Activation = Literal["relu", "leaky_relu", "elu"]
 Up = Literal["transposed", "linear"]
 
 _MAX_GROUPS = 8
+_MIN_CHANNELS_PER_GROUP = 2
 
 
 class NetworkParams(Params):
@@ -177,7 +178,10 @@ def _norm(spatial_dims: int, num_channels: int, norm: Norm) -> nn.Module:
     if norm == "instance":
         instance = nn.InstanceNorm2d if spatial_dims == 2 else nn.InstanceNorm3d
         return instance(num_channels, affine=True)
-    groups = next(n for n in range(min(_MAX_GROUPS, num_channels), 0, -1) if num_channels % n == 0)
+    # A group of one channel is instance norm, whose output has the same mean in every image:
+    # the mean over space, which a classifier reads, would then say nothing.
+    most = max(1, min(_MAX_GROUPS, num_channels // _MIN_CHANNELS_PER_GROUP))
+    groups = next(n for n in range(most, 0, -1) if num_channels % n == 0)
     return nn.GroupNorm(groups, num_channels)
 
 

@@ -39,6 +39,8 @@ HELD_OUT: tuple[Side, ...] = ("validation", "test")
 # What one shard holds at most. Fixed, so that shards do not change with the machine.
 _ITEMS_PER_SHARD = 1024
 _VOXELS_PER_SHARD = 32_000_000
+# What goes through a network in one call: 3D windows are big.
+_VOXELS_TOGETHER = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,8 @@ def _segmented(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, bat
     for item in range(volume.num_items):
         region = Patch(volume.volume_id, (item * depth, 0, 0), volume.item_shape_zyx)
         window = _window_shape(volume, pool)
-        probs_CZYX = sliding_window(region, window, read=read, predict=predict, batch_size=batch_size)
+        together = max(1, min(batch_size, _VOXELS_TOGETHER // math.prod(window)))
+        probs_CZYX = sliding_window(region, window, read=read, predict=predict, batch_size=together)
         counts = confusion(reader.read_label_map_ZYX(region), probs_CZYX.argmax(axis=0), predictor.num_classes)
         rows.append({"confusion": counts.tolist()})
     return rows

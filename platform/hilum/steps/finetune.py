@@ -47,7 +47,7 @@ def run(
         return before
     card = card_of(recipe, inputs, store)
     work = partial(train_worker, store=store, run_url=this.url, recipe=recipe, card=card)
-    counts = executor.train(work, name=f"finetune-{this.run_id}", resources=_workable(resources, recipe))
+    counts = executor.train(work, name=f"finetune-{this.run_id}", resources=workable(resources, recipe))
     state = checkpoints.load_state(this.url)
     assert state is not None, "a training that ended has saved its last state"
     tensors, _, notes = state
@@ -114,6 +114,13 @@ def usable_answers(store: Store, label_set_id: str) -> list[Annotation]:
     return answers
 
 
+def workable(resources: Resources, recipe: FinetuneRecipe) -> Resources:
+    """As many workers as can share the chunks equally, and no more than were given."""
+    given = resources.num_train_workers
+    workers = max((n for n in range(1, given + 1) if recipe.num_chunks % n == 0), default=0)
+    return resources.model_copy(update={"num_train_workers": workers})
+
+
 class AnsweredPatches:
     """Answered patches as training examples, kept in memory once read, up to two gigabytes."""
 
@@ -160,13 +167,6 @@ class RunFolder:
 
     def save(self, tensors: Mapping[str, npt.NDArray[Any]], *, step: int, notes: Mapping[str, Any]) -> None:
         checkpoints.save_state(self.url, tensors, step=step, notes=notes)
-
-
-def _workable(resources: Resources, recipe: FinetuneRecipe) -> Resources:
-    """As many workers as can share the chunks equally, and no more than were given."""
-    given = resources.num_train_workers
-    workers = max((n for n in range(1, given + 1) if recipe.num_chunks % n == 0), default=0)
-    return resources.model_copy(update={"num_train_workers": workers})
 
 
 def _question(answers: list[Annotation], label_set_id: str) -> Question:

@@ -129,7 +129,7 @@ def _remove(url: str) -> None:
 
 
 def _to_bytes(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    return bytes(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+    return bytes(safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in tensors.items()}))
 
 
 def _from_bytes(url: str) -> Tensors:

@@ -1,0 +1,185 @@
+"""The training loop: repeatable, resumable, the same however its chunks are shared, and it learns."""
+
+import numpy as np
+import pytest
+import torch
+
+from hilum.adapters.inline import LocalTrainContext
+from hilum.core.asking import IGNORE
+from hilum.core.errors import RecipeError
+from hilum.core.recipes import Choice, FinetuneRecipe
+from hilum.nn.batches import Example
+from hilum.nn.heads import build_network
+from hilum.nn.predictor import weights_of
+from hilum.nn.train_loop import Lesson, learning_rate, train
+
+UNET = Choice(kind="unet", depth=1, features=(8, 16), dropout=0.1)
+RECIPE = FinetuneRecipe(
+    architecture=UNET, num_steps=12, batch_size=8, num_chunks=4, checkpoint_every=5, learning_rate=1e-2
+)
+
+
+class Squares:
+    """Frames with a bright square (class 1) or without; label maps of it, half of whose voxels nobody answered."""
+
+    def __init__(self, question, num=16):
+        rng = np.random.default_rng(0)
+        self.examples = [self._example(rng, question, index % 2) for index in range(num)]
+        self.classes = [(index % 2,) if question == "classify" else (0, 1) for index in range(num)]
+
+    def read(self, index):
+        return self.examples[index]
+
+    @staticmethod
+    def _example(rng, question, bright):
+        image = rng.normal(0.3, 0.05, (1, 1, 8, 8)).astype(np.float32)
+        label_map = np.zeros((1, 8, 8), np.uint16)
+        if bright or question == "segment":
+            y, x = rng.integers(0, 5, 2)
+            image[..., y : y + 3, x : x + 3] += 0.5
+            label_map[:, y : y + 3, x : x + 3] = 1
+        if question == "classify":
+            return Example(image, bright)
+        label_map[rng.random(label_map.shape) < 0.5] = IGNORE
+        return Example(image, None, label_map)
+
+
+class Kept:
+    """The loop's memory, in memory."""
+
+    def __init__(self):
+        self.states = []
+
+    def load(self):
+        return self.states[-1] if self.states else None
+
+    def save(self, tensors, *, step, notes):
+        history = [dict(entry) for entry in notes["history"]]
+        self.states.append((tensors, step, {"history": history, "recent": list(notes["recent"])}))
+
+
+def lesson(question="classify"):
+    return Lesson(question, Squares(question), (1, 8, 8))
+
+
+def network(question="classify", seed=0, architecture=UNET):
+    return build_network(question, architecture, spatial_dims=2, in_channels=1, num_classes=2, seed=seed)
+
+
+def trained(recipe=RECIPE, question="classify", memory=None, net=None):
+    net = net or network(question)
+    history = train(recipe, net, lesson(question), context=LocalTrainContext(), memory=memory or Kept())
+    return weights_of(net), history
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("question", ["classify", "segment"])
+def test_the_same_recipe_trains_the_same_weights(question):
+    one, history = trained(question=question)
+    other, again = trained(question=question)
+    assert equal(one, other)
+    assert history == again
+
+
+def test_another_seed_trains_other_weights():
+    assert not equal(trained()[0], trained(RECIPE.model_copy(update={"seed": 1}))[0])
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_the_number_of_threads_changes_nothing_and_is_left_as_it_was(num_threads):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(num_threads)
+        weights, _ = trained()
+        assert torch.get_num_threads() == num_threads
+    finally:
+        torch.set_num_threads(before)
+    assert equal(weights, trained()[0])
+
+
+def test_no_global_generator_is_used():
+    torch.manual_seed(1)
+    one, _ = trained()
+    torch.manual_seed(2)
+    assert equal(one, trained()[0])
+
+
+@pytest.mark.parametrize("num_states", [1, 2])
+def test_a_training_that_goes_on_from_a_state_ends_as_one_that_never_stopped(num_states):
+    memory = Kept()
+    whole, history = trained(memory=memory)
+    assert [step for _, step, _ in memory.states] == [5, 10, 12]
+    cut = Kept()
+    cut.states = memory.states[:num_states]
+    resumed, resumed_history = trained(memory=cut, net=network(seed=99))
+    assert equal(resumed, whole)
+    assert resumed_history == history
+
+
+def test_a_training_that_ended_does_nothing_more():
+    memory = Kept()
+    whole, _ = trained(memory=memory)
+    again, _ = trained(memory=memory, net=network(seed=99))
+    assert equal(whole, again)
+    assert len(memory.states) == 3
+
+
+@pytest.mark.parametrize("architecture", [UNET, Choice(kind="unetpp", depth=2, features=(4, 8, 8))])
+def test_it_learns_to_tell_squares_from_noise(architecture):
+    recipe = RECIPE.model_copy(update={"num_steps": 60, "augment": ()})
+    _, history = trained(recipe, net=network(architecture=architecture))
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+
+
+@pytest.mark.parametrize("loss", [None, Choice(kind="hybrid"), Choice(kind="dice_cross_entropy", dice_weight=0.9)])
+def test_it_learns_to_find_squares_from_half_the_voxels(loss):
+    recipe = RECIPE.model_copy(update={"num_steps": 60, "loss": loss})
+    net = network("segment")
+    trained(recipe, "segment", net=net)
+    examples = Squares("segment")
+    images = torch.from_numpy(np.stack([example.image_CZYX[:, 0] for example in examples.examples]))
+    with torch.inference_mode():
+        found = net(images).argmax(dim=1).numpy()
+    truth = np.stack([example.label_map_ZYX[0] for example in examples.examples])
+    answered = truth != IGNORE
+    assert (found == truth)[answered].mean() > 0.95
+
+
+def test_the_loss_is_reported_about_a_hundred_times():
+    context = LocalTrainContext()
+    recipe = RECIPE.model_copy(update={"num_steps": 250, "batch_size": 4})
+    small = Choice(kind="unet", depth=1, features=(2, 2))
+    history = train(recipe, network(architecture=small), lesson(), context=context, memory=Kept())
+    assert len(history) == 125
+    assert context.reports == history
+    assert history[-1]["step"] == 250
+
+
+def test_a_loss_that_is_not_finite_is_named_with_what_to_do():
+    wild = RECIPE.model_copy(update={"learning_rate": 1e30, "warm_up": 0.0, "clip_norm": 1e30, "num_steps": 50})
+    none = Choice(kind="unet", depth=1, features=(8, 16), norm="none")
+    with pytest.raises(RecipeError, match=r"Training diverged at step \d+: .* Lower finetune.learning_rate"):
+        trained(wild, net=network(architecture=none))
+
+
+def test_chunks_that_cannot_be_shared_are_refused():
+    context = LocalTrainContext()
+    context.num_workers = 3
+    with pytest.raises(RecipeError, match="4 chunks cannot be shared by 3 workers"):
+        train(RECIPE, network(), lesson(), context=context, memory=Kept())
+
+
+def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
+    recipe = FinetuneRecipe(num_steps=100, warm_up=0.2, learning_rate=1.0)
+    rates = [learning_rate(recipe, step) for step in range(100)]
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[19] == rates[20] == 1.0
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+def test_without_warm_up_the_first_step_is_the_fastest():
+    assert learning_rate(FinetuneRecipe(num_steps=1, warm_up=0.0, learning_rate=0.5), 0) == 0.5
