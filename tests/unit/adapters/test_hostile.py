@@ -1,0 +1,95 @@
+"""Unpacking stops at its limit, and whatever a parser does becomes one kind of refusal."""
+
+import gzip
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hilum.adapters.hostile import check_size, gunzip, gunzip_start, label_map, refusing, storable
+from hilum.core.errors import DataError
+
+
+@given(st.binary(max_size=5000), st.integers(1, 9))
+def test_what_was_packed_is_unpacked(payload, level):
+    packed = gzip.compress(payload, level)
+    assert gunzip(packed, at_most=len(payload)) == payload
+    assert payload.startswith(gunzip_start(packed, 10)[:10])
+
+
+@given(st.binary(min_size=1, max_size=2000), st.integers(0, 2**32 - 1))
+def test_a_stream_cut_short_or_with_a_wrong_checksum_is_refused(payload, seed):
+    packed = gzip.compress(payload, mtime=0)
+    keep = seed % len(packed)
+    damaged = bytearray(packed)
+    damaged[len(packed) - 1 - seed % 8] ^= 0xFF
+    for bad in (packed[:keep] or b"\x1f", bytes(damaged)):
+        with pytest.raises(DataError):
+            gunzip(bad, at_most=10_000)
+
+
+def test_a_bomb_costs_no_more_memory_than_its_limit():
+    bomb = gzip.compress(bytes(200 << 20))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="more than"):
+        gunzip(bomb, at_most=8 << 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 << 20
+
+
+def test_any_exception_of_a_parser_becomes_a_refusal_that_repeats_nothing():
+    for raised in (
+        ValueError("Jane Doe"),
+        MemoryError("Jane"),
+        KeyError("Jane"),
+        RecursionError("Jane"),
+        OSError("Jane"),
+    ):
+        with pytest.raises(DataError) as caught, refusing("NIfTI"):
+            raise raised
+        assert "Jane" not in str(caught.value)
+        assert type(raised).__name__ in str(caught.value)
+        assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
+
+
+def test_our_own_refusals_pass_and_interruptions_are_not_swallowed():
+    with pytest.raises(DataError, match="as it was"), refusing("PNG"):
+        raise DataError("as it was")
+    with pytest.raises(KeyboardInterrupt), refusing("PNG"):
+        raise KeyboardInterrupt
+
+
+@given(st.lists(st.integers(-3, 10**6), max_size=7), st.integers(1, 16), st.integers(1, 2**40))
+def test_a_size_is_allowed_exactly_when_all_axes_are_and_the_product_fits(shape, width, limit):
+    needed = width
+    for n in shape:
+        needed *= n
+    if shape and min(shape) >= 1 and needed <= limit:
+        assert check_size(shape, width, limit) == needed
+        return
+    with pytest.raises(DataError):
+        check_size(shape, width, limit)
+
+
+@given(st.sampled_from(["?", "<i1", ">u2", "<i4", ">i8", "<u8", "<f2", ">f4", "<f8"]), st.integers(0, 100))
+def test_values_survive_the_change_to_a_storable_type(dtype, value):
+    array = np.full((2, 3), value).astype(dtype)
+    kept = storable(array)
+    assert kept.dtype.isnative
+    assert kept.dtype.name in {"uint8", "int8", "uint16", "int32", "uint32", "float32"}
+    assert np.array_equal(kept.astype(float), array.astype(float))
+
+
+@given(st.integers(0, 65_534), st.sampled_from(["uint16", "int32", "float64", "uint32"]))
+def test_every_label_from_0_to_65534_is_kept(label, dtype):
+    assert label_map(np.full((1, 2, 2), label).astype(dtype))[0, 0, 0] == label
+
+
+@pytest.mark.parametrize("bad", [65_535, -1, 0.25, np.nan, np.inf])
+def test_what_is_no_label_is_refused(bad):
+    with pytest.raises(DataError):
+        label_map(np.full((1, 2, 2), bad))
