@@ -14,6 +14,7 @@ import atexit
 import logging
 import os
 import pickle
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -25,12 +26,14 @@ from ray import cloudpickle
 from ray.data import DataContext, TaskPoolStrategy
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from hilum.adapters.ray_workers import least_busy, let_workers_go, warm_workers
+from hilum.adapters.inline import InlineExecutor
+from hilum.adapters.ray_workers import inside_worker, least_busy, let_workers_go, warm_workers
 from hilum.core.errors import HilumError, RequestError
 from hilum.core.ports import Counts, TrainContext
 from hilum.core.resources import Resources
 
 T = TypeVar("T")
+_KNOCK_SECONDS = 10.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anyone
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what a later Ray does by itself, and warns of until then
@@ -50,14 +53,15 @@ def connect(address: str | None = None) -> None:
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
-    if address in {None, "local"}:
+    if address is None or address == "local":
         ray.init(address="local", include_dashboard=False, **quiet)
         return
     try:
+        _knock(address)
         ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise RequestError(
-            f"No Ray cluster answers at '{address}': {str(error).splitlines()[0]} "
+            f"No Ray cluster answers at '{address}': {str(error).splitlines()[0]}. "
             "Give --address HOST:PORT of a running one, or none to start one here."
         ) from None
     atexit.register(let_workers_go)
@@ -81,6 +85,12 @@ class RayExecutor:
         times. An exception raised by ``work`` ends the call and is raised here as it was there.
         """
         if not shards:
+            return
+        if inside_worker():
+            # A branch of a simulation is itself a shard. A worker that asked its own pool would wait for itself.
+            yield from InlineExecutor().map_shards(
+                work, shards, label=label, resources=resources, num_workers=num_workers
+            )
             return
         connect()
         workers = warm_workers(min(num_workers, len(shards)), resources)
@@ -107,6 +117,13 @@ class RayExecutor:
 
         connect()
         return train_on_ray(work, name=name, resources=resources)
+
+
+def _knock(address: str) -> None:
+    """Fail now if nobody listens at HOST:PORT: Ray itself would go on trying for minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def _pass_on(

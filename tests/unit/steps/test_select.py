@@ -1,0 +1,227 @@
+"""Whom to ask next."""
+
+import shutil
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from hilum.adapters.inline import InlineExecutor
+from hilum.core.asking import IGNORE, Annotation
+from hilum.core.errors import NotFoundError, RecipeError
+from hilum.core.recipes import ArmRecipe, Choice, PoolRecipe, ScoreRecipe, SelectRecipe
+from hilum.core.resources import Resources
+from hilum.steps import pool, score, select
+from hilum.store.labels import commit_label_set, write_annotations
+from hilum.store.selections import read_selection
+from hilum.testing.phantoms import Phantom, phantom_store
+from hilum.testing.untrained import untrained_checkpoint
+
+FRAMES = Phantom("classify", num_frames=10, size=16)
+SLICES = Phantom("segment", num_frames=4, size=16)
+TWO_ARMS = (
+    ArmRecipe(share=0.6, sampler=Choice(kind="top_k")),
+    ArmRecipe(share=0.4, sampler=Choice(kind="k_centre")),
+)
+
+
+class Campaign:
+    """A store with a pool and its scores, ready to be asked from."""
+
+    def __init__(self, url, phantom, *, with_model=True, **recipe):
+        self.how = {"executor": InlineExecutor(), "resources": Resources()}
+        self.store, ingest_id = phantom_store(str(url), phantom)
+        self.how["store"] = self.store
+        self.pool = pool.run(PoolRecipe(**recipe), {"ingest": ingest_id}, **self.how).run_id
+        checkpoint = untrained_checkpoint(self.store, phantom) if with_model else "none"
+        self.score = score.run(ScoreRecipe(), {"pool": self.pool, "checkpoint": checkpoint}, **self.how).run_id
+        self.patches = pool.patches_of(pool.read_pool(self.store, self.pool))
+
+    def run(self, labels="none", **recipe):
+        recipe = SelectRecipe(**{"arms": TWO_ARMS, "num": 10, **recipe})
+        return select.run(recipe, {"score": self.score, "pool": self.pool, "labels": labels}, **self.how)
+
+    def chosen(self, *args, **recipe):
+        return read_selection(self.store, self.run(*args, **recipe).run_id)
+
+    def ids(self, *args, **recipe):
+        return [chosen.candidate.candidate_id for chosen in self.chosen(*args, **recipe)]
+
+    def label(self, patches, class_id=0, label_map=None, name="a0"):
+        """A label set that answers about ``patches``."""
+        answers = [
+            Annotation(
+                f"{name}-{n}",
+                0,
+                patch,
+                "r1",
+                datetime(2026, 1, 1, tzinfo=UTC),
+                5.0,
+                class_id=class_id if label_map is None else None,
+                label_map_zyx=label_map,
+            )
+            for n, patch in enumerate(patches)
+        ]
+        write_annotations(f"{self.store.run('collect', name)}/annotations.parquet", answers)
+        commit_label_set(self.store, name, None)
+        return name
+
+
+@pytest.fixture
+def campaign(tmp_path):
+    return Campaign(tmp_path / "store", FRAMES)
+
+
+def test_as_many_as_wanted_are_chosen_in_rank_order_and_nobody_twice(campaign):
+    chosen = campaign.chosen()
+    assert [c.rank for c in chosen] == list(range(10))
+    assert len({c.candidate.candidate_id for c in chosen}) == 10
+    assert {c.candidate.patch for c in chosen} <= set(campaign.patches)
+    assert [c.arm for c in chosen] == ["top_k"] * 6 + ["k_centre"] * 4
+
+
+def test_the_manifest_counts_the_arms_and_who_is_left(campaign):
+    assert campaign.run().results == {"num_selected": 10, "num_left": 20, "arms": {"top_k": 6, "k_centre": 4}}
+
+
+def test_everybody_chosen_has_a_patient_and_a_reason(campaign):
+    patients = dict(
+        zip(
+            *(pool.read_pool(campaign.store, campaign.pool)[n].to_pylist() for n in ("candidate_id", "patient_id")),
+            strict=True,
+        )
+    )
+    for chosen in campaign.chosen():
+        assert chosen.candidate.patient_id == patients[chosen.candidate.candidate_id]
+        assert chosen.reason.startswith("margin 0." if chosen.arm == "top_k" else "farthest from")
+        assert "lesion" in chosen.reason or chosen.arm == "k_centre"
+
+
+def test_top_k_are_the_highest_scores(campaign):
+    table = select.read_scores(campaign.store, select.read_manifest(campaign.store.run("score", campaign.score)))
+    scores = table["score_margin"].to_numpy()
+    best = [table["candidate_id"][int(i)].as_py() for i in np.argsort(-scores, kind="stable")[:10]]
+    assert campaign.ids(arms=(ArmRecipe(share=1.0, sampler=Choice(kind="top_k")),)) == best
+
+
+def test_before_there_is_a_model_the_cold_start_asks(tmp_path):
+    cold = Campaign(tmp_path, FRAMES, with_model=False)
+    chosen = cold.chosen(cold_start=Choice(kind="typiclust"))
+    assert [c.arm for c in chosen] == ["typiclust"] * 10
+    assert len({c.candidate.candidate_id for c in chosen}) == 10
+
+
+def test_a_cold_start_that_needs_a_score_says_there_is_none(tmp_path):
+    with pytest.raises(RecipeError, match="No score is called 'margin'.* Known: none yet"):
+        Campaign(tmp_path, FRAMES, with_model=False).run(cold_start=Choice(kind="top_k"))
+
+
+def test_whoever_is_labelled_is_not_asked_again(campaign):
+    first = campaign.ids()
+    by_id = {p.candidate_id: p for p in campaign.patches}
+    labels = campaign.label([by_id[i] for i in first])
+    second = campaign.ids(labels, num=30)
+    assert len(second) == 20
+    assert set(first).isdisjoint(second)
+
+
+def test_what_overlaps_a_labelled_patch_is_not_asked(tmp_path):
+    campaign = Campaign(tmp_path, SLICES, patch_shape_zyx=(1, 8, 8), stride_zyx=(1, 4, 4))
+    answered = campaign.patches[7]
+    label_map = np.full((1, 8, 8), IGNORE, np.uint16)
+    labels = campaign.label([answered], label_map=label_map)
+    random = (ArmRecipe(share=1.0, sampler=Choice(kind="random")),)
+    chosen = [c.candidate.patch for c in campaign.chosen(labels, arms=random, num=1000)]
+    assert chosen
+    assert not any(patch.overlaps(answered) for patch in chosen)
+    assert not any(a.overlaps(b) for n, a in enumerate(chosen) for b in chosen[:n])
+
+
+def test_diversity_starts_from_what_is_labelled(campaign):
+    arms = (ArmRecipe(share=1.0, sampler=Choice(kind="k_centre")),)
+    labels = campaign.label(campaign.patches[:3])
+    assert campaign.ids(labels, arms=arms, num=3) != campaign.ids(arms=arms, num=3)
+
+
+def test_classes_labelled_often_are_asked_less(tmp_path):
+    campaign = Campaign(tmp_path, FRAMES)
+    balanced = (ArmRecipe(share=1.0, sampler=Choice(kind="class_stratified", balance_labelled=True)),)
+    table = select.read_scores(campaign.store, select.read_manifest(campaign.store.run("score", campaign.score)))
+    predicted = dict(zip(table["candidate_id"].to_pylist(), table["predicted_class"].to_pylist(), strict=True))
+    commonest = max(set(predicted.values()), key=list(predicted.values()).count)
+    labels = campaign.label(campaign.patches[:8], class_id=commonest)
+    chosen = campaign.ids(labels, arms=balanced, num=4)
+    open_of_others = [p for p in campaign.patches[8:] if predicted[p.candidate_id] != commonest]
+    expected = min(4, len(open_of_others))
+    assert sum(predicted[candidate_id] != commonest for candidate_id in chosen) == expected
+
+
+@pytest.mark.parametrize(
+    ("label_map", "expected"),
+    [
+        ([[0, 0], [0, IGNORE]], 0),
+        ([[0, 2], [2, 1]], 2),
+        ([[IGNORE, IGNORE], [IGNORE, IGNORE]], -1),
+        ([[1, 0], [0, 0]], 1),
+    ],
+)
+def test_the_class_of_an_answered_label_map_is_its_commonest_foreground(label_map, expected):
+    patch = pool.Patch("v", (0, 0, 0), (1, 2, 2))
+    answer = Annotation(
+        "a", 0, patch, "r", datetime(2026, 1, 1, tzinfo=UTC), 1.0, label_map_zyx=np.array([label_map], np.uint16)
+    )
+    assert select._class_of(answer) == expected
+
+
+def test_more_than_there_are_is_everybody(campaign):
+    assert sorted(campaign.ids(num=1000)) == sorted(p.candidate_id for p in campaign.patches)
+
+
+def test_when_everybody_is_labelled_nobody_is_asked(campaign):
+    labels = campaign.label(campaign.patches)
+    assert campaign.run(labels).results == {"num_selected": 0, "num_left": 0, "arms": {}}
+    assert campaign.chosen(labels) == []
+
+
+def test_candidates_in_quarantine_are_not_asked(campaign):
+    lost = campaign.patches[0].volume_id
+    shutil.rmtree(campaign.store.volume(lost))
+    checkpoint = untrained_checkpoint(campaign.store, FRAMES, seed=1)
+    inputs = {"pool": campaign.pool, "checkpoint": checkpoint}
+    campaign.score = score.run(ScoreRecipe(), inputs, **campaign.how).run_id
+    chosen = campaign.chosen(num=1000)
+    assert len(chosen) == 20
+    assert all(c.candidate.patch.volume_id != lost for c in chosen)
+
+
+def test_the_same_inputs_choose_the_same_in_another_place(tmp_path):
+    one, other = (Campaign(tmp_path / name, FRAMES) for name in ("one", "other"))
+    random = {"arms": (ArmRecipe(share=1.0, sampler=Choice(kind="random")),), "seed": 3}
+    assert one.ids(**random) == other.ids(**random)
+    assert one.run().files == other.run().files
+
+
+def test_another_seed_draws_others(campaign):
+    random = (ArmRecipe(share=1.0, sampler=Choice(kind="random")),)
+    assert campaign.ids(arms=random, seed=0) != campaign.ids(arms=random, seed=1)
+
+
+def test_the_second_run_computes_nothing(campaign):
+    first = campaign.run()
+    shutil.rmtree(campaign.store.run("score", campaign.score))
+    assert campaign.run() == first
+
+
+def test_scores_of_another_pool_are_refused(campaign):
+    with pytest.raises(RecipeError, match="score the pool you select from"):
+        select.run(SelectRecipe(), {"score": campaign.score, "pool": "000000000000", "labels": "none"}, **campaign.how)
+
+
+def test_a_score_that_was_not_computed_is_guessed_at(campaign):
+    with pytest.raises(RecipeError, match="No score is called 'entropie'. Did you mean 'entropy'"):
+        campaign.run(arms=(ArmRecipe(share=1.0, sampler=Choice(kind="top_k", score="entropie")),))
+
+
+def test_labels_that_are_not_there_are_not_found(campaign):
+    with pytest.raises(NotFoundError):
+        campaign.run("000000000000")
