@@ -106,7 +106,8 @@ def _stats(section: Section, found: Findings) -> list[_Stat]:
     spread = (
         "" if interval.low is None or interval.high is None else f"{signed(interval.low)} to {signed(interval.high)}"
     )
-    labels = _Stat(saving_text(saving), "of random's labels, for random's final score", saving_interval(saving))
+    spread_of_saving = saving_interval(saving) if saving.interval.known else ""
+    labels = _Stat(saving_text(saving), "of random's labels, for random's final score", spread_of_saving)
     if result.needed[RANDOMS_FINAL].on_mean is None:
         labels = _Stat("not reached", "random's final score, within the budget", "")
     return [
