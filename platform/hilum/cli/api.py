@@ -1,17 +1,19 @@
 """The Python API: what `import hilum` offers, each the same as the command of its name."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hilum.core.recipes import CampaignRecipe, SimulateRecipe
-from hilum.core.resources import Resources
-from hilum.loop.campaign import Campaign as LoopCampaign
-from hilum.loop.events import Event
-from hilum.loop.simulate import Simulation
-from hilum.loop.stages import Stage
-from hilum.loop.status import CampaignStatus
 from hilum.store.layout import Store
-from hilum.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    from hilum.core.resources import Resources
+    from hilum.loop.campaign import Campaign as LoopCampaign
+    from hilum.loop.events import Event
+    from hilum.loop.simulate import Simulation
+    from hilum.loop.stages import Stage
+    from hilum.loop.status import CampaignStatus
+    from hilum.store.manifest import Manifest
 
 
 def init(url: str | Path) -> Store:
@@ -30,7 +32,7 @@ def open(url: str | Path = ".") -> Store:  # noqa: A001 (hilum.open, as one open
 
 def ingest(
     store: Store, files: str | Path, *, recipe: str | None = None, on: str = "local", address: str | None = None
-) -> Manifest:
+) -> "Manifest":
     """Take images in: a folder, a file, a pattern or a URL. ``recipe`` lays voxels out for its patches."""
     from hilum.adapters.folders import find_source
     from hilum.cli.composition import engine
@@ -51,7 +53,7 @@ def recipe(name_or_path: str | Path) -> CampaignRecipe:
 class Campaign:
     """A campaign: a budget of answers, spent round by round. Make one with `create`, find one with `open`."""
 
-    def __init__(self, campaign: LoopCampaign) -> None:
+    def __init__(self, campaign: "LoopCampaign") -> None:
         self._campaign = campaign
 
     @classmethod
@@ -60,6 +62,7 @@ class Campaign:
     ) -> "Campaign":
         """Begin a campaign, or find the one that was begun with the same recipe and images."""
         from hilum.cli.composition import ledger_of
+        from hilum.loop.campaign import Campaign as LoopCampaign
         from hilum.loop.choices import check_choices
 
         loaded = recipe if isinstance(recipe, CampaignRecipe) else _campaign_recipe(recipe)
@@ -70,6 +73,7 @@ class Campaign:
     def open(cls, store: Store, name: str) -> "Campaign":
         """The campaign of that name; NotFoundError, with a guess, if there is none."""
         from hilum.cli.composition import ledger_of
+        from hilum.loop.campaign import Campaign as LoopCampaign
 
         return cls(LoopCampaign.open(store, name, ledger=ledger_of(store)))
 
@@ -83,7 +87,7 @@ class Campaign:
         return self._campaign.finished
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> "Stage":
         return self._campaign.stage
 
     @property
@@ -91,19 +95,19 @@ class Campaign:
         return self._campaign.round_number
 
     @property
-    def status(self) -> CampaignStatus:
+    def status(self) -> "CampaignStatus":
         """Where it stands, round by round, with its learning curve."""
         return self._campaign.status()
 
-    def advance(self, *, on: str | Resources = "local", address: str | None = None) -> Event | None:
+    def advance(self, *, on: "str | Resources" = "local", address: str | None = None) -> "Event | None":
         """Do the next stage; None when finished. Raises WaitingForPeople when answers are missing."""
         return self._campaign.advance(**self._hands(on, address))
 
-    def run(self, *, on: str | Resources = "local", address: str | None = None) -> CampaignStatus:
+    def run(self, *, on: "str | Resources" = "local", address: str | None = None) -> "CampaignStatus":
         """Advance until the campaign is finished. Raises WaitingForPeople when answers are missing."""
         return self._campaign.run(**self._hands(on, address))
 
-    def _hands(self, on: str | Resources, address: str | None) -> dict[str, Any]:
+    def _hands(self, on: "str | Resources", address: str | None) -> dict[str, Any]:
         from hilum.cli.composition import annotator_of, engine
 
         own = self._campaign
@@ -118,9 +122,9 @@ def simulate(
     *,
     name: str = "simulation",
     ingest: str | None = None,
-    on: str | Resources = "local",
+    on: "str | Resources" = "local",
     address: str | None = None,
-) -> Simulation:
+) -> "Simulation":
     """Strategies × seeds beside random, answered by an oracle. ``.comparison`` says who won."""
     from hilum.cli.simulating import run_simulation
     from hilum.loop import recipe_files

@@ -9,6 +9,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from uuid import uuid4
 
@@ -80,14 +81,14 @@ def _judged(error: BaseException) -> tuple[int, str]:
 
 def _usage(error: TyperException) -> str:
     """What was wrong with the command line; empty when its help has been printed instead."""
-    possibilities = getattr(error, "possibilities", None)
+    possibilities = get_close_matches(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or [])
     message = error.message if possibilities else error.format_message()
     context = getattr(error, "ctx", None)
     if context is None or not message:
         return message
     sentence = message if message.endswith("?") else message.rstrip(".") + "."
     if possibilities:
-        sentence += f" Did you mean {' or '.join(sorted(possibilities))}?"
+        sentence += f" Did you mean {possibilities[0]}?"
     return f"{sentence} See '{context.command_path} --help'."
 
 

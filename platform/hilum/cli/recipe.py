@@ -1,9 +1,14 @@
 """`hilum recipe`: what a campaign would compute, before it does."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from hilum.cli.console import reply, table
 from hilum.cli.options import Json, RecipeName
+
+if TYPE_CHECKING:
+    from hilum.core.recipes import CampaignRecipe, SimulateRecipe
 
 group = typer.Typer(no_args_is_help=True, help="Show and list recipes: what a campaign computes.")
 
@@ -12,10 +17,17 @@ group = typer.Typer(no_args_is_help=True, help="Show and list recipes: what a ca
 def show(recipe: RecipeName, json_: Json = False) -> None:
     """Print a recipe with everything it extends merged in, every default written out, and its id."""
     from hilum.loop import recipe_files
+    from hilum.loop.branches import check_strategies
+    from hilum.loop.choices import check_choices
 
     simulation = recipe_files.is_simulation(recipe_files.resolved(recipe))
-    load = recipe_files.simulate_recipe if simulation else recipe_files.campaign_recipe
-    loaded = load(recipe)
+    loaded: CampaignRecipe | SimulateRecipe
+    if simulation:
+        loaded = recipe_files.simulate_recipe(recipe)
+        check_strategies("simulation", loaded)
+    else:
+        loaded = recipe_files.campaign_recipe(recipe)
+        check_choices(loaded)
     name = recipe_files.recipe_id(loaded)
     verb = "simulate" if simulation else "campaign create my-campaign --recipe"
     reply(

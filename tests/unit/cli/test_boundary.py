@@ -143,6 +143,6 @@ def test_a_reader_that_goes_away_is_not_our_fault():
     many = "print('x' * 100 + chr(10) * 1) or [print('x' * 1000) for _ in range(10000)]"
     program = f"import sys\nfrom hilum.cli.boundary import run_guarded\nsys.exit(run_guarded(lambda a: {many}, []))"
     piped = subprocess.run(
-        f"{sys.executable} -c \"{program}\" | head -1", shell=True, capture_output=True, text=True, check=True
+        f'{sys.executable} -c "{program}" | head -1', shell=True, capture_output=True, text=True, check=True
     )
     assert piped.stderr == ""
