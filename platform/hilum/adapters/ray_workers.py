@@ -23,6 +23,12 @@ NAMESPACE = "hilum"
 IDLE_SECONDS = 900.0
 _LOOK_SECONDS = 2.0
 _START_ATTEMPTS = 3
+_at_a_shard = threading.Event()
+
+
+def inside_worker() -> bool:
+    """True in code that a warm worker is running as its shard."""
+    return _at_a_shard.is_set()
 
 
 class Worker:
@@ -39,12 +45,14 @@ class Worker:
     def do(self, work: bytes, shard: bytes) -> bytes:
         """``work(shard)``, both pickled; the reply is (result, None) or (None, exception)."""
         self._running += 1
+        _at_a_shard.set()
         try:
             return pickle.dumps((pickle.loads(work)(pickle.loads(shard)), None))  # noqa: S301 (our driver's own)
         except Exception as error:
             return _packed(error)
         finally:
             self._running -= 1
+            _at_a_shard.clear()
             self._last = time.monotonic()
 
     def load(self) -> int:

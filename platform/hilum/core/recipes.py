@@ -119,7 +119,9 @@ class FinetuneRecipe(Recipe):
     ``num_chunks`` whose gradients are added in a fixed order, so that one worker or
     ``num_chunks`` workers reach the same weights. The learning rate rises over the share
     ``warm_up`` of the steps and falls along a cosine; gradients longer than ``clip_norm``
-    are shortened to it. Without ``loss``, the question's own is taken.
+    are shortened to it. Without ``loss``, the question's own is taken. In segmentation the
+    cross-entropy of a class weighs its share of the answered voxels to the power
+    −``rare_class_exponent``, background 1: without it small structures are never predicted.
     """
 
     start: Literal["scratch", "champion"] = Field(default="scratch", alias="from")
@@ -133,6 +135,7 @@ class FinetuneRecipe(Recipe):
     clip_norm: float = Field(default=1.0, gt=0)
     loss: Choice | None = None
     balance_classes: bool = True
+    rare_class_exponent: Share = 0.4
     augment: tuple[Choice, ...] = (Choice(kind="flip"), Choice(kind="shift"), Choice(kind="intensity"))
     checkpoint_every: int = Field(default=100, ge=1)
     seed: int = 0

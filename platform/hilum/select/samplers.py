@@ -17,6 +17,7 @@ from pydantic import Field
 
 from hilum.core.registry import Params, samplers
 from hilum.select.scored import Floats, Ints, ScoredPool, how_many
+from hilum.select.thinning import Thinning
 
 AnyFloats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -53,7 +54,8 @@ class StratifiedParams(ByScore):
     ``by`` 'predicted_class' asks about each predicted class alike; 'class_fractions' weighs
     the score by how much of a class is in the patch, for segmentation. ``plain_share`` of the
     picks ignores classes. ``beta`` adds power noise; None is greedy. ``balance_labelled``
-    counts what is labelled already, so that rare classes catch up over the rounds.
+    counts what is labelled already, so that rare classes catch up over the rounds. ``thin``
+    spreads the batch: of N candidates and k picks, each pick blocks the thin·N/k nearest to it.
     """
 
     by: Literal["predicted_class", "class_fractions"] = "predicted_class"
@@ -61,6 +63,7 @@ class StratifiedParams(ByScore):
     plain_share: float = Field(default=0.0, ge=0, le=1)
     balance_labelled: bool = False
     skip_background: bool = False
+    thin: float = Field(default=0.0, ge=0, lt=1)
 
 
 @samplers.register("random")
@@ -136,6 +139,7 @@ def class_stratified(
     plain_share: float = 0.0,
     balance_labelled: bool = False,
     skip_background: bool = False,
+    thin: float = 0.0,
 ) -> Ints:
     """An equal share for every class the model predicts, each by score; what a class cannot fill goes to the others.
 
@@ -144,18 +148,19 @@ def class_stratified(
     num = how_many(scored, num)
     scores = scored.score(score)
     noisy = partial(_noisy, beta=beta, rng=rng)
+    depth = scored.num if thin else num
     if by == "class_fractions":
-        queues = _queues_by_fraction(scored, num, scores, noisy)
+        queues = _queues_by_fraction(scored, depth, scores, noisy)
     else:
-        queues = _queues_by_prediction(scored, num, noisy(scores))
+        queues = _queues_by_prediction(scored, depth, noisy(scores))
     if skip_background and len(queues) > 1:
         queues = [queue for queue in queues if queue.class_id != 0]
     already = [int(np.sum(scored.labelled_class == q.class_id)) if balance_labelled else 0 for q in queues]
     quotas = equal_quotas(num - round(plain_share * num), [len(queue.rows) for queue in queues], already)
-    picks = _in_turn(queues, quotas)
-    anyone = best_rows(noisy(scores), num)
-    plain = anyone[~np.isin(anyone, picks)][: num - len(picks)]
-    return np.concatenate([picks, plain]).astype(np.int64)
+    batch = Thinning(scored.embedding, math.ceil(thin * scored.num / max(1, num)))
+    _in_turn(queues, quotas, batch)
+    batch.fill(best_rows(noisy(scores), depth), num)
+    return np.array(batch.picks, np.int64)
 
 
 def equal_quotas(num: int, available: list[int], already: list[int]) -> list[int]:
@@ -205,19 +210,15 @@ def _queues_by_prediction(scored: ScoredPool, num: int, priority: AnyFloats) -> 
     return queues
 
 
-def _in_turn(queues: list[_Queue], quotas: list[int]) -> Ints:
+def _in_turn(queues: list[_Queue], quotas: list[int], batch: Thinning) -> None:
     """One from each class in turn, the rarest class first, until the quotas are spent."""
-    taken: dict[int, None] = {}
     turns = sorted((c for c in range(len(queues)) if quotas[c]), key=lambda c: (queues[c].how_common, c))
     waiting = {c: iter(queues[c].rows) for c in turns}
     left = list(quotas)
     while any(left[c] for c in turns):
         for c in turns:
-            row = next((int(r) for r in waiting[c] if int(r) not in taken), None) if left[c] else None
-            left[c] = left[c] - 1 if row is not None else 0
-            if row is not None:
-                taken[row] = None
-    return np.array(list(taken), np.int64)
+            picked = left[c] > 0 and any(batch.take(int(row)) for row in waiting[c])
+            left[c] = left[c] - 1 if picked else 0
 
 
 def _noisy(scores: Floats, *, beta: float | None, rng: np.random.Generator) -> AnyFloats:

@@ -19,10 +19,11 @@ from hilum.core.errors import DataError, RecipeError
 from hilum.core.geometry import Zyx
 from hilum.core.imaging import Volume
 from hilum.core.ports import Counts, Executor, TrainContext
-from hilum.core.recipes import FinetuneRecipe, Question
+from hilum.core.recipes import Choice, FinetuneRecipe, Question
 from hilum.core.resources import Resources
 from hilum.nn.batches import Example
 from hilum.nn.heads import num_parameters, resolved
+from hilum.nn.losses import default_loss, losses
 from hilum.nn.normalise import normalise
 from hilum.nn.predictor import load_weights, network_of_card
 from hilum.nn.train_loop import Lesson, network_tensors, train
@@ -35,6 +36,7 @@ from hilum.store.volumes import VolumeReader, open_volume, volumes_of
 STEP_VERSION = 1
 HISTORY = "history.json"
 _CACHE_BYTES = 2 << 30
+_LEAST_SHARE = 1e-4
 
 
 def run(
@@ -68,7 +70,8 @@ def train_worker(
     if card["inputs"]["start"] != NONE:
         load_weights(network, checkpoints.load(store, card["inputs"]["start"])[0])
     lesson = Lesson(card["question"], examples, _zyx(card["patch_shape_zyx"]))
-    history = train(recipe, network, lesson, context=context, memory=RunFolder(run_url))
+    weighted = with_rare_classes_weighed(recipe, answers, num_classes=card["num_classes"])
+    history = train(weighted, network, lesson, context=context, memory=RunFolder(run_url))
     return {
         "num_steps": recipe.num_steps,
         "num_answers": len(answers),
@@ -112,6 +115,24 @@ def usable_answers(store: Store, label_set_id: str) -> list[Annotation]:
     if not answers:
         raise DataError(f"Label set {label_set_id} holds no answer to train on; collect some first.")
     return answers
+
+
+def with_rare_classes_weighed(recipe: FinetuneRecipe, answers: list[Annotation], *, num_classes: int) -> FinetuneRecipe:
+    """The recipe with class weights in its loss, from the classes' shares of the answered voxels.
+
+    A loss that has no class weights, or was given its own, is left as it is; so are classes
+    per patch, whose batches are balanced already.
+    """
+    maps = [answer.label_map_zyx for answer in answers if answer.label_map_zyx is not None]
+    loss = recipe.loss or default_loss("segment")
+    weighable = "class_weights" in losses.params_of(loss.kind).model_fields and "class_weights" not in loss.params
+    if not (maps and weighable and recipe.rare_class_exponent):
+        return recipe
+    counts = np.sum([np.bincount(m[m != IGNORE], minlength=num_classes) for m in maps], axis=0)
+    shares = counts / counts.sum() + _LEAST_SHARE
+    weights = (shares / shares[0]) ** -recipe.rare_class_exponent
+    chosen = Choice(kind=loss.kind, **loss.params, class_weights=[float(weight) for weight in weights])
+    return recipe.model_copy(update={"loss": chosen})
 
 
 def workable(resources: Resources, recipe: FinetuneRecipe) -> Resources:
