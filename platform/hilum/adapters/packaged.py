@@ -17,6 +17,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from hilum.core.errors import NotFoundError
 from hilum.core.imaging import Side
@@ -78,7 +79,7 @@ def write_classify(folder: Path) -> None:
     """'Which structure is at the centre of this patch?': a stack of 24 × 24 axial patches, as common as in a brain."""
     atlas_XYZ, origin = _atlas()
     names = list(AROUND)
-    structure_XYZ = _numbered(atlas_XYZ, names) - 1
+    structure_XYZ = _inner(_numbered(atlas_XYZ, names)) - 1
     rng = np.random.default_rng(SEED)
     images, labels, subjects, sides = [], [], [], []
     for subject in SUBJECTS:
@@ -167,15 +168,27 @@ def _numbered(atlas_XYZ: npt.NDArray[np.int32], names: tuple[str, ...] | list[st
     return numbered
 
 
+def _inner(numbered_XYZ: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Only voxels whose six neighbours are in the same structure: on a border nobody could say which one it is."""
+    inner = np.zeros_like(numbered_XYZ)
+    for number in range(1, int(numbered_XYZ.max()) + 1):
+        inner[ndimage.binary_erosion(numbered_XYZ == number)] = number
+    return inner
+
+
 def _drawn(
     classes: npt.NDArray[np.int64], side: Side, num_classes: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """The pool is a plain draw of voxels, so rare structures are rare in it; the other sides hold as many of each."""
-    if side == "pool":
-        return np.sort(rng.choice(len(classes), NUM_POOL, replace=False))
-    most = NUM_TEST_PER_CLASS if side == "test" else NUM_VALIDATION_PER_CLASS
+    """The pool holds each structure as often as the brain does; the other sides hold as many of each as of any."""
     of_each = [np.flatnonzero(classes == number) for number in range(num_classes)]
-    return np.concatenate([rng.choice(voxels, min(most, len(voxels)), replace=False) for voxels in of_each])
+    if side == "pool":
+        nums = [round(NUM_POOL * len(voxels) / len(classes)) for voxels in of_each]
+        nums[int(np.argmax(nums))] += NUM_POOL - sum(nums)
+    else:
+        most = NUM_TEST_PER_CLASS if side == "test" else NUM_VALIDATION_PER_CLASS
+        nums = [min(most, len(voxels)) for voxels in of_each]
+    drawn = [rng.choice(voxels, num, replace=False) for voxels, num in zip(of_each, nums, strict=True)]
+    return np.sort(np.concatenate(drawn))
 
 
 def _patches(grey_XYZ: npt.NDArray[np.uint8], centres_N3: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
