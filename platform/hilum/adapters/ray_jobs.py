@@ -98,6 +98,8 @@ class _explaining:  # noqa: N801 (used as a statement)
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
         from ray.exceptions import AuthenticationError
 
         if isinstance(error, AuthenticationError) or _status(error) in {401, 403}:

@@ -1,11 +1,14 @@
 """`hilum model`: which checkpoint answers, and how to go back."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hilum.cli.console import reply, table
 from hilum.cli.options import Json, StoreUrl
+
+if TYPE_CHECKING:
+    from hilum.loop.status import CampaignStatus
 
 group = typer.Typer(no_args_is_help=True, help="See which checkpoint is the champion of each model, and change it.")
 
@@ -22,16 +25,11 @@ def list_(store: StoreUrl = None, json_: Json = False) -> None:
 
     opened = store_at(store)
     ledger = ledger_of(opened)
-    found = []
-    for name in campaigns(opened):
-        status = Campaign.open(opened, name, ledger=ledger).status()
-        champion = ledger.alias(name, CHAMPION)
-        reached = next((p for p in status.curve if p.checkpoint_id == champion), None)
-        metrics = reached.metrics.get("validation", {}) if reached else {}
-        value = metrics.get(status.metric) if status.metric else None
-        found.append({"model": name, "champion": champion, "metric": status.metric, "value": value})
+    champions = {model: checkpoint for (model, alias), checkpoint in ledger.aliases().items() if alias == CHAMPION}
+    reached = {name: Campaign.open(opened, name, ledger=ledger).status() for name in campaigns(opened)}
+    found = [_row(model, champions.get(model), reached.get(model)) for model in sorted({*champions, *reached})]
     rows = [list(row.values()) for row in found]
-    following = [f"hilum round status {found[0]['model']}" + _at(store)] if found else []
+    following = [f"hilum round status {name}" + _at(store) for name in sorted(reached)[:1]]
     reply(json_, {"models": found}, table("", ["model", "champion", "metric", "value"], rows), next_commands=following)
 
 
@@ -64,6 +62,13 @@ def rollback(model: Name, store: StoreUrl = None, json_: Json = False) -> None:
             f"Model '{model}' has had no champion before {now or 'any'}; there is nothing to go back to."
         )
     _point(model, earlier[-1], store, json_)
+
+
+def _row(model: str, champion: str | None, status: "CampaignStatus | None") -> dict[str, Any]:
+    metric = status.metric if status else None
+    points = [point for point in status.curve if point.checkpoint_id == champion] if status else []
+    value = points[0].metrics.get("validation", {}).get(metric) if points and metric else None
+    return {"model": model, "champion": champion, "metric": metric, "value": value}
 
 
 def _point(model: str, checkpoint: str, store: str | None, json_: bool) -> None:

@@ -112,6 +112,10 @@ class AliasLedger(Protocol):
         """The checkpoint the alias points at, or None."""
         ...
 
+    def aliases(self) -> Mapping[tuple[str, str], str]:
+        """Where every alias points: (model, alias) -> checkpoint, by model."""
+        ...
+
     def point(self, model: str, alias: str, checkpoint_id: str, *, expected: str | None) -> None:
         """Point the alias at ``checkpoint_id`` if it points at ``expected``; ConflictError when it does not.
 

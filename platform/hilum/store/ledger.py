@@ -85,6 +85,11 @@ class SqlLedger:
         with self._transaction() as db:
             return _alias(db, model, alias)
 
+    def aliases(self) -> Mapping[tuple[str, str], str]:
+        with self._transaction() as db:
+            rows = db.execute(select(ALIASES).order_by(ALIASES.c.model, ALIASES.c.alias))
+            return {(row.model, row.alias): row.checkpoint_id for row in rows}
+
     def point(self, model: str, alias: str, checkpoint_id: str, *, expected: str | None) -> None:
         with self._transaction() as db:
             if self._swap_alias(db, model, alias, checkpoint_id, expected):

@@ -68,6 +68,12 @@ class LedgerTests:
         assert new_ledger().alias("liver", "challenger") is None
         assert new_ledger().alias("lung", "champion") is None
 
+    def test_every_alias_is_listed_by_model(self, new_ledger: NewLedger) -> None:
+        ledger = new_ledger()
+        ledger.point("lung", "champion", "c2", expected=None)
+        ledger.point("liver", "champion", "c1", expected=None)
+        assert list(new_ledger().aliases().items()) == [(("liver", "champion"), "c1"), (("lung", "champion"), "c2")]
+
     def test_pointing_an_alias_where_it_points_does_nothing(self, new_ledger: NewLedger) -> None:
         ledger = new_ledger()
         for _ in range(2):

@@ -1,0 +1,132 @@
+"""`hilum campaign`, `hilum round` and `hilum model`."""
+
+import pytest
+
+from hilum.adapters.inline import InlineExecutor
+from hilum.cli.composition import annotator_of, ledger_of
+from hilum.core.errors import WaitingForPeople
+from hilum.loop.campaign import Campaign
+
+
+def _hands(campaign):
+    annotator = annotator_of(campaign.store, campaign.ingest_id, campaign.recipe.annotator)
+    return {"executor": InlineExecutor(), "annotator": annotator}
+
+
+@pytest.fixture
+def begun(typed, store, recipe):
+    assert typed(f"campaign create liver --recipe {recipe} --store {store.url}").code == 0
+    return Campaign.open(store, "liver", ledger=ledger_of(store))
+
+
+def test_a_campaign_is_begun_once(typed, begun, recipe):
+    answer = typed(f"campaign create liver --recipe {recipe} --store {begun.store.url} --json")
+    assert answer.code == 0
+    assert answer.document["already_done"]
+    assert answer.document["next"] == [f"hilum campaign run liver --store {begun.store.url}"]
+
+
+def test_a_name_taken_by_another_recipe_is_refused(typed, begun):
+    answer = typed(f"campaign create liver --recipe smoke --store {begun.store.url}")
+    assert answer.code == 2
+    assert "another recipe" in answer.err
+
+
+def test_a_name_that_cannot_be_a_folder_is_refused(typed, store, recipe):
+    answer = typed(f"campaign create ../liver --recipe {recipe} --store {store.url}")
+    assert answer.code == 2
+    assert "lower-case letters" in answer.err
+
+
+@pytest.mark.parametrize("verb", ["campaign run", "round next", "round status", "round log"])
+def test_a_misspelt_campaign_is_answered_with_the_likely_one(verb, typed, begun):
+    answer = typed(f"{verb} livr --store {begun.store.url}")
+    assert answer.code == 2
+    assert "Did you mean 'liver'?" in answer.err
+
+
+def test_a_new_campaign_stands_at_its_beginning(typed, begun):
+    document = typed(f"round status liver --store {begun.store.url} --json").document
+    assert (document["round_number"], document["stage"], document["num_asked"]) == (0, "opened", 0)
+    assert document["next"][0] == f"hilum campaign run liver --store {begun.store.url}"
+
+
+def test_campaigns_are_listed_with_where_they_are(typed, begun):
+    (row,) = typed(f"campaign list --store {begun.store.url} --json").document["campaigns"]
+    assert (row["name"], row["stage"]) == ("liver", "opened")
+
+
+def test_a_store_without_campaigns_lists_none(typed, store):
+    assert typed(f"campaign list --store {store.url} --json").document["campaigns"] == []
+
+
+def test_a_finished_campaign_is_already_done_and_starts_no_ray(typed, begun):
+    import ray
+
+    begun.run(**_hands(begun))
+    for verb in ("campaign run", "round next"):
+        answer = typed(f"{verb} liver --store {begun.store.url} --json")
+        assert answer.code == 0, answer.err
+        assert answer.document["already_done"]
+        assert answer.document["finished"]
+    assert not ray.is_initialized()
+
+
+def test_the_log_has_every_move_in_order(typed, begun):
+    begun.run(**_hands(begun))
+    events = typed(f"round log liver --store {begun.store.url} --json").document["events"]
+    assert events[0]["stage"] == "opened"
+    assert events[-1]["stage"] in {"promoted", "rejected"}
+    assert [event["round_number"] for event in events] == sorted(event["round_number"] for event in events)
+    people = typed(f"round log liver --store {begun.store.url}").out
+    assert events[1]["runs"]["score"] in people
+
+
+def test_a_campaign_as_a_table_shows_its_curve(typed, begun):
+    status = begun.run(**_hands(begun))
+    out = typed(f"round status liver --store {begun.store.url}").out
+    assert "balanced accuracy (validation)" in out
+    assert status.champion_id in out
+
+
+def test_the_champion_is_listed_changed_by_hand_and_rolled_back(typed, begun):
+    at = f"--store {begun.store.url} --json"
+    begun.run(**_hands(begun))
+    points = begun.status().curve
+    champion = typed(f"model list {at}").document["models"][0]["champion"]
+    assert champion == begun.status().champion_id
+    first = points[0].checkpoint_id
+    assert typed(f"model promote liver {first} {at}").document["champion"] == first
+    assert typed(f"model promote liver {first} {at}").document["already_done"]
+    assert typed(f"model list {at}").document["models"][0]["champion"] == first
+    nothing_before = typed(f"model rollback liver {at}")
+    assert nothing_before.code == 2
+    assert "nothing to go back to" in nothing_before.document["error"]["message"]
+
+
+def test_rolling_back_returns_to_the_champion_before(typed, begun):
+    at = f"--store {begun.store.url} --json"
+    begun.run(**_hands(begun))
+    promoted = [point.checkpoint_id for point in begun.status().curve if point.promoted]
+    answer = typed(f"model rollback liver {at}")
+    if len(promoted) == 1:
+        assert answer.code == 2
+    else:
+        assert answer.document["champion"] == promoted[-2]
+
+
+def test_a_checkpoint_that_is_not_there_is_never_promoted(typed, begun):
+    answer = typed(f"model promote liver 0123456789ab --store {begun.store.url}")
+    assert answer.code == 2
+    assert "No checkpoint is called" in answer.err
+
+
+def test_whoever_waits_for_people_is_told_where_the_questions_are(typed, store, tmp_path):
+    from hilum.cli.rounds import _telling_where
+    from hilum.core.recipes import Choice
+
+    with (
+        pytest.raises(WaitingForPeople, match=rf"{store.path('questions')}.*hilum campaign run liver"),
+        _telling_where(store, Choice(kind="directory"), "hilum campaign run liver"),
+    ):
+        raise WaitingForPeople("Round 0 of campaign 'liver' is waiting for 3 of 6 annotations.")
