@@ -13,9 +13,18 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+import numpy as np
 import psutil
 import pytest
 from ray.job_submission import JobSubmissionClient
+
+import hilum
+from hilum.adapters.folders import find_source
+from hilum.adapters.inline import InlineExecutor
+from hilum.adapters.reading import read_item
+from hilum.core.recipes import IngestRecipe
+from hilum.core.resources import Resources
+from hilum.steps import ingest
 
 TOKEN = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 NUM_PORTS = 6
@@ -111,41 +120,66 @@ def _hilum(tmp_path, *words, token=TOKEN, cwd=None, **more):
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=280, check=False)
 
 
-def test_a_submitted_command_runs_there_and_its_log_is_shown(cluster, tmp_path):
-    done = _hilum(
-        tmp_path,
-        "submit",
-        "init",
-        "--address",
-        cluster,
-        "--store",
-        str(tmp_path / "store"),
-        "--",
-        str(tmp_path / "store"),
+@pytest.fixture
+def begun(tmp_path):
+    """A store with a campaign that an oracle answers, which nobody has run yet."""
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "scans.npz",
+        images=rng.integers(0, 255, (24, 16, 16), dtype=np.uint8),
+        labels=np.arange(24) % 3,
+        patients=np.array([f"patient {number}" for number in range(24)]),
     )
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "extends: smoke\nannotator: {kind: oracle}\npool: {split: {validation: 0.2, test: 0.2}}\n"
+        "finetune: {architecture: {kind: unet, depth: 1, features: [4, 8]}, num_steps: 2}\n"
+    )
+    store = hilum.init(tmp_path / "store")
+    ingest.run(
+        IngestRecipe(),
+        find_source(str(tmp_path / "scans.npz")),
+        store=store,
+        executor=InlineExecutor(),
+        resources=Resources(),
+        read=read_item,
+    )
+    return hilum.Campaign.create(store, "noise", recipe=recipe)
+
+
+def test_a_campaign_runs_on_the_cluster_and_its_log_is_shown(cluster, tmp_path, begun):
+    words = ["submit", "campaign", "run", "noise", "--store", str(tmp_path / "store"), "--address", cluster]
+    done = _hilum(tmp_path, *words)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "store" / "hilum.json").is_file()
-    assert "store" in done.stderr
-    assert "made" in done.stderr
+    assert "round 1 evaluated" in done.stderr
+    assert "campaign noise: finished" in done.stderr
+    assert begun.finished
+    assert begun.status.num_answered == 8
 
 
-def test_the_exit_code_is_the_jobs(cluster, tmp_path):
-    done = _hilum(tmp_path, "submit", "recipe", "show", "smok", "--address", cluster)
-    assert done.returncode == 2
-    assert "Did you mean 'smoke'?" in done.stderr
-
-
-def test_recipe_files_in_the_working_folder_are_found_there(cluster, tmp_path):
+def test_recipe_files_in_the_working_folder_are_found_there_and_options_after_dashes_go_to_the_job(cluster, tmp_path):
     folder = tmp_path / "recipes"
     folder.mkdir()
     (folder / "mine.yaml").write_text("extends: smoke\ncampaign: {num_in_total: 77}\n")
-    words = ["submit", "recipe", "show", "mine.yaml", "--address", cluster, "--working-dir", str(folder)]
+    words = [
+        "submit",
+        "--address",
+        cluster,
+        "--working-dir",
+        str(folder),
+        "--",
+        "recipe",
+        "show",
+        "mine.yaml",
+        "--json",
+    ]
     done = _hilum(tmp_path, *words)
     assert done.returncode == 0, done.stderr
-    assert "num_in_total: 77" in done.stderr
+    assert '"num_in_total": 77' in done.stderr
+    assert done.stdout.startswith("job ")
 
 
-def test_a_job_that_is_not_followed_can_be_followed_later(cluster, tmp_path):
+def test_a_job_that_is_not_followed_can_be_followed_later_to_its_own_exit_code(cluster, tmp_path):
     sent = _hilum(tmp_path, "submit", "recipe", "show", "smok", "--no-follow", "--json", "--address", cluster)
     answer = json.loads(sent.stdout)
     assert sent.returncode == 0
@@ -153,13 +187,6 @@ def test_a_job_that_is_not_followed_can_be_followed_later(cluster, tmp_path):
     followed = _hilum(tmp_path, *answer["next"][0].split()[1:], "--json")
     assert followed.returncode == 2
     assert json.loads(followed.stdout) == {"job_id": answer["job_id"], "exit_code": 2, "next": []}
-
-
-def test_options_after_two_dashes_go_to_the_job(cluster, tmp_path):
-    done = _hilum(tmp_path, "submit", "--address", cluster, "--", "recipe", "list", "--json")
-    assert done.returncode == 0, done.stderr
-    assert '"recipes"' in done.stderr
-    assert "job" in done.stdout
 
 
 def test_without_the_clusters_token_one_is_asked_for_it(cluster, tmp_path):
