@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from hilum.loop.comparison import Comparison
 from hilum.loop.curves import Band
@@ -76,21 +76,37 @@ def learning_curves(comparison: Comparison, *, width_inches: float) -> str:
 def class_balance(classes: Sequence[ClassRow], names: Sequence[str], *, width_inches: float) -> str:
     """Each class's share of the pool (ring) and of what each strategy asked (filled), on a log scale."""
     shown = sorted(classes, key=lambda row: row.share_in_pool)
+    floor, most = _share_limits(shown, names)
     with _figure(width_inches, 0.9 + 0.32 * len(shown), "balance") as (figure, axes):
         axes.set_xscale("log")
         for place, row in enumerate(shown):
             axes.axhline(place, color=_GRID, linewidth=0.7, zorder=0)
-            _draw_shares(axes, row, names, place)
+            _draw_shares(axes, row, names, place, floor)
         axes.set_yticks(range(len(shown)), [_shortened(row.name) for row in shown], color=_INK)
         axes.set_ylim(-0.6, len(shown) - 0.4)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if width_inches > NARROW_INCHES else (1.0, 3.0)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(axis="x", which="minor", length=0)
+        axes.set_xlim(floor * 0.8, most * 1.25)
+        ticks = _share_ticks(floor, most, dense=width_inches > NARROW_INCHES)
+        axes.xaxis.set_major_locator(FixedLocator([floor, *ticks]))
+        axes.xaxis.set_major_formatter(FixedFormatter(["0", *(f"{100 * share:.3g} %" for share in ticks)]))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("share of candidates")
         return _svg(figure, f"balance-{width_inches}")
+
+
+def _share_limits(rows: Sequence[ClassRow], names: Sequence[str]) -> tuple[float, float]:
+    """Where 'none' is drawn on the log axis (well below the smallest share), and the largest share."""
+    shares = [row.share_in_pool for row in rows] + [row.shares_asked[n].mean for row in rows for n in names]
+    positive = [share for share in shares if share > 0] or [1.0]
+    return 0.4 * min(positive), max(positive)
+
+
+def _share_ticks(floor: float, most: float, *, dense: bool) -> list[float]:
+    """1, 2, 5 of every decade (only 1 and 3 where there is little room), clear of the place for 'none'."""
+    digits = (1.0, 2.0, 5.0) if dense else (1.0, 3.0)
+    ticks = [digit * 10.0**decade for decade in range(-7, 1) for digit in digits]
+    return [tick for tick in ticks if 1.6 * floor < tick <= 1.2 * most and tick <= 1]
 
 
 def _draw_band(axes: Any, drawn: Band, slot: str) -> None:
@@ -136,8 +152,7 @@ def _name_at_end(axes: Any, ends: Sequence[tuple[float, str, str]], *, x: float,
         )
 
 
-def _draw_shares(axes: Any, row: ClassRow, names: Sequence[str], place: int) -> None:
-    floor = 1e-4  # a class never asked about still has its place on a log axis
+def _draw_shares(axes: Any, row: ClassRow, names: Sequence[str], place: int, floor: float) -> None:
     offsets = _spread(len(names))
     for offset, name in zip(offsets, names, strict=True):
         slot = strategy_class(name, names)

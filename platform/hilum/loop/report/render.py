@@ -153,7 +153,9 @@ def _balance(section: Section, name: str) -> tuple[Markup, Markup] | None:
 def _class_rows(section: Section) -> list[dict[str, Any]]:
     rows = []
     for row in sorted(section.classes, key=lambda r: -r.share_in_pool):
-        best = max((row.final[s].mean for s in section.strategies if s in row.final), default=None)
+        finals = [row.final[s].mean for s in section.strategies if s in row.final]
+        # Nobody is best where all are equal.
+        best = max(finals) if len(set(finals)) > 1 else None
         cells = [
             {
                 "share": _share(row.shares_asked[s]),
