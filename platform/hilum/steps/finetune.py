@@ -50,6 +50,9 @@ def run(
     card = card_of(recipe, inputs, store)
     work = partial(train_worker, store=store, run_url=this.url, recipe=recipe, card=card)
     counts = executor.train(work, name=f"finetune-{this.run_id}", resources=workable(resources, recipe))
+    before = this.finished()
+    if before is not None:  # another process overtook this one, and has cleared the training state away
+        return before
     state = checkpoints.load_state(this.url)
     assert state is not None, "a training that ended has saved its last state"
     tensors, _, notes = state
