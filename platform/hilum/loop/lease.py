@@ -22,15 +22,19 @@ SECONDS = 60.0
 def claimed(ledger: LeaseLedger, name: str, *, seconds: float = SECONDS) -> Iterator[None]:
     """Hold the lease ``name`` and keep renewing it; ConflictError while somebody alive holds it."""
     me = _me()
-    holder = _take(ledger, name, me, seconds)
-    if holder != me:
-        host, process, _ = holder.split("/")
-        raise ConflictError(
-            f"Process {process} on {host} is working on {name}. Wait for it, or stop it and try again; "
-            f"if it died on another machine, its claim ends {seconds:g} seconds later."
-        )
-    with _kept(ledger, name, me, seconds):
-        yield
+    # Taken inside the try: an interrupt right after the ledger wrote must not leave the lease behind.
+    try:
+        holder = _take(ledger, name, me, seconds)
+        if holder != me:
+            host, process, _ = holder.split("/")
+            raise ConflictError(
+                f"Process {process} on {host} is working on {name}. Wait for it, or stop it and try again; "
+                f"if it died on another machine, its claim ends {seconds:g} seconds later."
+            )
+        with _renewed(ledger, name, me, seconds):
+            yield
+    finally:
+        ledger.release(name, me)
 
 
 @contextmanager
@@ -39,10 +43,13 @@ def waited_for(
 ) -> Iterator[None]:
     """Hold the lease ``name`` as soon as whoever holds it now has given it back, or died."""
     me = _me()
-    while _take(ledger, name, me, seconds) != me:
-        time.sleep(every_seconds)
-    with _kept(ledger, name, me, seconds):
-        yield
+    try:
+        while _take(ledger, name, me, seconds) != me:
+            time.sleep(every_seconds)
+        with _renewed(ledger, name, me, seconds):
+            yield
+    finally:
+        ledger.release(name, me)
 
 
 def _me() -> str:
@@ -58,7 +65,7 @@ def _take(ledger: LeaseLedger, name: str, me: str, seconds: float) -> str:
 
 
 @contextmanager
-def _kept(ledger: LeaseLedger, name: str, me: str, seconds: float) -> Iterator[None]:
+def _renewed(ledger: LeaseLedger, name: str, me: str, seconds: float) -> Iterator[None]:
     done = threading.Event()
     renewer = threading.Thread(target=_renew, args=(ledger, name, me, seconds, done), daemon=True)
     renewer.start()
@@ -67,7 +74,6 @@ def _kept(ledger: LeaseLedger, name: str, me: str, seconds: float) -> Iterator[N
     finally:
         done.set()
         renewer.join()
-        ledger.release(name, me)
 
 
 def _renew(ledger: LeaseLedger, name: str, me: str, seconds: float, done: threading.Event) -> None:

@@ -4,7 +4,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from hilum.core.errors import ConflictError
 from hilum.loop.lease import claimed, waited_for
 from hilum.store.layout import Store
 from hilum.store.ledger import SqlLedger, open_ledger
+from hilum.store.ledger_engine import connect
+
+Take = Callable[[SqlLedger, str], AbstractContextManager[None]]
 
 HOLD_AND_SAY = """
 import sys, time
@@ -40,6 +44,25 @@ def test_what_somebody_works_on_cannot_be_claimed(ledger: SqlLedger) -> None:
 def test_what_was_given_back_can_be_claimed_even_after_an_error(ledger: SqlLedger) -> None:
     with pytest.raises(ZeroDivisionError), claimed(ledger, "a"):
         raise ZeroDivisionError
+    with claimed(ledger, "a"):
+        pass
+
+
+class CutShort(SqlLedger):
+    """A ledger that takes the lease, and whose caller is interrupted before it hears of it."""
+
+    def hold(self, name: str, holder: str, seconds: float) -> str:
+        super().hold(name, holder, seconds)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("take", [claimed, waited_for])
+def test_a_lease_is_given_back_by_whoever_is_interrupted_while_taking_it(
+    ledger: SqlLedger, tmp_path: Path, take: Take
+) -> None:
+    interrupted = CutShort(connect(Store(str(tmp_path)), None))
+    with pytest.raises(KeyboardInterrupt), take(interrupted, "a"):
+        pass
     with claimed(ledger, "a"):
         pass
 
