@@ -20,6 +20,7 @@ from hilum.core.errors import RecipeError
 from hilum.core.geometry import Zyx
 from hilum.core.ports import TrainContext
 from hilum.core.recipes import FinetuneRecipe, Question
+from hilum.nn.adamw import AdamW
 from hilum.nn.augment import bind_augmentations
 from hilum.nn.batches import Examples, draw, stack
 from hilum.nn.blocks import draw_dropout_from
@@ -31,6 +32,7 @@ from hilum.nn.predictor import load_weights, weights_of
 History = list[dict[str, float]]
 
 _NUM_REPORTS = 100
+_MOMENTS = ("mean", "mean_square")
 _CROP, _AUGMENT, _DROPOUT = range(1, 4)
 
 
@@ -96,9 +98,7 @@ class _Training:
         self.loss = losses.bind(recipe.loss or default_loss(lesson.question))
         self.augment = bind_augmentations(recipe.augment)
         self.vector = _as_one_vector(self.parameters)
-        self.optimizer = torch.optim.AdamW(
-            [self.vector], lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=False
-        )
+        self.optimizer = AdamW(self.vector, weight_decay=recipe.weight_decay)
         self.history: History = []
         self.recent: list[float] = []
 
@@ -128,9 +128,7 @@ class _Training:
             )
         if length > self.recipe.clip_norm:
             gradient = gradient * (self.recipe.clip_norm / length)
-        self.vector.grad = gradient.to(self.device)
-        self.optimizer.param_groups[0]["lr"] = learning_rate(self.recipe, step)
-        self.optimizer.step()
+        self.optimizer.step(gradient.to(self.device), learning_rate=learning_rate(self.recipe, step))
         self.recent.append(loss)
 
     def reported_at(self, step: int) -> bool:
@@ -144,9 +142,8 @@ class _Training:
         return True
 
     def save(self, memory: Memory, step: int) -> None:
-        state = self.optimizer.state[self.vector]
         tensors = {f"network.{name}": array for name, array in weights_of(self.network).items()}
-        tensors |= {f"optimizer.{name}": state[name].cpu().numpy().copy() for name in ("exp_avg", "exp_avg_sq")}
+        tensors |= {f"optimizer.{name}": getattr(self.optimizer, name).cpu().numpy().copy() for name in _MOMENTS}
         memory.save(tensors, step=step, notes={"history": self.history, "recent": self.recent})
 
     def restore(self, memory: Memory) -> int:
@@ -157,11 +154,9 @@ class _Training:
         tensors, step, notes = found
         # The parameters are windows on the vector: filling them fills it.
         load_weights(self.network, network_tensors(tensors))
-        moments = {name: torch.from_numpy(tensors[f"optimizer.{name}"].copy()) for name in ("exp_avg", "exp_avg_sq")}
-        self.optimizer.state[self.vector] = {
-            "step": torch.tensor(float(step)),
-            **{name: moment.to(self.device) for name, moment in moments.items()},
-        }
+        for name in _MOMENTS:
+            getattr(self.optimizer, name).copy_(torch.from_numpy(tensors[f"optimizer.{name}"].copy()))
+        self.optimizer.num_steps = step
         self.history, self.recent = list(notes["history"]), list(notes["recent"])
         return step
 

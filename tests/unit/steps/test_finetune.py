@@ -14,12 +14,14 @@ import pytest
 from hilum.adapters.inline import InlineExecutor
 from hilum.core.asking import IGNORE, Annotation
 from hilum.core.errors import DataError, RecipeError
+from hilum.core.geometry import Patch
 from hilum.core.recipes import Choice, FinetuneRecipe
 from hilum.core.resources import Resources
 from hilum.steps import finetune
 from hilum.steps.predictor import load_predictor
 from hilum.store import checkpoints
 from hilum.store.labels import NONE
+from hilum.store.volumes import volumes_of
 from hilum.testing.answered import label_set_of, true_answers
 from hilum.testing.phantoms import Phantom, phantom_store
 
@@ -218,6 +220,47 @@ def test_a_wrong_architecture_is_named_before_anything_is_trained(classified):
     store, inputs = classified
     with pytest.raises(RecipeError, match="Did you mean 'unetpp'"):
         run(store, inputs, RECIPE.model_copy(update={"architecture": Choice(kind="unetp")}))
+
+
+def test_patches_are_read_normalised_and_kept(segmented):
+    store, inputs = segmented
+    answers = finetune.usable_answers(store, inputs["labels"])
+    examples = finetune.AnsweredPatches(store, answers, volumes_of(store, inputs["ingest"]))
+    assert len(examples.classes) == len(answers)
+    for index, answer in enumerate(answers[:4]):
+        example = examples.read(index)
+        assert example.image_CZYX.shape == (1, *answer.patch.shape_zyx)
+        assert 0 <= example.image_CZYX.min() <= example.image_CZYX.max() <= 1
+        assert np.array_equal(example.label_map_ZYX, answer.label_map_zyx)
+        assert examples.read(index) is example
+        assert set(examples.classes[index]) == set(np.unique(answer.label_map_zyx).tolist())
+
+
+def test_answers_of_two_sizes_train_at_the_commoner_one(tmp_path):
+    def half_of_one(answers):
+        patch = answers[0].patch
+        small = Patch(patch.volume_id, patch.start_zyx, (1, 8, 8))
+        return [changed(answers[0], patch=small, label_map_zyx=answers[0].label_map_zyx[:, :8, :8]), *answers[1:]]
+
+    store, inputs = prepared(tmp_path, SEGMENT, half_of_one)
+    manifest = run(store, inputs)
+    assert checkpoints.read_card(store, manifest.run_id)["patch_shape_zyx"] == [1, 16, 16]
+
+
+def test_answers_about_volumes_of_another_ingest_are_refused(tmp_path):
+    def elsewhere(answers):
+        patch = answers[0].patch
+        return [changed(answers[0], patch=Patch("0123456789ab", patch.start_zyx, patch.shape_zyx)), *answers[1:]]
+
+    store, inputs = prepared(tmp_path, CLASSIFY, elsewhere)
+    with pytest.raises(DataError, match="volume 0123456789ab, which this ingest does not hold"):
+        run(store, inputs)
+
+
+def test_fewer_answers_are_another_checkpoint(tmp_path):
+    all_of_them = prepared(tmp_path, CLASSIFY)
+    half = prepared(tmp_path, CLASSIFY, lambda answers: answers[:12])
+    assert run(*all_of_them).run_id != run(*half).run_id
 
 
 def changed(answer, **fields):
