@@ -48,10 +48,13 @@ def resources(name_or_path: str) -> Resources:
 
 def resolved(name_or_path: str) -> Content:
     """A recipe file with everything it extends merged in, not yet checked."""
-    content = _resolve(_find(name_or_path, shipped_recipes(), "recipe"), ())
+    path = _find(name_or_path, shipped_recipes(), "recipe")
+    content = _resolve(path, ())
     inner = content.get("campaign")
-    if isinstance(inner, str):  # a simulation may name its campaign recipe
-        content["campaign"] = resolved(inner)
+    if isinstance(inner, str):  # a simulation may name its campaign recipe …
+        inner = {"extends": inner}
+    if isinstance(inner, dict) and "extends" in inner:  # … or hold one that extends another
+        content["campaign"] = _extended(inner, path, ())
     return content
 
 
@@ -104,17 +107,22 @@ def _another_kind(before: Any, value: Mapping[str, Any]) -> bool:
 
 
 def _resolve(path: Path, through: tuple[Path, ...]) -> Content:
-    content = _read(path)
+    return _extended(_read(path), path, through)
+
+
+def _extended(content: Content, path: Path, through: tuple[Path, ...]) -> Content:
+    """``content``, which was found in ``path``, laid over what it extends."""
     if "extends" not in content:
         return content
     if path.resolve() in through:
         raise RecipeError(f"Recipe {path} extends itself, through {', '.join(p.name for p in through)}.")
-    base = content.pop("extends")
+    base = content["extends"]
     if not isinstance(base, str):
         raise RecipeError(f"Recipe {path}: 'extends' must be one file or recipe name; given {base!r}.")
     beside = path.parent / base
     base_path = beside if beside.is_file() else _find(base, shipped_recipes(), "recipe")
-    return merged(_resolve(base_path, (*through, path.resolve())), content)
+    changes = {key: value for key, value in content.items() if key != "extends"}
+    return merged(_resolve(base_path, (*through, path.resolve())), changes)
 
 
 def _find(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path:

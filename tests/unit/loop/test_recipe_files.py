@@ -158,6 +158,19 @@ def test_a_simulation_may_name_its_campaign_recipe(tmp_path):
     assert loaded.seeds == (5,)
 
 
+def test_a_simulation_may_hold_a_campaign_that_extends_another(tmp_path):
+    text = "campaign: {extends: smoke, finetune: {num_steps: 3}}\nstrategies: {margin: {}}\n"
+    loaded = recipe_files.simulate_recipe(_write(tmp_path, "compare.yaml", text))
+    assert loaded.campaign.finetune.num_steps == 3
+    assert loaded.campaign.campaign == recipe_files.campaign_recipe("smoke").campaign
+
+
+def test_a_simulation_may_hold_a_campaign_that_extends_the_file_beside_it(tmp_path):
+    _write(tmp_path, "base.yaml", "question: segment\n")
+    text = "campaign: {extends: base.yaml}\nstrategies: {margin: {}}\n"
+    assert recipe_files.simulate_recipe(_write(tmp_path, "compare.yaml", text)).campaign.question == "segment"
+
+
 def test_a_wrong_shipped_name_is_answered_with_the_likely_one():
     with pytest.raises(NotFoundError, match="Did you mean 'smoke'"):
         recipe_files.campaign_recipe("smok")
