@@ -34,6 +34,7 @@ from hilum.core.resources import Resources
 
 T = TypeVar("T")
 _KNOCK_SECONDS = 10.0
+_START_ATTEMPTS = 3
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anyone
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what a later Ray does by itself, and warns of until then
@@ -54,7 +55,7 @@ def connect(address: str | None = None) -> None:
     address = address or os.environ.get("RAY_ADDRESS") or None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if address is None or address == "local":
-        ray.init(address="local", include_dashboard=False, **quiet)
+        _start_here(quiet)
         return
     try:
         _knock(address)
@@ -65,6 +66,24 @@ def connect(address: str | None = None) -> None:
             "Give --address HOST:PORT of a running one, or none to start one here."
         ) from None
     atexit.register(let_workers_go)
+
+
+def _start_here(quiet: dict[str, Any]) -> None:
+    """Start a Ray of this process. Ray waits 30 seconds for itself, which a busy machine may exceed."""
+    for attempt in range(1, _START_ATTEMPTS + 1):
+        try:
+            ray.init(address="local", include_dashboard=False, **quiet)
+        except Exception as error:
+            if type(error) is not Exception:  # Ray has no class for its own late start
+                raise
+            ray.shutdown()
+            if attempt == _START_ATTEMPTS:
+                raise HilumError(
+                    f"Ray did not start in {_START_ATTEMPTS} attempts: {error} This machine may be too busy; "
+                    "the same command goes on when it is not."
+                ) from error
+        else:
+            return
 
 
 class RayExecutor:
