@@ -9,6 +9,7 @@ as a number.
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,15 +41,17 @@ class SheetRow:
         return seconds
 
     def class_id(self, class_names: Sequence[str]) -> int:
-        """The class that was meant: a name in any case, or a number."""
+        """The class that was meant: its very name, its name in any case, or its number."""
+        if self.answer in class_names:
+            return class_names.index(self.answer)
         by_name = {name.casefold(): place for place, name in enumerate(class_names)}
         typed = self.answer.casefold()
         if typed in by_name:
             return by_name[typed]
-        if typed.isascii() and typed.isdigit() and int(typed) < len(class_names):
+        if re.fullmatch("[0-9]{1,9}", typed) and int(typed) < len(class_names):
             return int(typed)
         numbers = f" The numbers 0 to {len(class_names) - 1} are understood too"
-        raise DataError(unknown_name("class", self.answer, class_names) + numbers)
+        raise DataError(unknown_name("class", self.answer[:40], class_names) + numbers)
 
 
 def task_name(task: Task) -> str:
@@ -71,7 +74,7 @@ def extend_sheet(folder: Path, tasks: Sequence[Task]) -> None:
         writer.writerow(COLUMNS)
     for task in sorted(missing, key=lambda task: task.chosen.rank):
         draft = "" if task.draft_class is None else task.class_names[task.draft_class]
-        row = {"task": task_name(task), "draft": draft}
+        row = {"task": task_name(task), "draft": " ".join(draft.split())}
         writer.writerow([row.get(column, "") for column in _header(before, delimiter)])
     kept = before if not before or before.endswith("\n") else before + "\n"
     write_bytes(str(path), (kept + sink.getvalue()).encode(), only_if_absent=not before)
@@ -112,4 +115,4 @@ def _delimiter(text: str) -> str:
 
 
 def _header(text: str, delimiter: str) -> list[str]:
-    return next(csv.reader(io.StringIO(text), delimiter=delimiter)) if text else list(COLUMNS)
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)) if text else list(COLUMNS)

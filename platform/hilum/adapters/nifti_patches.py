@@ -12,9 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
-from nibabel.spatialimages import HeaderDataError
 
 from hilum.core.asking import IGNORE, LabelMap
 from hilum.core.errors import DataError
@@ -55,12 +53,14 @@ def read_label_map(path: Path, grid: Grid, num_classes: int) -> LabelMap:
         raise DataError(f"it has {' × '.join(map(str, image.shape))} voxels; the image has {_size(grid)} (X, Y, Z)")
     wanted = affine_of(grid)
     try:
-        values = np.asarray(image.dataobj).reshape(image.shape[:3])
+        # Some programs leave out the last axis of a single slice.
+        values = np.asarray(image.dataobj).reshape((*image.shape, 1, 1)[:3])
         turn = ornt_transform(io_orientation(image.affine), io_orientation(wanted))
         values_XYZ = apply_orientation(values, turn)
-        affine = image.affine @ nib.orientations.inv_ornt_aff(turn, image.shape[:3])
-    except (ValueError, OSError, HeaderDataError) as error:
-        raise DataError(f"its voxels cannot be read: {error}") from None
+        affine = image.affine @ nib.orientations.inv_ornt_aff(turn, values.shape)
+    except Exception as error:
+        # A parser fed a damaged header may raise anything at all.
+        raise DataError(f"its voxels cannot be read: {_first_line(error)}") from None
     if values_XYZ.shape != grid.shape_zyx[::-1]:
         raise DataError(f"it has {' × '.join(map(str, image.shape))} voxels; the image has {_size(grid)} (X, Y, Z)")
     if not _same_place(affine, wanted, values_XYZ.shape):
@@ -78,9 +78,11 @@ def _open(path: Path, max_bytes: int) -> Any:
                     raise DataError("it is far larger than the image it answers")
         return nib.Nifti1Image.from_bytes(raw)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"it is damaged or half written: {error}") from None
-    except (ImageFileError, HeaderDataError, ValueError) as error:
-        raise DataError(f"it is not a NIfTI file: {error}") from None
+        raise DataError(f"it is damaged or half written: {_first_line(error)}") from None
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"it is not a NIfTI file: {_first_line(error)}") from None
 
 
 def _same_place(found: npt.NDArray[Any], wanted: npt.NDArray[Any], shape_xyz: tuple[int, ...]) -> bool:
@@ -93,19 +95,25 @@ def _same_place(found: npt.NDArray[Any], wanted: npt.NDArray[Any], shape_xyz: tu
 
 
 def _labels(values_ZYX: npt.NDArray[Any], num_classes: int) -> LabelMap:
-    if not np.all(np.isfinite(values_ZYX)) or np.any(values_ZYX != np.rint(values_ZYX)):
+    is_number = values_ZYX.dtype.kind in "iuf"
+    if not is_number or not np.all(np.isfinite(values_ZYX)) or np.any(values_ZYX != np.rint(values_ZYX)):
         raise DataError("its voxels are not whole numbers; save a label map, not an image")
-    whole = values_ZYX.astype(np.int64)
-    whole[whole == -1] = IGNORE  # 65,535 as software with signed 16-bit voxels writes it
-    unknown = np.unique(whole[((whole < 0) | (whole >= num_classes)) & (whole != IGNORE)])
-    if unknown.size:
+    # 65,535 is -1 as software with signed 16-bit voxels writes it.
+    is_known = ((values_ZYX >= 0) & (values_ZYX < num_classes)) | (values_ZYX == -1) | (values_ZYX == IGNORE)
+    if not is_known.all():
         raise DataError(
-            f"it has the label {int(unknown[0])}; allowed are 0 to {num_classes - 1}, "
+            f"it has the label {values_ZYX[~is_known].min():.10g}; allowed are 0 to {num_classes - 1}, "
             f"and {IGNORE} for voxels left unanswered"
         )
+    whole = values_ZYX.astype(np.int64)
+    whole[whole == -1] = IGNORE
     if np.all(whole == IGNORE):
         raise DataError("it answers no voxel at all")
     return whole.astype(np.uint16)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _size(grid: Grid) -> str:
