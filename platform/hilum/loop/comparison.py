@@ -123,6 +123,8 @@ def compare(
 ) -> Comparison:
     """Everything that can be said of these curves. A strategy is paired with random over the seeds both ran."""
     by_name = _by_strategy(curves)
+    if not all(math.isfinite(score) for score in full_data):
+        raise RecipeError("The full data has a score that is not a number, so there is no level to race to.")
     full = FullData(t_interval(full_data), num_full_labels) if len(full_data) else None
     grid_P = common_grid(curves)
     levels = _levels(on_grid(by_name[RANDOM], grid_P), full)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from hilum.core.errors import RecipeError
 from hilum.loop.comparison import RANDOMS_FINAL, compare, holm
@@ -129,3 +130,53 @@ def test_a_difference_that_is_not_there_is_found_about_one_time_in_twenty():
         return compare(made, metric="m").active[0].difference.p_value
 
     assert 0.01 < np.mean([p_value() < 0.05 for _ in range(200)]) < 0.10
+
+
+@given(st.floats(-0.3, 0.3))
+def test_an_equal_shift_of_every_curve_changes_no_difference(shift):
+    def shifted(strategy, height):
+        return [
+            Curve(c.strategy, c.seed, c.num_labels, tuple(v + shift for v in c.values))
+            for c in curves_of(strategy, height)
+        ]
+
+    plain = compare([*curves_of("a", 0.8), *curves_of("random", 0.7)], metric="m").active[0].difference
+    moved = compare([*shifted("a", 0.8), *shifted("random", 0.7)], metric="m").active[0].difference
+    assert moved.per_seed == pytest.approx(plain.per_seed)
+
+
+@given(st.floats(0.05, 0.3))
+def test_swapping_two_strategies_turns_the_difference_around(gap):
+    low, high = 0.6, 0.6 + gap
+    up = compare([*curves_of("a", high), *curves_of("random", low)], metric="m").active[0].difference
+    down = compare([*curves_of("a", low), *curves_of("random", high)], metric="m").active[0].difference
+    assert up.per_seed == pytest.approx([-d for d in down.per_seed])
+    assert (up.num_seeds_better, down.num_seeds_better) == (5, 0)
+
+
+def test_a_t_test_of_pairs_is_the_textbook_one():
+    differences = (0.01, 0.03, 0.02, 0.05)
+    curves = [Curve("random", s, (1, 2), (0.5, 0.5)) for s in range(4)]
+    curves += [Curve("a", s, (1, 2), (0.5 + d, 0.5 + d)) for s, d in enumerate(differences)]
+    found = compare(curves, metric="m").active[0].difference
+    assert found.p_value == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert found.p_adjusted == found.p_value
+
+
+def test_a_wider_curve_is_cut_to_what_all_branches_cover():
+    long = [Curve("a", s, (*LABELS, 500), (*[0.5] * 5, 0.99)) for s in range(2)]
+    found = compare([*long, *curves_of("random", 0.7, seeds=range(2))], metric="m")
+    assert (found.low_labels, found.high_labels) == (20, 100)
+    assert found.active[0].final.mean == pytest.approx(0.5)
+
+
+def test_full_data_without_a_number_is_refused():
+    with pytest.raises(RecipeError, match="not a number"):
+        compare(curves_of("random", 0.7), metric="m", full_data=(0.8, float("nan")))
+
+
+def test_savings_can_be_repeated_from_their_seed():
+    curves = [*curves_of("a", 0.9, spread=0.05), *curves_of("random", 0.7)]
+    one, same, other = (compare(curves, metric="m", seed=s).active[0].savings[RANDOMS_FINAL] for s in (1, 1, 2))
+    assert one == same
+    assert one.point == other.point

@@ -65,7 +65,8 @@ def learning_curves(comparison: Comparison, *, width_inches: float) -> str:
             axes.axhline(score, color=_INK, linewidth=1.2, linestyle=(0, (5, 3)))
             ends.append((score, f"all {comparison.full_data.num_labels:,} labels", ""))
         _name_at_end(axes, ends, x=comparison.high_labels, heights=heights)
-        axes.set_xlim(comparison.low_labels, comparison.high_labels)
+        if comparison.low_labels < comparison.high_labels:
+            axes.set_xlim(comparison.low_labels, comparison.high_labels)
         axes.set_xlabel("labels asked for")
         axes.set_ylabel(f"{metric_title(comparison.metric)}, held-out patients")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

@@ -7,8 +7,10 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from hilum.loop.comparison import compare
-from hilum.loop.curves import Curve
+from hilum.loop.curves import Curve, Interval
 from hilum.loop.report.figures import NARROW_INCHES, WIDE_INCHES, class_balance, learning_curves
+
+NEVER = Interval(0.0, 0.0, 0.0, 5)
 
 
 def texts(svg):
@@ -85,3 +87,47 @@ def test_a_class_nobody_asked_about_has_its_place(make_section):
         for row in section.classes
     ]
     assert "thalamus" in texts(class_balance(never, section.strategies, width_inches=WIDE_INCHES))
+
+
+@pytest.mark.parametrize("width", [WIDE_INCHES, NARROW_INCHES])
+def test_shares_are_read_on_an_axis_that_names_none(make_section, width):
+    section = make_section()
+    never = [
+        type(row)(row.name, row.num_in_pool, row.share_in_pool, dict.fromkeys(row.shares_asked, NEVER), {})
+        for row in section.classes
+    ]
+    shown = texts(class_balance(never, section.strategies, width_inches=width))
+    shares = [float(text.removesuffix(" %")) for text in shown if text.endswith(" %")]
+    assert "0" in shown
+    assert 2 <= len(shares) <= 8
+    assert shares == sorted(shares)
+    assert max(shares) <= 100
+
+
+def heights_shown(svg):
+    return [float(text) for text in texts(svg) if re.fullmatch(r"[01]\.\d+", text)]
+
+
+def test_a_wild_band_does_not_flatten_the_curves():
+    steady = [Curve("random", s, (1, 2), (0.50, 0.60)) for s in (0, 1)]
+    wild = [Curve("a", 0, (1, 2), (0.10, 0.20)), Curve("a", 1, (1, 2), (0.95, 0.99))]
+    svg = learning_curves(compare([*steady, *wild], metric="m"), width_inches=WIDE_INCHES)
+    assert max(heights_shown(svg)) - min(heights_shown(svg)) < 0.3
+
+
+def test_curves_of_one_height_still_have_an_axis():
+    flat = [Curve(s, k, (1, 2), (0.5, 0.5)) for s in ("a", "random") for k in (0, 1)]
+    assert len(heights_shown(learning_curves(compare(flat, metric="m"), width_inches=WIDE_INCHES))) >= 2
+
+
+def test_a_single_measurement_is_still_drawn():
+    one = [Curve(s, k, (10,), (0.5,)) for s in ("a", "random") for k in (0, 1)]
+    assert {"a", "random"} <= set(texts(learning_curves(compare(one, metric="m"), width_inches=WIDE_INCHES)))
+
+
+@pytest.mark.parametrize("num", [1, 2, 12, 60])
+def test_every_class_has_a_line_of_its_own(make_section, num):
+    row = make_section().classes[0]
+    many = [type(row)(f"class{k}", k + 1, (k + 1) / 100, row.shares_asked, {}) for k in range(num)]
+    shown = texts(class_balance(many, tuple(row.shares_asked), width_inches=WIDE_INCHES))
+    assert [text for text in shown if text.startswith("class")] == [f"class{k}" for k in range(num)]
