@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hilum.core.ports import Annotator, Executor, Ledger
-from hilum.core.recipes import CampaignRecipe, Recipe, ScoreRecipe, SelectRecipe
+from hilum.core.recipes import CampaignRecipe, Recipe
 from hilum.core.resources import Resources
 from hilum.loop.budget import num_to_ask
 from hilum.loop.lease import waited_for
@@ -60,9 +60,8 @@ def make(stage: Stage, turn: Turn) -> Outcome:
 def _score(turn: Turn) -> Outcome:
     outcome = Outcome(Stage.SCORED)
     pooled = outcome.timed("pool", lambda: _run(turn, pool, turn.recipe.pool, ingest=turn.runs["ingest"]))
-    recipe = _reseeded(turn.recipe.score, turn.round_number)
     champion = turn.runs["champion"]
-    outcome.timed("score", lambda: _run(turn, score, recipe, pool=pooled.run_id, checkpoint=champion))
+    outcome.timed("score", lambda: _run(turn, score, turn.recipe.score, pool=pooled.run_id, checkpoint=champion))
     outcome.counts = dict(pooled.results)
     return outcome
 
@@ -70,7 +69,9 @@ def _score(turn: Turn) -> Outcome:
 def _select(turn: Turn) -> Outcome:
     outcome = Outcome(Stage.SELECTED)
     num_wanted = num_to_ask(turn.recipe.campaign, turn.round_number, turn.num_asked_before)
-    recipe = _reseeded(turn.recipe.select, turn.round_number, num=num_wanted)
+    # Every round draws anew, and each draw can be repeated.
+    seed = turn.recipe.select.seed + turn.round_number
+    recipe = turn.recipe.select.model_copy(update={"seed": seed, "num": num_wanted})
     inputs = {noun: turn.runs[noun] for noun in ("score", "pool", "labels")}
     outcome.timed("select", lambda: _run(turn, select, recipe, **inputs))
     num_selected = len(read_selection(turn.store, outcome.runs["select"]))
@@ -155,8 +156,3 @@ def _run(turn: Turn, step: Any, recipe: Recipe, **inputs: str) -> Manifest:
         with waited_for(turn.ledger, f"run/{verb}/{this.run_id}"):
             manifest = step.run(recipe, inputs, store=turn.store, executor=turn.executor, resources=turn.resources)
     return manifest
-
-
-def _reseeded(recipe: ScoreRecipe | SelectRecipe, round_number: int, **changes: Any) -> Recipe:
-    """The same recipe with the round's own seed: every round draws anew, and each draw can be repeated."""
-    return recipe.model_copy(update={"seed": recipe.seed + round_number, **changes})

@@ -28,7 +28,9 @@ class NetworkParams(Params):
 
     ``depth`` counts the poolings; ``features`` holds the channels of every level from full
     resolution down, of which the first ``depth + 1`` are used. ``input_stride`` 2 lets the
-    first convolution halve the resolution, and is about four times as fast.
+    first convolution halve the resolution, and is about four times as fast. ``dropout`` drops
+    channels after every convolution, ``head_dropout`` only before a classifier's last layer:
+    the first starves a network as small as a campaign's first ones.
     """
 
     depth: int = Field(default=3, ge=1, le=4)
@@ -36,6 +38,7 @@ class NetworkParams(Params):
     norm: Norm = "group"
     activation: Activation = "leaky_relu"
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    head_dropout: float = Field(default=0.0, ge=0, lt=1)
     up: Up = "transposed"
     input_stride: Literal[1, 2] = 1
 

@@ -89,7 +89,7 @@ def build_network(
         body = make(spatial_dims=spatial_dims, in_channels=in_channels, num_classes=num_classes)
         if question == "segment":
             return Segmenter(body)
-        return Classifier(body, num_classes, _dropout_of(architecture))
+        return Classifier(body, num_classes, _head_dropout_of(architecture))
 
 
 def resolved(architecture: Choice) -> Choice:
@@ -103,8 +103,8 @@ def num_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _dropout_of(architecture: Choice) -> float:
-    return float(resolved(architecture).params.get("dropout", 0.0))
+def _head_dropout_of(architecture: Choice) -> float:
+    return float(resolved(architecture).params.get("head_dropout", 0.0))
 
 
 def _mean_over_space(encoder: nn.Module, images_NCS: Tensor, pad_multiple: int) -> Tensor:

@@ -7,6 +7,7 @@ from torch import nn
 from hilum.core.errors import RecipeError
 from hilum.core.recipes import Choice
 from hilum.core.registry import Params, architectures
+from hilum.nn.blocks import ChannelDropout
 from hilum.nn.heads import Classifier, Segmenter, build_network, num_parameters, resolved
 
 SMALL = Choice(kind="unetpp", depth=2, features=(4, 8, 8))
@@ -94,9 +95,15 @@ def test_images_that_look_alike_are_embedded_alike(question):
     assert (here - near).norm() < (here - far).norm()
 
 
-def test_a_classifier_drops_out_only_when_its_architecture_does():
+def test_only_head_dropout_drops_before_the_last_layer():
     assert build("classify").dropout.share == 0
-    assert build("classify", Choice(**SMALL.model_dump(), dropout=0.3)).dropout.share == 0.3
+    assert build("classify", Choice(**SMALL.model_dump(), dropout=0.3)).dropout.share == 0
+    assert build("classify", Choice(**SMALL.model_dump(), head_dropout=0.3)).dropout.share == 0.3
+
+
+def test_head_dropout_leaves_the_encoder_alone():
+    net = build("classify", Choice(**SMALL.model_dump(), head_dropout=0.3))
+    assert {layer.share for layer in net.body.modules() if isinstance(layer, ChannelDropout)} == {0.0}
 
 
 def test_a_resolved_architecture_names_every_parameter_and_builds_the_same_network():
