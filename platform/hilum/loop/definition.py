@@ -47,7 +47,12 @@ def read_definition(store: Store, name: str) -> Definition:
     try:
         definition = Definition.model_validate(content)
     except ValidationError as error:
-        raise CorruptionError(f"{_url(store, name)} is not a campaign: {error.errors()[0]['msg']}.") from None
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CorruptionError(
+            f"{_url(store, name)} is not a campaign this hilum can read, at '{where}': {first['msg']}. "
+            "It was changed, or made by another release."
+        ) from None
     if definition.format_version > FORMAT_VERSION:
         raise CorruptionError(f"{_url(store, name)} has format {definition.format_version}, newer than this hilum.")
     return definition
