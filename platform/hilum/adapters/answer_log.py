@@ -40,7 +40,7 @@ class AnswerLog:
         digest = hashlib.sha256(content).hexdigest()
         revisions = self._seen.setdefault(candidate_id, [])
         if not revisions or revisions[-1][0] != digest:
-            moment = datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
+            moment = datetime.fromtimestamp(file.stat().st_mtime_ns // 10**9, UTC)
             revisions.append([digest, moment.isoformat()])
             self._changed = True
         return Seen(len(revisions), datetime.fromisoformat(revisions[-1][1]))

@@ -83,7 +83,7 @@ class Oracle:
                 f"The oracle does not know the class of candidate {task.candidate_id}: volume {volume.volume_id} was "
                 "ingested without it. Ingest with classes, or ask people (annotator 'directory')."
             )
-        if rng.random() >= self._error_rate:
+        if rng.random() >= self._error_rate or len(task.class_names) == 1:
             return truth
         return int((truth + rng.integers(1, len(task.class_names))) % len(task.class_names))
 
@@ -91,9 +91,9 @@ class Oracle:
         patch = task.chosen.candidate.patch
         volume = self._volumes[patch.volume_id]
         truth_ZYX = open_volume(self._store, volume).read_label_map_ZYX(patch).astype(np.uint16)
-        if self._error_rate == 0:
-            return truth_ZYX
         num_classes = len(task.class_names)
+        if self._error_rate == 0 or num_classes == 1:
+            return truth_ZYX
         wrong = (rng.random(truth_ZYX.shape) < self._error_rate) & (truth_ZYX < num_classes)
         shifts = rng.integers(1, num_classes, truth_ZYX.shape)
         truth_ZYX[wrong] = (truth_ZYX[wrong] + shifts[wrong]) % num_classes
