@@ -1,7 +1,10 @@
 """A small ingested store, and a way to type commands."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +57,19 @@ def typed(capfd, monkeypatch, tmp_path):
         code = main(shlex.split(line))
         out, err = capfd.readouterr()
         return Answer(code, out, err)
+
+    return type_
+
+
+@pytest.fixture
+def typed_without_ray(tmp_path):
+    """Type a command where no Ray can be reached: one that tried to would end with exit code 2."""
+
+    def type_(line):
+        environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:9", "HILUM_STATE": str(tmp_path / "state")}
+        command = [sys.executable, "-m", "hilum", *shlex.split(line)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        return Answer(done.returncode, done.stdout, done.stderr)
 
     return type_
 

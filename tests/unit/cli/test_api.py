@@ -1,5 +1,6 @@
 """The Python API: `import hilum`."""
 
+import inspect
 import subprocess
 import sys
 
@@ -72,8 +73,10 @@ def test_a_recipe_may_be_given_as_an_object(store, recipe):
 
 
 def test_ingesting_what_is_there_already_starts_no_ray(store, scans):
-    import ray
-
-    manifest = hilum.ingest(store, scans)
+    manifest = hilum.ingest(store, scans, address="127.0.0.1:9")
     assert manifest.results["num_volumes"] == 30
-    assert not ray.is_initialized()
+
+
+def test_every_public_function_is_documented_with_its_arguments():
+    for name in ("init", "open", "ingest", "recipe", "simulate"):
+        assert inspect.signature(getattr(hilum, name)).parameters

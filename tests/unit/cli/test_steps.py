@@ -161,3 +161,12 @@ def test_people_see_the_run_and_what_it_found(typed, first_round):
     assert f"pool {manifest.run_id}: already done" in out
     assert f"num_candidates: {manifest.results['num_candidates']}" in out
     assert out.rstrip().splitlines()[-1].strip().startswith("hilum score")
+
+
+def test_a_step_that_is_done_starts_no_ray_and_one_that_is_not_says_where_it_looked(typed_without_ray, first_round):
+    at = f"{first_round.recipe} --store {first_round.store.url}"
+    first_round.do("pool")
+    assert typed_without_ray(f"pool {at}").code == 0
+    answer = typed_without_ray(f"score {at}")
+    assert answer.code == 2
+    assert "No Ray cluster answers at '127.0.0.1:9'" in answer.err

@@ -1,0 +1,56 @@
+"""Every name in a recipe is checked before the first byte is written."""
+
+import pytest
+
+from hilum.core.errors import RecipeError
+from hilum.core.recipes import CampaignRecipe
+from hilum.loop.choices import check_choices
+from hilum.loop.recipe_files import campaign_recipe, shipped_recipes
+
+
+def _recipe(**parts):
+    return CampaignRecipe.model_validate({"question": "classify", **parts})
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_names_only_what_there_is(name):
+    check_choices(campaign_recipe(name))
+
+
+@pytest.mark.parametrize(
+    ("parts", "meant"),
+    [
+        ({"score": {"scorers": [{"kind": "entropi"}]}}, "entropy"),
+        ({"score": {"members": {"kind": "mirors"}}}, "mirrors"),
+        ({"score": {"reduce": {"kind": "maen"}}}, "mean"),
+        ({"select": {"arms": [{"share": 1, "sampler": {"kind": "top_key"}}]}}, "top_k"),
+        ({"select": {"cold_start": {"kind": "typyclust"}}}, "typiclust"),
+        ({"annotator": {"kind": "orakle"}}, "oracle"),
+        ({"finetune": {"architecture": {"kind": "unetp"}}}, "unetpp"),
+        ({"finetune": {"augment": [{"kind": "flipp"}]}}, "flip"),
+        ({"finetune": {"loss": {"kind": "cross_entrop"}}}, "cross_entropy"),
+        ({"finetune": {"architecture": {"kind": "unet", "dept": 2}}}, "depth"),
+        ({"select": {"arms": [{"share": 1, "sampler": {"kind": "top_k", "scor": "margin"}}]}}, "score"),
+    ],
+)
+def test_a_misspelt_name_or_parameter_is_answered_with_the_likely_one(parts, meant):
+    with pytest.raises(RecipeError, match=f"Did you mean '{meant}'"):
+        check_choices(_recipe(**parts))
+
+
+def test_a_sampler_may_only_read_a_score_that_is_computed():
+    arms = [{"share": 1, "sampler": {"kind": "top_k", "score": "variance"}}]
+    with pytest.raises(RecipeError, match="reads a score that is not computed"):
+        check_choices(_recipe(select={"arms": arms}))
+    check_choices(_recipe(select={"arms": arms}, score={"scorers": [{"kind": "variance"}]}))
+
+
+def test_a_sampler_that_reads_no_score_needs_none():
+    arms = [{"share": 0.5, "sampler": {"kind": "k_centre"}}, {"share": 0.5, "sampler": {"kind": "random"}}]
+    check_choices(_recipe(select={"arms": arms}, score={"scorers": [{"kind": "entropy"}]}))
+
+
+def test_a_shortlist_reads_its_score():
+    arms = [{"share": 1, "sampler": {"kind": "k_centre", "shortlist": 5}}]
+    with pytest.raises(RecipeError, match="'margin'"):
+        check_choices(_recipe(select={"arms": arms}, score={"scorers": [{"kind": "entropy"}]}))
