@@ -71,3 +71,87 @@ def test_a_grid_without_a_place_in_space_is_refused(wrong):
 def test_a_candidate_is_named_by_its_patch_alone():
     assert Patch("v", (0, 0, 0), (1, 2, 3)).candidate_id == Patch("v", (0, 0, 0), (1, 2, 3)).candidate_id
     assert Patch("v", (0, 0, 0), (1, 2, 3)).candidate_id != Patch("v", (0, 0, 1), (1, 2, 3)).candidate_id
+
+
+LENGTHS = st.tuples(*[st.floats(0.1, 10)] * 3)
+PLACES = st.tuples(*[st.floats(-500, 500)] * 3)
+TURNS = st.permutations([0, 1, 2]).flatmap(
+    lambda order: st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3).map(
+        lambda signs: tuple(tuple(signs[k] if row == order[k] else 0.0 for k in range(3)) for row in range(3))
+    )
+)
+
+
+@given(LENGTHS, PLACES, TURNS, st.tuples(*[st.integers(0, 19)] * 3))
+def test_a_voxel_is_where_one_affine_matrix_puts_it(spacing, origin, direction, index):
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(direction) * np.asarray(spacing)
+    affine[:3, 3] = origin
+    expected = (affine @ [*index, 1])[:3]
+    np.testing.assert_allclose(Grid((20, 20, 20), spacing, origin, direction).index_to_world(index), expected)
+
+
+def test_without_a_word_about_direction_x_y_z_run_along_the_axes_of_the_same_name():
+    world = Grid((2, 2, 2), (3.0, 2.0, 1.0)).index_to_world
+    assert world((0, 0, 1)).tolist() == [1, 0, 0]
+    assert world((0, 1, 0)).tolist() == [0, 2, 0]
+    assert world((1, 0, 0)).tolist() == [0, 0, 3]
+
+
+@given(LENGTHS, PLACES, TURNS)
+def test_one_step_along_an_axis_is_its_spacing_long(spacing, origin, direction):
+    grid = Grid((5, 5, 5), spacing, origin, direction)
+    steps = [grid.index_to_world(row) - grid.index_to_world((0, 0, 0)) for row in np.eye(3)]
+    np.testing.assert_allclose([np.linalg.norm(step) for step in steps], spacing, rtol=1e-6)
+
+
+@given(SIZES, SIZES)
+def test_cropping_twice_is_cropping_once(first, second):
+    grid = Grid((60, 60, 60), (2.0, 0.5, 0.75), (9.0, -4.0, 3.0))
+    together = tuple(a + b for a, b in zip(first, second, strict=True))
+    twice, once = grid.cropped(first, (20, 20, 20)).cropped(second, (4, 4, 4)), grid.cropped(together, (4, 4, 4))
+    np.testing.assert_allclose(twice.origin_mm_xyz, once.origin_mm_xyz)
+    assert (twice.shape_zyx, twice.spacing_mm_zyx, twice.direction) == (
+        once.shape_zyx,
+        once.spacing_mm_zyx,
+        once.direction,
+    )
+
+
+@given(SIZES, st.data())
+def test_no_tiling_holds_more_patches_than_it_must(shape, data):
+    patch = tuple(data.draw(st.integers(1, n)) for n in shape)
+    needed = [-(-n // p) for n, p in zip(shape, patch, strict=True)]
+    assert len(tile(shape, patch, patch)) == np.prod(needed)
+
+
+@given(SIZES, st.data())
+def test_tiles_come_in_the_order_of_the_array_and_begin_and_end_at_its_corners(shape, data):
+    patch = tuple(data.draw(st.integers(1, n)) for n in shape)
+    starts = tile(shape, patch, patch)
+    assert starts == sorted(starts)
+    assert starts[0] == (0, 0, 0)
+    assert starts[-1] == tuple(n - p for n, p in zip(shape, patch, strict=True))
+
+
+@given(SIZES, SIZES)
+def test_a_patch_overlaps_itself_and_ends_where_its_slices_do(start, shape):
+    patch = Patch("v", start, shape)
+    assert patch.overlaps(patch)
+    assert tuple(s.stop for s in patch.slices) == patch.stop_zyx
+    assert np.empty((40, 40, 40))[patch.slices].shape == shape
+
+
+def test_patches_that_only_touch_share_no_voxel():
+    left = Patch("v", (0, 0, 0), (4, 4, 4))
+    assert not left.overlaps(Patch("v", (0, 0, 4), (4, 4, 4)))
+    assert left.overlaps(Patch("v", (3, 3, 3), (4, 4, 4)))
+
+
+def test_patches_are_sorted_by_volume_then_place():
+    patches = [Patch("b", (0, 0, 0), (1, 1, 1)), Patch("a", (1, 0, 0), (1, 1, 1)), Patch("a", (0, 9, 0), (1, 1, 1))]
+    assert [(p.volume_id, p.start_zyx) for p in sorted(patches)] == [
+        ("a", (0, 9, 0)),
+        ("a", (1, 0, 0)),
+        ("b", (0, 0, 0)),
+    ]

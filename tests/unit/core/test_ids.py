@@ -1,7 +1,13 @@
 """Names come from content."""
 
+import hashlib
+import hmac
+import json
 import pickle
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,3 +91,46 @@ def test_errors_survive_the_journey_between_processes(error):
     assert type(returned) is type(error)
     assert str(returned) == str(error)
     assert returned.exit_code == error.exit_code
+
+
+def test_names_follow_a_rule_that_anybody_can_follow():
+    """The rule is written in the format pages; a store is read for years, so it can never change."""
+
+    def by_hand(content):
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    assert candidate_id("a1b2c3", (0, 64, 128), (1, 64, 64)) == by_hand(["a1b2c3", [0, 64, 128], [1, 64, 64]])
+    given = run_id("pool", 3, PoolRecipe(min_occupancy=0.25), {"ingest": "i"})
+    assert given == by_hand(["pool", 3, {"min_occupancy": 0.25}, [["ingest", "i"]]])
+
+
+def test_numpy_s_integers_name_a_candidate_as_python_s_do():
+    start, shape = np.array([1, 2, 3], np.int32), np.array([4, 5, 6], np.uint16)
+    assert candidate_id("v", start, shape) == candidate_id("v", (1, 2, 3), (4, 5, 6))
+
+
+def test_names_outside_ascii_are_hashed_as_utf_8():
+    assert content_id("Größe") == hashlib.sha256('"Größe"'.encode()).hexdigest()[:12]
+
+
+@given(st.binary(min_size=32, max_size=32), st.text(max_size=20), st.text(max_size=20))
+def test_a_pseudonym_is_an_hmac_and_one_to_one(key, one, other):
+    expected = hmac.new(key, f"patient:{one}".encode(), hashlib.sha256).hexdigest()[:12]
+    assert pseudonym(key, "patient", one) == expected
+    assert (pseudonym(key, "patient", one) == pseudonym(key, "patient", other)) == (one == other)
+
+
+def test_a_patient_and_a_study_of_one_name_are_two_pseudonyms():
+    key = bytes(32)
+    assert pseudonym(key, "patient", "123") != pseudonym(key, "study", "123")
+
+
+@given(st.text(max_size=70))
+def test_a_name_is_taken_as_it_is_or_refused(name):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", name):
+        with pytest.raises(RecipeError, match="^Campaign name"):
+            checked_name("Campaign", name)
+        return
+    assert checked_name("Campaign", name) == name
+    assert Path("folder", name).parent == Path("folder")

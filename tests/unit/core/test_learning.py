@@ -83,3 +83,45 @@ def test_an_answer_is_one_class_or_one_label_map_of_its_patch(answer):
 
 def test_unanswered_voxels_fit_a_label_map():
     assert np.iinfo(np.uint16).max == IGNORE
+
+
+@given(st.integers(2, 60), st.floats(0.01, 0.45), st.floats(0.01, 0.45), st.integers(0, 5))
+def test_the_shares_are_those_asked_for_to_the_nearest_patient(num, validation, test, seed):
+    dealt = list(
+        sides([volume(f"p{i}") for i in range(num)], SplitRecipe(validation=validation, test=test, seed=seed)).values()
+    )
+    assert abs(dealt.count("test") - max(1, num * test)) <= 1
+    assert dealt.count("pool") >= 1
+    if num > 2:
+        assert abs(dealt.count("validation") - max(1, num * validation)) <= 1.5
+
+
+@given(st.integers(1, 20))
+def test_a_share_of_nothing_holds_nobody_out(num):
+    dealt = sides([volume(f"p{i}") for i in range(num)], SplitRecipe(validation=0, test=0))
+    assert set(dealt.values()) == {"pool"}
+
+
+def test_one_patient_alone_is_asked_about():
+    assert sides([volume("p")], SplitRecipe()) == {"p": "pool"}
+    assert sides([], SplitRecipe()) == {}
+
+
+@given(st.lists(st.sampled_from(["pool", "validation", "test", None]), min_size=3, max_size=20))
+def test_declared_patients_are_not_counted_among_those_that_are_dealt(declared):
+    volumes = [volume(f"p{i}", side) for i, side in enumerate(declared)]
+    free = [v for v in volumes if v.side is None]
+    alone = sides(free, SplitRecipe())
+    together = sides(volumes, SplitRecipe())
+    assert {patient: together[patient] for patient in alone} == alone
+
+
+def test_a_second_volume_moves_nobody():
+    patients = [f"p{i}" for i in range(10)]
+    once = [volume(p) for p in patients]
+    assert sides(once, SplitRecipe()) == sides([*once, *(volume(p, number=1) for p in patients[:4])], SplitRecipe())
+
+
+def test_patients_on_two_sides_are_named_with_both():
+    with pytest.raises(RecipeError, match="Patient p1 is declared both 'pool' and 'test'"):
+        sides([volume("p1", "pool"), volume("p1", None, 1), volume("p1", "test", 2)], SplitRecipe())

@@ -132,3 +132,78 @@ def test_a_registry_lists_its_names_in_order(things):
     assert list(things) == ["plain", "power"]
     assert "plain" in things
     assert "other" not in things
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if not any(f.is_required() for f in m.model_fields.values())])
+def test_a_recipe_that_leaves_everything_out_hashes_as_nothing(model):
+    """So that a new optional field gives no old result a new name."""
+    assert model().model_dump(mode="json", exclude_defaults=True) == {}
+    written = model.model_validate(model().model_dump(by_alias=True))
+    assert run_id("step", 1, written, {}) == run_id("step", 1, model(), {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"from": "champion"},
+        {"num_steps": 301},
+        {"batch_size": 64},
+        {"num_chunks": 4},
+        {"learning_rate": 1e-4},
+        {"weight_decay": 0.0},
+        {"warm_up": 0.0},
+        {"clip_norm": 2.0},
+        {"loss": {"kind": "hybrid"}},
+        {"balance_classes": False},
+        {"rare_class_exponent": 0.0},
+        {"augment": []},
+        {"checkpoint_every": 7},
+        {"seed": 1},
+        {"architecture": {"kind": "unet", "depth": 2}},
+    ],
+)
+def test_every_word_of_a_training_is_in_its_name(change):
+    changed = FinetuneRecipe.model_validate(change)
+    assert run_id("finetune", 1, changed, {}) != run_id("finetune", 1, FinetuneRecipe(), {})
+
+
+def test_from_and_start_say_the_same():
+    assert FinetuneRecipe.model_validate({"from": "champion"}) == FinetuneRecipe(start="champion")
+
+
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [
+        (recipes.PromoteRecipe, {"tolerance": -0.1}),
+        (recipes.EvaluateRecipe, {"confidence": 1.0}),
+        (recipes.EvaluateRecipe, {"num_resamples": -1}),
+        (recipes.StopRecipe, {"num_rounds": 0}),
+        (PoolRecipe, {"min_occupancy": 1.5}),
+        (PoolRecipe, {"candidates_per_shard": 0}),
+        (PoolRecipe, {"patch_shape_zyx": [64, 64]}),
+        (FinetuneRecipe, {"learning_rate": 0}),
+        (FinetuneRecipe, {"clip_norm": 0}),
+        (FinetuneRecipe, {"from": "yesterday"}),
+        (SelectRecipe, {"num": 0}),
+        (SelectRecipe, {"arms": [{"share": 1.0, "sampler": {"score": "margin"}}]}),
+        (BudgetRecipe, {"num_first_round": 0}),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_where_it_stands(model, change):
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate(change)
+    assert refused.value.errors()[0]["loc"][0] == next(iter(change))
+
+
+def test_the_order_of_arms_is_part_of_the_name():
+    arms = [{"share": 0.5, "sampler": {"kind": kind}} for kind in ("random", "top_k")]
+    one, other = SelectRecipe.model_validate({"arms": arms}), SelectRecipe.model_validate({"arms": arms[::-1]})
+    assert run_id("select", 1, one, {}) != run_id("select", 1, other, {})
+
+
+def test_a_simulation_runs_the_same_seeds_unless_told_otherwise():
+    simulation = recipes.SimulateRecipe.model_validate({"campaign": {"question": "segment"}})
+    assert simulation.seeds == (0, 1, 2)
+    assert simulation.full_data
+    with pytest.raises(ValidationError, match="question"):
+        recipes.SimulateRecipe.model_validate({"campaign": {}})

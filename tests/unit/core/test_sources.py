@@ -68,3 +68,64 @@ def test_sources_travel_to_workers_and_print_without_names():
     assert pickle.loads(pickle.dumps(source)) == source
     assert "jane" not in repr(source).lower()
     assert "polyp" in repr(source)
+
+
+@given(st.lists(st.integers(-1000, 3000), min_size=2, max_size=60))
+def test_measured_levels_run_from_the_half_to_the_ninety_nine_and_a_half_percentile(values):
+    low, high = image_of(np.array(values, np.int16).reshape(1, 1, -1)).grey_range()
+    expected = np.percentile(values, [0.5, 99.5])
+    assert low == pytest.approx(expected[0])
+    if expected[1] > expected[0]:
+        assert high == pytest.approx(expected[1])
+
+
+def test_one_very_bright_voxel_does_not_darken_a_scan():
+    scan = np.random.default_rng(0).normal(100, 10, (10, 20, 20)).astype(np.float32)
+    spiked = scan.copy()
+    spiked[0, 0, 0] = 1e6
+    np.testing.assert_allclose(image_of(spiked).grey_range(), image_of(scan).grey_range(), atol=1)
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_a_dark_photograph_stays_dark(dtype, white):
+    dark = np.array([[[3, 7, 20]]], dtype)
+    assert image_of(dark, intensity="photograph").grey_range() == (0, white)
+
+
+def test_a_drawing_of_two_levels_uses_both():
+    assert image_of(np.array([[[0, 1, 1]]], np.uint8), intensity="photograph").grey_range() == (0, 1)
+
+
+def test_a_photograph_with_fractions_is_measured():
+    bright = np.linspace(0, 1, 1000, dtype=np.float32).reshape(1, 10, 100)
+    assert image_of(bright, intensity="photograph").grey_range() == image_of(bright).grey_range()
+
+
+@pytest.mark.parametrize("level", [0, -7, 250])
+def test_an_image_of_one_level_has_a_range_all_the_same(level):
+    assert image_of(np.full((1, 4, 4), level, np.int16)).grey_range() == (level, level + 1)
+
+
+def test_a_few_lesion_voxels_in_air_are_not_lost():
+    scan = np.zeros((1, 100, 100), np.int16)
+    scan[0, 5, 5:8] = 900
+    assert image_of(scan).grey_range() == (0, 900)
+
+
+def test_the_order_of_files_is_part_of_the_fingerprint():
+    a, b = SourceItem("a.png"), SourceItem("b.png")
+    assert Source("/d", (a, b)).fingerprint != Source("/d", (b, a)).fingerprint
+    assert Source("/d", (a,), class_names=("x", "y")).fingerprint != Source("/d", (a,)).fingerprint
+
+
+def test_no_two_ways_to_say_something_of_a_file_are_confused():
+    """Missing and empty are different, and nothing runs together at the seams."""
+    items = [
+        SourceItem("a", label="b"),
+        SourceItem("a", class_name="b"),
+        SourceItem("a", patient="b"),
+        SourceItem("ab"),
+        SourceItem("a", label=""),
+        SourceItem("a"),
+    ]
+    assert len({Source("/d", (item,)).fingerprint for item in items}) == len(items)
