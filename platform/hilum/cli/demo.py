@@ -46,7 +46,7 @@ def demo(
     if not is_local(store):
         raise RequestError(f"The demo needs a folder on this machine; given '{store}'.")
     opened, _ = create_store(store)
-    said = Console(stderr=True, highlight=False)
+    said = Console(stderr=True, highlight=False, soft_wrap=True)
     done = [
         demonstrate(opened, one, quick=quick, on=on, address=address, say=lambda text: said.print(f"[dim]{text}[/]"))
         for one in DEMONSTRATIONS[data]

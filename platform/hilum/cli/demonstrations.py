@@ -73,7 +73,8 @@ def demonstrate(
     """Get the images, take them in and run the simulation. Whatever is done already is left alone."""
     folder = Path(filesystem(store.path("data", f"{demonstration.set_name}-{demonstration.preparation}"))[1])
     if not folder.exists():
-        say(f"preparing {demonstration.set_name}: {catalogue.entry(demonstration.set_name).about}")
+        known = catalogue.entry(demonstration.set_name)
+        say(f"preparing {known.name}: {known.preparations[demonstration.preparation].about}")
     catalogue.fetch(demonstration.set_name, folder, preparation=demonstration.preparation)
     source = find_source(str(folder))
     layout = ingest_recipe(demonstration.recipe)

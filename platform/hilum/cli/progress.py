@@ -60,6 +60,7 @@ def counted(items: Iterable[T], num: int, label: str) -> Iterator[T]:
 
 
 def _progress(*columns: MofNCompleteColumn) -> Progress:
+    console = Console(stderr=True)
     described = TextColumn("[progress.description]{task.description}")
     # Transient: what stays on the screen is the command's answer.
     return Progress(
@@ -68,6 +69,7 @@ def _progress(*columns: MofNCompleteColumn) -> Progress:
         BarColumn(),
         *columns,
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )

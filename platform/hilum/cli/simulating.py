@@ -28,10 +28,10 @@ def run_simulation(
 ) -> tuple[Manifest, bool]:
     """The simulation's manifest, and whether it was there already."""
     ingest_id = ingest_id or only_ingest(store)
-    check_strategies(name, recipe)
     before = Run(store, STEP, STEP_VERSION, recipe, {"ingest": ingest_id, "name": name}).finished()
     if before is not None:
         return before, True
+    check_strategies(name, recipe)  # before a Ray is started for nothing
     ready = engine(on=on, address=address)
     branches = planned(store, name, recipe, ingest_id=ingest_id, executor=ready.executor, resources=ready.resources)
     with _shown_live(store, branches):
