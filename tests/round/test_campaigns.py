@@ -80,6 +80,19 @@ def test_a_rejected_checkpoint_leaves_the_champion_and_its_curve_point(new_store
     assert status.champion_metric == good.metrics["validation"]["balanced_accuracy"]
 
 
+def test_a_champion_that_stays_scores_the_pool_once(new_store: NewStore) -> None:
+    store, ingest_id = new_store()
+    recipe = tiny_recipe("classify", num_rounds=3, num_per_round=8)
+    learner = recipe.finetune.model_copy(update={"num_steps": 60, "batch_size": 12})
+    campaign = Campaign.create(store, "liver", recipe.model_copy(update={"finetune": learner}))
+    while campaign.round_number == 0:
+        campaign.advance(executor=INLINE, annotator=Oracle(store, ingest_id))
+    status = campaign.run(executor=INLINE, annotator=Oracle(store, ingest_id, error_rate=1.0))
+    assert [row.promoted for row in status.history[:2]] == [True, False]
+    assert status.history[1].runs["score"] == status.history[2].runs["score"]
+    assert status.history[1].runs["select"] != status.history[2].runs["select"]
+
+
 def test_a_campaign_may_go_on_from_its_champions_weights(new_store: NewStore) -> None:
     store, ingest_id = new_store()
     recipe = tiny_recipe("classify")
@@ -94,9 +107,8 @@ def test_each_round_draws_with_its_own_seed(new_store: NewStore) -> None:
     store, ingest_id = new_store()
     recipe = tiny_recipe("classify", seed=40)
     Campaign.create(store, "liver", recipe).run(executor=INLINE, annotator=Oracle(store, ingest_id))
-    for step in ("score", "select"):
-        runs = [runs_of(events)[step] for events in history(store, "liver")]
-        assert [read_manifest(store.run(step, run)).recipe["seed"] for run in runs] == [40, 41]
+    runs = [runs_of(events)["select"] for events in history(store, "liver")]
+    assert [read_manifest(store.run("select", run)).recipe["seed"] for run in runs] == [40, 41]
 
 
 def test_another_seed_asks_about_others(new_store: NewStore) -> None:
