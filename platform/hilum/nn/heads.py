@@ -54,9 +54,6 @@ class Classifier(Network):
         super().__init__(_EncoderOnly(body))
         self.dropout = ChannelDropout(dropout)
         self.linear = nn.Linear(int(body.encoder.num_features), num_classes)  # type: ignore[union-attr, arg-type]
-        # Small first weights: an untrained head is unsure of everything, rather than sure of one class.
-        nn.init.normal_(self.linear.weight, std=0.01)
-        nn.init.zeros_(self.linear.bias)
 
     def forward_heads(self, images_NCS: Tensor) -> list[Tensor]:
         return [self._logits(self.embed(images_NCS))]
