@@ -96,7 +96,7 @@ class _Portable:
         self._url = url
         try:
             self._array = zarr.open_array(url, mode="r")
-        except (FileNotFoundError, ValueError, KeyError) as error:
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(url, error) from None
         self._require_every_shard()
 
