@@ -106,3 +106,69 @@ def test_a_shift_of_nothing_moves_nothing():
 def test_an_unknown_augmentation_is_guessed():
     with pytest.raises(RecipeError, match="No augmentation is called 'flipp'. Did you mean 'flip'"):
         bind_augmentations([Choice(kind="flipp")])
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_certain_flip_mirrors_every_axis_and_twice_is_nothing(spatial_dims):
+    images, labels = images_and_labels(spatial_dims)
+    certain = augmentations.bind(Choice(kind="flip", probability=1.0))
+    once, labels_once = certain(images, labels, rng=generator())
+    assert torch.equal(once, images.flip(list(range(2, images.ndim))))
+    again, labels_again = certain(once, labels_once, rng=generator())
+    assert torch.equal(again, images)
+    assert torch.equal(labels_again, labels)
+
+
+def test_a_turned_image_is_one_of_the_four_and_all_four_come():
+    images, _ = images_and_labels(2, num=64)
+    images = images[:1].expand_as(images)
+    turned, _ = augmentations.bind(Choice(kind="rot90"))(images, None, rng=generator())
+    four = [torch.rot90(images[0], turns, (-2, -1)) for turns in range(4)]
+    found = [next(k for k, one in enumerate(four) if torch.equal(one, item)) for item in turned]
+    assert set(found) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_shift_is_no_longer_than_its_share_and_leaves_the_border_unanswered(share):
+    images, labels = images_and_labels(2, num=40, size=10)
+    _, moved = augmentations.bind(Choice(kind="shift", share=share))(images, labels, rng=generator())
+    unanswered = moved == IGNORE
+    rows, columns = unanswered.all(dim=2).sum(dim=1), unanswered.all(dim=1).sum(dim=1)
+    assert int(rows.max()) == int(columns.max()) == round(share * 10)
+    counts = 10 * rows + 10 * columns - rows * columns
+    assert torch.equal(unanswered.sum(dim=(1, 2)), counts), "only whole rows and columns come in from outside"
+
+
+@pytest.mark.parametrize(
+    "choice", [Choice(kind="intensity", contrast=0, brightness=0, gamma=0), Choice(kind="noise", std=0)]
+)
+def test_grey_levels_changed_by_nothing_stay(choice):
+    images, labels = images_and_labels(2)
+    seen, seen_labels = augmentations.bind(choice)(images, labels, rng=generator())
+    assert torch.allclose(seen, images, atol=1e-6)
+    assert seen_labels is labels
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31))
+def test_of_two_voxels_the_brighter_stays_the_brighter(seed):
+    images, _ = images_and_labels(2, seed=seed % 97, num=3)
+    seen, _ = augmentations.bind(Choice(kind="intensity"))(images, None, rng=generator(seed))
+    for before, after in zip(images.flatten(1), seen.flatten(1), strict=True):
+        assert bool((after[before.argsort()].diff() >= -1e-6).all())
+
+
+def test_grain_is_as_strong_as_said_and_brightens_nothing():
+    images = torch.full((30, 1, 32, 32), 0.5)
+    seen, _ = augmentations.bind(Choice(kind="noise", std=0.2))(images, None, rng=generator())
+    spread = (seen - images).flatten(1).std(dim=1)
+    assert float(spread.max()) <= 0.22
+    assert float(spread.min()) < 0.05
+    assert abs(float(seen.mean()) - 0.5) < 0.01
+
+
+def test_no_augmentation_at_all_gives_back_what_it_was_given():
+    images, labels = images_and_labels(2)
+    same, same_labels = bind_augmentations([])(images, labels, generator())
+    assert same is images
+    assert same_labels is labels

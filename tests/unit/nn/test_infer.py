@@ -87,3 +87,56 @@ def test_a_window_weighs_most_in_its_middle_and_something_everywhere(shape):
     assert weight.min() > 0
     assert weight.max() == pytest.approx(weight[tuple(size // 2 for size in shape)])
     assert np.allclose(weight, weight[::-1, ::-1, ::-1])
+
+
+@settings(max_examples=25, deadline=None)
+@given(SIZES, st.integers(0, 3), st.floats(0, 0.9))
+def test_a_window_that_holds_the_region_is_one_forward_pass(shape, more, overlap):
+    whole = np.random.default_rng(1).random((1, *shape)).astype(np.float32)
+    calls = []
+
+    def predict(images_NCZYX):
+        calls.append(images_NCZYX.shape)
+        # Far from voxelwise: every voxel hears of all others.
+        mean = images_NCZYX.mean(axis=(2, 3, 4), keepdims=True)
+        return np.concatenate([images_NCZYX * mean, 1 - images_NCZYX * mean], axis=1)
+
+    window = tuple(size + more for size in shape)
+    probs = sliding_window(
+        Patch("v", (0, 0, 0), shape),
+        window,
+        read=lambda p: whole[(slice(None), *p.slices)],
+        predict=predict,
+        overlap=overlap,
+    )
+    assert calls == [(1, 1, *shape)]
+    np.testing.assert_allclose(probs, predict(whole[None])[0], rtol=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(SIZES, SIZES, st.integers(1, 6))
+def test_how_many_windows_are_predicted_together_changes_nothing(shape, window, batch_size):
+    whole = np.random.default_rng(2).random((1, *shape)).astype(np.float32)
+
+    def answer(size):
+        return sliding_window(
+            Patch("v", (0, 0, 0), shape),
+            window,
+            read=lambda p: whole[(slice(None), *p.slices)],
+            predict=lambda images: voxelwise(images * images.mean(axis=(1, 2, 3, 4), keepdims=True)),
+            batch_size=size,
+        )
+
+    np.testing.assert_array_equal(answer(batch_size), answer(1000))
+
+
+def test_where_a_region_lies_in_its_volume_does_not_matter():
+    volume = np.random.default_rng(3).random((1, 6, 12, 12)).astype(np.float32)
+    inside = Patch("v", (2, 3, 4), (3, 6, 6))
+    cut = volume[(slice(None), *inside.slices)]
+    options = {"predict": lambda images: voxelwise(images**2), "overlap": 0.25}
+    there = sliding_window(inside, (2, 4, 4), read=lambda p: volume[(slice(None), *p.slices)], **options)
+    alone = sliding_window(
+        Patch("c", (0, 0, 0), (3, 6, 6)), (2, 4, 4), read=lambda p: cut[(slice(None), *p.slices)], **options
+    )
+    np.testing.assert_array_equal(there, alone)

@@ -105,3 +105,34 @@ def test_dropout_is_off_again_afterwards():
 def test_an_unknown_member_set_is_guessed():
     with pytest.raises(RecipeError, match="Did you mean 'mirrors'"):
         members.bind(Choice(kind="mirror"))
+
+
+@pytest.mark.parametrize("kind", ["dropout", "views", "mirrors"])
+def test_asking_more_members_does_not_change_what_the_first_ones_said(kind):
+    name = "num_views" if kind == "views" else "num_members"
+    net, seen = network("classify"), images()
+    few, many = (opinions(net, seen, Choice(kind=kind, **{name: num})) for num in (2, 4))
+    assert torch.equal(many[:2], few)
+
+
+def test_every_mirror_is_the_network_s_answer_to_a_mirror_image():
+    net, seen = network("segment"), images()
+    probs = opinions(net, seen, KINDS[1])
+    with torch.inference_mode():
+        for member, axes in zip(probs, [(), (-1,), (-2,), (-1, -2)], strict=True):
+            expected = torch.softmax(net(seen.flip(axes)), dim=1).flip(axes)
+            assert torch.allclose(member, expected, atol=1e-6)
+
+
+def test_a_mirrored_image_gets_the_same_opinions_in_another_order():
+    net, seen = network("classify"), images()
+    own, mirrored = opinions(net, seen, KINDS[1]), opinions(net, seen.flip(-1), KINDS[1])
+    assert torch.allclose(own[[1, 0, 3, 2]], mirrored, atol=1e-6)
+
+
+def test_dropout_is_off_again_even_after_a_failure():
+    net = network("classify")
+    with pytest.raises(RuntimeError):
+        opinions(net, torch.rand(2, 5, 8, 8), KINDS[2])
+    before = net(images())
+    assert torch.equal(net(images()), before)

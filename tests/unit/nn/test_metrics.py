@@ -160,3 +160,72 @@ def test_more_confidence_is_a_wider_interval():
     )
     assert wide.low < narrow.low
     assert wide.high > narrow.high
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 3)), min_size=1, max_size=25))
+def test_auc_is_the_share_of_pairs_that_are_ranked_right(items):
+    scores, positive, weights = (np.array(column) for column in zip(*items, strict=True))
+    right = total = 0.0
+    for a in np.flatnonzero(positive):
+        for b in np.flatnonzero(~positive):
+            total += weights[a] * weights[b]
+            right += (
+                weights[a] * weights[b] * (1.0 if scores[a] > scores[b] else 0.5 if scores[a] == scores[b] else 0.0)
+            )
+    found = weighted_auc(scores.astype(float), positive, weights[None].astype(float))[0]
+    assert np.isnan(found) if total == 0 else found == pytest.approx(right / total)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([-1, 0, 1, 2, 3]), st.integers(0, 2)), max_size=30))
+def test_confusion_counts_every_known_pair_once(pairs):
+    truth, predicted = (np.array([pair[k] for pair in pairs], np.int64) for k in (0, 1))
+    expected = np.zeros((3, 3), int)
+    for true, answered in pairs:
+        if 0 <= true < 3:
+            expected[true, answered] += 1
+    np.testing.assert_array_equal(confusion(truth, predicted, 3), expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_order_of_items_changes_no_value(seed):
+    probs, truth, patients = classified(seed, num=30)
+    order = rng(seed).permutation(30)
+    values = [
+        [one.value for one in classify_metrics(p, t, NAMES, names, num_resamples=0, confidence=0.9, rng=rng())]
+        for p, t, names in [(probs, truth, patients), (probs[order], truth[order], [patients[i] for i in order])]
+    ]
+    np.testing.assert_allclose(*values)
+
+
+def test_about_as_many_intervals_hold_the_truth_as_their_confidence_says():
+    random, held = rng(7), 0
+    for _ in range(120):
+        truth = random.integers(0, 2, 150)
+        right = random.random(150) < 0.8
+        probs = np.eye(2)[np.where(right, truth, 1 - truth)]
+        options = {"num_resamples": 200, "confidence": 0.9, "rng": random}
+        accuracy = classify_metrics(probs, truth, NAMES[:2], [str(i) for i in range(150)], **options)[0]
+        held += accuracy.low <= 0.8 <= accuracy.high
+    assert 0.8 <= held / 120 <= 0.98
+
+
+def test_items_that_are_alike_within_a_patient_make_the_interval_wider():
+    """Ten frames of a patient that all fail together are one failure, not ten."""
+    failing = rng(1).random(20) < 0.3
+    truth = np.tile([0, 1], 100)
+    probs = np.eye(2)[np.where(np.repeat(failing, 10), 1 - truth, truth)]
+    by_patient, by_frame = (
+        classify_metrics(probs, truth, NAMES[:2], names, rng=rng(), **OPTIONS)[0]
+        for names in ([f"p{i // 10}" for i in range(200)], [str(i) for i in range(200)])
+    )
+    assert by_patient.value == by_frame.value
+    assert by_patient.high - by_patient.low > 2 * (by_frame.high - by_frame.low)
+
+
+def test_a_perfect_answer_has_an_interval_of_no_width():
+    truth = np.tile([0, 1, 2], 10)
+    found = classify_metrics(np.eye(3)[truth], truth, NAMES, [f"p{i}" for i in range(30)], rng=rng(), **OPTIONS)
+    assert {(one.value, one.low, one.high) for one in found} == {(1.0, 1.0, 1.0)}

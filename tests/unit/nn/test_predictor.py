@@ -88,3 +88,48 @@ def test_a_card_that_lacks_something_is_named():
     del broken["num_classes"]
     with pytest.raises(CorruptionError, match="card lacks 'num_classes'"):
         network_of_card(broken)
+
+
+MEMBERS = [Choice(kind="single"), Choice(kind="mirrors", num_members=2), Choice(kind="dropout", num_members=2)]
+
+
+@pytest.mark.parametrize("members", MEMBERS, ids=lambda choice: choice.kind)
+@pytest.mark.parametrize("question", ["classify", "segment"])
+def test_an_image_is_answered_alike_alone_and_in_any_company(members, question):
+    _, ours = predictor(question=question)
+    seen = images(num=5)
+    together = ours.predict(seen, members=members, seed=3)
+    turned = ours.predict(seen[::-1], members=members, seed=3)[:, ::-1]
+    alone = np.concatenate([ours.predict(seen[i : i + 1], members=members, seed=3) for i in range(5)], axis=1)
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    np.testing.assert_allclose(turned, together, atol=1e-5)
+    np.testing.assert_allclose(together.sum(axis=2), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("members", MEMBERS, ids=lambda choice: choice.kind)
+def test_asking_twice_is_answered_to_the_last_bit_and_globals_have_no_say(members):
+    _, ours = predictor()
+    torch.manual_seed(1)
+    once = ours.predict(images(), members=members, seed=3)
+    torch.manual_seed(2)
+    np.testing.assert_array_equal(ours.predict(images(), members=members, seed=3), once)
+
+
+def test_images_are_left_as_they_were_and_may_lie_in_memory_as_they_like():
+    _, ours = predictor()
+    seen = images(num=3)
+    before = seen.copy()
+    answer = ours.predict(seen)
+    np.testing.assert_array_equal(seen, before)
+    np.testing.assert_array_equal(ours.predict(np.asfortranarray(seen)), answer)
+    np.testing.assert_array_equal(ours.predict(seen.astype(np.float64)), answer)
+
+
+def test_weights_that_were_taken_out_do_not_follow_the_network():
+    network, _ = predictor()
+    before = weights_of(network)
+    kept = {name: array.copy() for name, array in before.items()}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    assert all(np.array_equal(before[name], kept[name]) for name in kept)

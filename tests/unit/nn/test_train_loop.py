@@ -1,5 +1,8 @@
 """The training loop: repeatable, resumable, the same however its chunks are shared, and it learns."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -183,3 +186,52 @@ def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
 
 def test_without_warm_up_the_first_step_is_the_fastest():
     assert learning_rate(FinetuneRecipe(num_steps=1, warm_up=0.0, learning_rate=0.5), 0) == 0.5
+
+
+class OneOfMany(LocalTrainContext):
+    """One worker of a group whose workers are threads. Chunks are added in the order of their global place."""
+
+    def __init__(self, rank, group, meeting):
+        super().__init__()
+        self.rank, self.num_workers, self.group, self.meeting = rank, meeting.parties, group, meeting
+
+    def sum_in_order(self, chunks):
+        self.group[self.rank] = chunks
+        self.meeting.wait()
+        total = super().sum_in_order([chunk for rank in sorted(self.group) for chunk in self.group[rank]])
+        self.meeting.wait()
+        return total
+
+
+@pytest.mark.parametrize("num_workers", [2, 4])
+def test_one_worker_or_many_reach_the_same_weights_to_the_last_bit(num_workers):
+    recipe = RECIPE.model_copy(update={"num_steps": 4})
+    alone, history = trained(recipe)
+    group, meeting = {}, threading.Barrier(num_workers, timeout=60)
+    nets, memories = [network() for _ in range(num_workers)], [Kept() for _ in range(num_workers)]
+
+    def work(rank):
+        context = OneOfMany(rank, group, meeting)
+        return train(recipe, nets[rank], lesson(), context=context, memory=memories[rank])
+
+    with ThreadPoolExecutor(num_workers) as threads:
+        histories = list(threads.map(work, range(num_workers)))
+    assert all(equal(weights_of(net), alone) for net in nets)
+    assert histories == [history] * num_workers
+    assert [len(memory.states) for memory in memories] == [1] + [0] * (num_workers - 1), "rank 0 alone saves"
+
+
+def test_nothing_that_is_reported_after_a_resume_was_reported_before():
+    memory = Kept()
+    _, history = trained(memory=memory)
+    cut, context = Kept(), LocalTrainContext()
+    cut.states = memory.states[:1]
+    train(RECIPE, network(seed=99), lesson(), context=context, memory=cut)
+    assert context.reports == [entry for entry in history if entry["step"] > 5]
+
+
+def test_a_gradient_no_longer_than_its_limit_is_not_shortened():
+    loose, looser = (RECIPE.model_copy(update={"num_steps": 3, "clip_norm": norm}) for norm in (1e6, 1e9))
+    tight = RECIPE.model_copy(update={"num_steps": 3, "clip_norm": 1e-3})
+    assert equal(trained(loose)[0], trained(looser)[0])
+    assert not equal(trained(loose)[0], trained(tight)[0])
