@@ -20,7 +20,7 @@ def pixel_embedding(images_NCZYX: Floats, *, seed: int) -> Floats:
     coarse = images_NCZYX.astype(np.float32)
     for axis, size in zip((2, 3, 4), _GRID_ZYX, strict=True):
         coarse = _averaged(coarse, axis, size)
-    flat = coarse.reshape(len(coarse), -1)
+    flat = coarse.reshape(len(coarse), int(np.prod(coarse.shape[1:])))
     rng = np.random.default_rng([seed, images_NCZYX.shape[1]])
     projection = rng.standard_normal((flat.shape[1], EMBEDDING_SIZE)) / np.sqrt(EMBEDDING_SIZE)
     # einsum, not BLAS: one candidate alone and among others must get the same numbers.

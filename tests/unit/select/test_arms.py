@@ -140,3 +140,39 @@ def test_a_sampler_that_names_somebody_twice_is_stopped(always_the_first_row):
 def test_a_wrong_name_is_found_before_anybody_is_picked():
     with pytest.raises(RecipeError, match="No sampler is called 'top_kk'"):
         pick_by_arms(scored_pool(0), arms((1.0, {"kind": "top_kk"})), 3, seed=0)
+
+
+SAMPLERS = st.sampled_from(["random", "top_k", "k_centre", "kmeans_pp", "cluster_margin", "foreground_random"])
+PLACES = st.lists(st.tuples(*[st.integers(0, 5)] * 3), min_size=1, max_size=25, unique=True)
+
+
+@settings(deadline=None, max_examples=25)
+@given(PLACES, SAMPLERS, SAMPLERS, st.integers(0, 30), st.integers(0, 99))
+def test_whatever_the_arms_and_wherever_the_patches_no_two_picks_share_a_voxel(places, one, other, num, seed):
+    patches = [Patch("a", place, (2, 2, 2)) for place in places]
+    both = arms((0.5, {"kind": one}), (0.5, {"kind": other}))
+    picks = pick_by_arms(scored_pool(len(patches), seed=seed), both, num, seed=seed, boxes=Boxes.of(patches))
+    chosen = [patches[pick.row] for pick in picks]
+    assert len(chosen) <= num
+    assert not any(a.overlaps(b) for i, a in enumerate(chosen) for b in chosen[:i])
+    if len(chosen) < num // 2:
+        # Whoever is left over overlaps somebody who is being asked about.
+        assert all(any(patch.overlaps(pick) for pick in chosen) for patch in patches)
+
+
+def test_an_arm_without_a_share_asks_nobody():
+    none = arms((1.0, {"kind": "random"}), (0.0, {"kind": "top_k"}))
+    assert {pick.arm for pick in pick_by_arms(scored_pool(20), none, 10, seed=0)} == {"random"}
+
+
+@pytest.mark.parametrize("num", [0, 5])
+def test_nobody_to_ask_or_nothing_to_ask_is_no_picks(num):
+    assert pick_by_arms(scored_pool(0), THREE, num, seed=0) == []
+    assert pick_by_arms(scored_pool(9), THREE, 0, seed=0) == []
+
+
+def test_every_pick_has_a_finite_score_and_a_sentence_without_a_line_break():
+    for pick in pick_by_arms(scored_pool(50), THREE, 20, seed=3, class_names=["a", "b", "c"]):
+        assert np.isfinite(pick.score)
+        assert pick.reason
+        assert "\n" not in pick.reason

@@ -53,3 +53,29 @@ def test_more_points_than_are_fitted_all_get_a_cluster():
     points, owner = blobs(3, 17_000)
     cluster = k_means(points, 3, rng=np.random.default_rng(0))
     assert len({(a, b) for a, b in zip(owner, cluster, strict=True)}) == 3
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 6))
+def test_every_point_is_with_the_nearest_mean(seed, num, num_clusters):
+    points = np.random.default_rng(seed).standard_normal((num, 2)).astype(np.float32)
+    cluster = k_means(points, num_clusters, rng=np.random.default_rng(0))
+    kept = np.unique(cluster)
+    means = np.stack([points[cluster == c].mean(axis=0, dtype=np.float64) for c in kept])
+    apart = ((points[:, None] - means[None]) ** 2).sum(axis=2)
+    own = apart[np.arange(num), np.searchsorted(kept, cluster)]
+    assert (own <= apart.min(axis=1) + 1e-5).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 6))
+def test_the_nearest_centre_is_the_one_a_table_of_distances_shows(seed, num, num_centres):
+    rng = np.random.default_rng(seed)
+    points, centres = (rng.integers(-9, 9, (n, 3)).astype(np.float32) for n in (num, num_centres))
+    apart = ((points[:, None] - centres[None]) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(nearest_centre(points, centres), apart.argmin(axis=1))
+
+
+def test_nobody_is_in_no_clusters():
+    nobody = np.empty((0, 3), np.float32)
+    assert k_means(nobody, 4, rng=np.random.default_rng(0)).tolist() == []

@@ -1,5 +1,7 @@
 """Whom to ask so that no two are alike: against plain loops, and as gaps covered."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -124,3 +126,41 @@ def test_identical_embeddings_are_picked_once_each():
 def test_a_million_times_a_million_distances_are_never_held():
     scored = scored_pool(20_000, size=16)
     assert len(set(ask("k_centre", scored, 50))) == 50
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(4, 9), st.integers(1, 3))
+def test_k_centre_covers_the_pool_within_twice_the_best_that_can_be_done(seed, num_open, num):
+    points = np.random.default_rng(seed).standard_normal((num_open, 2)).astype(np.float32)
+    apart = np.linalg.norm(points[:, None].astype(float) - points[None].astype(float), axis=2)
+
+    def radius(picks):
+        return apart[:, picks].min(axis=1).max()
+
+    best = min(radius(list(picks)) for picks in itertools.combinations(range(num_open), num))
+    assert radius(ask("k_centre", at(points), num)) <= 2 * best + 1e-6
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 20), st.data())
+def test_every_greedy_choice_is_a_beginning_of_the_longer_one(seed, num_open, data):
+    scored = at(np.random.default_rng(seed).standard_normal((num_open, 3)))
+    num = data.draw(st.integers(1, num_open))
+    assert ask("k_centre", scored, num_open)[:num] == ask("k_centre", scored, num)
+    assert ask("kmeans_pp", scored, num_open, seed=4)[:num] == ask("kmeans_pp", scored, num, seed=4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 12))
+def test_cluster_margin_asks_only_about_the_shortlist(seed, num_open, num):
+    scored = scored_pool(num_open, seed=seed % 1000)
+    shortlist = ask("top_k", scored, min(num_open, 2 * num))
+    assert set(ask("cluster_margin", scored, num, factor=2.0)) <= set(shortlist)
+
+
+@pytest.mark.parametrize("kind", ["k_centre", "kmeans_pp"])
+def test_moving_everything_together_changes_no_pick(kind):
+    points = np.random.default_rng(0).integers(-50, 50, (40, 3)).astype(np.float32)
+    labelled = points[:2] + 1
+    here, there = (ask(kind, at(points + by, labelled + by), 8) for by in (0, 64))
+    assert here == there

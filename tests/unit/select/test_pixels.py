@@ -50,3 +50,26 @@ def test_a_size_changes_nothing_but_the_detail():
     small = np.ones((1, 1, 1, 16, 16), np.float32)
     large = np.ones((1, 1, 3, 50, 70), np.float32)
     np.testing.assert_allclose(pixel_embedding(small, seed=0), pixel_embedding(large, seed=0), rtol=1e-5)
+
+
+def test_the_embedding_is_linear_in_the_intensities():
+    one, other = images(seed=1), images(seed=2)
+    mixed = pixel_embedding(0.25 * one + 0.5 * other, seed=0)
+    expected = 0.25 * pixel_embedding(one, seed=0) + 0.5 * pixel_embedding(other, seed=0)
+    np.testing.assert_allclose(mixed, expected, atol=1e-4)
+
+
+def test_detail_finer_than_the_grid_is_averaged_away():
+    """32 voxels on 16 places: two each. Swapping two of one place changes nothing."""
+    seen = images(shape=(1, 4, 32, 32))
+    swapped = seen.reshape(4, 1, 4, 16, 2, 16, 2)[:, :, :, :, ::-1, :, ::-1].reshape(seen.shape)
+    np.testing.assert_allclose(pixel_embedding(swapped, seed=0), pixel_embedding(seen, seed=0), atol=1e-5)
+    assert not np.allclose(pixel_embedding(seen[..., ::-1], seed=0), pixel_embedding(seen, seed=0), atol=1e-2)
+
+
+def test_an_image_of_nothing_is_embedded_at_the_origin():
+    assert not pixel_embedding(np.zeros((2, 1, 3, 9, 9), np.float32), seed=5).any()
+
+
+def test_nobody_is_embedded_nowhere():
+    assert pixel_embedding(np.empty((0, 1, 1, 8, 8), np.float32), seed=0).shape == (0, EMBEDDING_SIZE)
