@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hilum.core.errors import DataError, RecipeError
 from hilum.select.scored import UNKNOWN, ScoredPool, how_many
@@ -69,3 +71,34 @@ def test_what_was_picked_counts_as_labelled_and_what_was_dropped_is_gone():
 def test_more_than_there_are_is_all_there_are():
     assert how_many(scored_pool(5), 9) == 5
     assert how_many(scored_pool(5), 0) == 0
+
+
+@given(st.integers(0, 20), st.data())
+def test_whoever_is_left_keeps_every_column_of_their_own(num, data):
+    scored = scored_pool(num, num_labelled=2)
+    fates = data.draw(st.lists(st.sampled_from(["stays", "picked", "dropped"]), min_size=num, max_size=num))
+    stays, picked, dropped = (
+        np.array([row for row, fate in enumerate(fates) if fate == kind], np.int64)
+        for kind in ("stays", "picked", "dropped")
+    )
+    left = scored.after(picked, dropped)
+    for name in ("candidate_ids", "predicted_class", "class_fractions", "embedding"):
+        np.testing.assert_array_equal(getattr(left, name), getattr(scored, name)[stays])
+    for name in scored.scores:
+        np.testing.assert_array_equal(left.score(name), scored.score(name)[stays])
+    np.testing.assert_array_equal(left.labelled_embedding[2:], scored.embedding[picked])
+    np.testing.assert_array_equal(left.labelled_class[2:], scored.predicted_class[picked])
+
+
+@given(st.integers(1, 15), st.integers(0, 14), st.integers(0, 14))
+def test_picking_in_two_steps_leaves_whom_picking_at_once_leaves(num, first, second):
+    scored = scored_pool(max(num, first + 1, second + 1))
+    nobody = np.empty(0, np.int64)
+    if first == second:
+        return
+    at_once = scored.after(np.array([first, second]), nobody)
+    one = scored.after(np.array([first]), nobody)
+    row = int(np.searchsorted(one.candidate_ids, scored.candidate_ids[second]))
+    in_two = one.after(np.array([row]), nobody)
+    np.testing.assert_array_equal(in_two.candidate_ids, at_once.candidate_ids)
+    np.testing.assert_array_equal(in_two.labelled_embedding, at_once.labelled_embedding)
