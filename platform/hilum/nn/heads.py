@@ -16,6 +16,10 @@ from hilum.core.registry import architectures
 from hilum.nn import unet, unetpp  # noqa: F401 (their import registers them)
 from hilum.nn.blocks import ChannelDropout, pad_to_multiple
 
+_FIRST_WEIGHTS = 0.05
+"""Standard deviation of a classifier's first last-layer weights: small enough that an untrained
+one is nearly sure of nothing, large enough that the encoder learns from the first step."""
+
 
 class Network(nn.Module):
     """One network for one question. ``forward_heads``, ``forward`` and ``embed`` are all a step ever calls."""
@@ -54,6 +58,8 @@ class Classifier(Network):
         super().__init__(_EncoderOnly(body))
         self.dropout = ChannelDropout(dropout)
         self.linear = nn.Linear(int(body.encoder.num_features), num_classes)  # type: ignore[union-attr, arg-type]
+        nn.init.normal_(self.linear.weight, std=_FIRST_WEIGHTS)
+        nn.init.zeros_(self.linear.bias)
 
     def forward_heads(self, images_NCS: Tensor) -> list[Tensor]:
         return [self._logits(self.embed(images_NCS))]

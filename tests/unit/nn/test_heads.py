@@ -81,6 +81,11 @@ def test_training_supervises_every_head_of_a_unetpp_and_the_last_one_answers():
     assert len(build("segment", Choice(**SMALL.model_dump(), deep_supervision=False)).forward_heads(images)) == 1
 
 
+def test_an_untrained_classifier_is_unsure_of_everything():
+    probs = torch.softmax(build("classify")(torch.rand(8, 1, 16, 16)), dim=1)
+    assert (probs - 1 / 3).abs().max() < 0.05
+
+
 @pytest.mark.parametrize("question", ["classify", "segment"])
 def test_images_that_look_alike_are_embedded_alike(question):
     torch.manual_seed(0)
