@@ -29,15 +29,29 @@ from hilum.steps import ingest
 TOKEN = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 NUM_PORTS = 6
 START_SECONDS = 120
+START_ATTEMPTS = 3
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """The dashboard's address of a one-node cluster with two CPUs."""
-    # A socket's path must be shorter than 108 bytes, so not under pytest's long folders.
-    folder = Path(tempfile.mkdtemp(prefix="hr", dir="/tmp"))
+    for _ in range(START_ATTEMPTS):
+        # A socket's path must be shorter than 108 bytes, so not under pytest's long folders.
+        folder = Path(tempfile.mkdtemp(prefix="hr", dir="/tmp"))
+        head, address = _start_head(folder)
+        try:
+            if _is_started(head, folder, address):
+                yield address
+                return
+        finally:
+            _stop(head)
+            log = (folder / "start.log").read_text()
+            shutil.rmtree(folder, ignore_errors=True)
+    raise AssertionError(log)
+
+
+def _start_head(folder):
     ports = _free_ports(NUM_PORTS)
-    environment = {**_environment(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     options = {
         "num-cpus": 2,
         "temp-dir": folder,
@@ -53,17 +67,31 @@ def cluster():
     ray = Path(sys.executable).with_name("ray")
     head = subprocess.Popen(
         [ray, "start", "--head", "--block", "--disable-usage-stats", *(f"--{k}={v}" for k, v in options.items())],
-        env=environment,
+        env={**_environment(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN},
         stdout=(folder / "start.log").open("w"),
         stderr=subprocess.STDOUT,
     )
-    address = f"http://127.0.0.1:{ports[1]}"
+    return head, f"http://127.0.0.1:{ports[1]}"
+
+
+def _is_started(head, folder, address):
+    """False when the head gave up: Ray waits 30 seconds for its own node, which a busy machine may exceed."""
+    deadline = time.monotonic() + START_SECONDS
+    while head.poll() is None:
+        if "Ray runtime started" in (folder / "start.log").read_text() and _answers(address):
+            return True
+        assert time.monotonic() < deadline, (folder / "start.log").read_text()
+        time.sleep(0.3)
+    return False
+
+
+def _answers(address):
+    request = Request(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"})
     try:
-        _wait_until_it_answers(address, head, folder)
-        yield address
-    finally:
-        _stop(head)
-        shutil.rmtree(folder, ignore_errors=True)
+        with urlopen(request, timeout=5):
+            return True
+    except (URLError, HTTPError, ConnectionError, TimeoutError):
+        return False
 
 
 def _environment(home):
@@ -88,21 +116,10 @@ def _free_ports(num):
     raise AssertionError("no free ports")
 
 
-def _wait_until_it_answers(address, head, folder):
-    request = Request(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"})
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert head.poll() is None, (folder / "start.log").read_text()
-        try:
-            with urlopen(request, timeout=5):
-                return
-        except (URLError, HTTPError, ConnectionError, TimeoutError):
-            time.sleep(0.3)
-    raise AssertionError((folder / "start.log").read_text())
-
-
 def _stop(head):
     """Stop this cluster's processes by id, and no other Ray on the machine."""
+    if head.poll() is not None:
+        return
     family = [head.pid, *(child.pid for child in psutil.Process(head.pid).children(recursive=True))]
     for pid in family:
         try:
