@@ -3,6 +3,7 @@
 0 done · 2 your request · 3 waiting for people · 4 our fault · 130 you pressed Ctrl-C
 """
 
+import errno
 import os
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from typer.exceptions import TyperException
 from hilum.cli.console import complain, reserved_stdout, wait_for_people, write_document
 from hilum.cli.settings import read_settings
 from hilum.core.errors import HilumError, WaitingForPeople
+
+_YOUR_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 DONE, YOUR_REQUEST, WAITING, OUR_FAULT, INTERRUPTED = 0, 2, 3, 4, 130
 
@@ -76,6 +79,11 @@ def _judged(error: BaseException) -> tuple[int, str]:
             # Whoever read us has gone (hilum … | head): point stdout elsewhere, or closing it fails again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE, ""
+        case OSError() if error.errno in _YOUR_DISK:
+            return (
+                YOUR_REQUEST,
+                f"{error.strerror}: {error.filename or 'the store'}. Make room or give leave, and try again.",
+            )
     return OUR_FAULT, _our_fault(error)
 
 

@@ -5,6 +5,7 @@ aside (`reserved_stdout`), so that neither a library's print nor a Ray worker's 
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,8 +41,17 @@ def reply(
 def write_document(document: Mapping[str, Any]) -> None:
     """One JSON document on the real stdout."""
     stream = _machine.get() or sys.stdout
-    stream.write(json.dumps(document, indent=2, default=str) + "\n")
+    stream.write(json.dumps(_plain(document), indent=2, default=str, allow_nan=False) + "\n")
     stream.flush()
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON can hold it: a number that is not one becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def complain(message: str) -> None:

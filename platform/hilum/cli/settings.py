@@ -20,6 +20,10 @@ class Settings(BaseSettings):
     ledger_url: SecretStr | None = Field(
         default=None, description="The ledger's database, such as postgresql://…; a SQLite file in the store if unset."
     )
+    identity_key: SecretStr | None = Field(
+        default=None,
+        description="The secret of the pseudonyms, 64 hexadecimal digits; `identity.key` in the store if unset.",
+    )
     data_mirror: Path | None = Field(
         default=None,
         description="A folder of prepared public data sets, used by `hilum data fetch` before the network.",

@@ -89,6 +89,7 @@ def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False
     """Look a store over: its format, its ledger, and every byte of every run against its SHA-256."""
     from hilum.cli.composition import ledger_of, store_at
     from hilum.cli.health import damaged_places, machine
+    from hilum.store.layout import FORMAT_VERSION
 
     opened = store_at(store)
     here = machine()
@@ -101,9 +102,11 @@ def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False
     places = list(ledger_of(opened).places())
     lines.append(table("Ledger", ["campaign", "round", "stage"], [[p.name, p.round_number, p.stage] for p in places]))
     num_checked, damaged = damaged_places(opened)
-    lines.append(f"store {opened.url}: {num_checked} runs, models and label sets checked, {len(damaged)} damaged")
+    lines.append(f"store {opened.url}: format {FORMAT_VERSION}")
+    lines.append(f"{num_checked} runs, models and label sets checked, {len(damaged)} damaged")
     data = {
         "store": opened.url,
+        "format_version": FORMAT_VERSION,
         "machine": here,
         "rebuilt": rebuild,
         "campaigns": [{"name": p.name, "round": p.round_number, "stage": p.stage} for p in places],

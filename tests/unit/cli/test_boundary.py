@@ -1,6 +1,8 @@
 """The error boundary: every end of a command as an exit code and one sentence."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -137,6 +139,16 @@ def test_with_json_nothing_else_reaches_stdout_whoever_prints():
 def test_without_json_prints_go_where_they_went():
     done = subprocess.run([sys.executable, "-c", NOISY], capture_output=True, text=True, check=True)
     assert "a library prints" in done.stdout
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_or_closed_is_not_our_fault(number, capsys):
+    assert run_guarded(_raising(OSError(number, os.strerror(number), "/store/runs")), []) == YOUR_REQUEST
+    assert os.strerror(number) in capsys.readouterr().err
+
+
+def test_any_other_trouble_with_a_file_is_ours():
+    assert run_guarded(_raising(OSError(errno.EIO, "Input/output error")), []) == OUR_FAULT
 
 
 def test_a_reader_that_goes_away_is_not_our_fault():

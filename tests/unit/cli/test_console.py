@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +25,11 @@ def test_text_in_a_table_is_never_markup(capsys):
     assert "[red]x[/red]" in capsys.readouterr().out
 
 
-@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.floats(allow_nan=False), st.none())))
+@given(
+    st.dictionaries(
+        st.text(), st.one_of(st.integers(), st.text(), st.floats(allow_nan=False, allow_infinity=False), st.none())
+    )
+)
 def test_any_answer_is_json(data):
     import io
     from contextlib import redirect_stdout
@@ -32,3 +37,9 @@ def test_any_answer_is_json(data):
     with redirect_stdout(io.StringIO()) as out:
         reply(True, data)
     assert json.loads(out.getvalue()) == {**data, "next": []}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_one_is_null_and_the_document_stays_json(value, capsys):
+    reply(True, {"results": {"test": [{"auc": value}]}})
+    assert json.loads(capsys.readouterr().out)["results"] == {"test": [{"auc": None}]}

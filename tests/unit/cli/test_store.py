@@ -53,6 +53,7 @@ def test_a_healthy_store_has_nothing_damaged(typed, store):
     assert answer.document["num_checked"] == 1
     assert answer.document["damaged"] == []
     assert answer.document["machine"]["hilum"]
+    assert answer.document["format_version"] == 1
 
 
 def test_a_changed_byte_is_found_and_the_place_is_named(typed, store, tmp_path):
