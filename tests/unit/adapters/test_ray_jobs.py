@@ -64,7 +64,7 @@ class Dashboard:
         return web.json_response({**described, **self.job})
 
     async def tell_log(self, request):
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(timeout=1.0)
         await socket.prepare(request)
         for chunk in self.log:
             await socket.send_str(chunk)
@@ -81,7 +81,7 @@ def dashboard(monkeypatch, tmp_path):
     board, loop, ready = Dashboard(), asyncio.new_event_loop(), threading.Event()
 
     async def start():
-        runner = web.AppRunner(board.app())
+        runner = web.AppRunner(board.app(), shutdown_timeout=0.5)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
