@@ -1,4 +1,4 @@
-"""Shards and training in this very process: unit tests and a debugger, nothing else."""
+"""Shards and training in this very process: unit tests, a debugger, and a worker that is a shard itself."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
