@@ -70,6 +70,8 @@ def connect(address: str | None = None) -> None:
 
 def _start_here(quiet: dict[str, Any]) -> None:
     """Start a Ray of this process. Ray waits 30 seconds for itself, which a busy machine may exceed."""
+    # That a token guards it is as it should be: nothing to warn of.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     for attempt in range(1, _START_ATTEMPTS + 1):
         try:
             ray.init(address="local", include_dashboard=False, **quiet)

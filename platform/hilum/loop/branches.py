@@ -7,6 +7,7 @@ from typing import Any
 from hilum.core.errors import RecipeError, unknown_name
 from hilum.core.ids import checked_name
 from hilum.core.recipes import ArmRecipe, BudgetRecipe, CampaignRecipe, Choice, SimulateRecipe
+from hilum.loop.budget import num_rounds
 from hilum.loop.choices import check_choices
 from hilum.loop.curves import RANDOM
 from hilum.loop.recipe_files import checked, merged
@@ -72,9 +73,16 @@ def random_recipe(campaign: CampaignRecipe) -> CampaignRecipe:
 
 
 def full_recipe(campaign: CampaignRecipe, num_candidates: int) -> CampaignRecipe:
-    """A campaign of one round that asks about every candidate."""
+    """A campaign of one round that asks about every candidate.
+
+    Where each training goes on from the last, it trains for as many steps as all rounds of
+    ``campaign`` together: the same training, with every label.
+    """
     everything = BudgetRecipe(num_first_round=num_candidates, num_per_round=num_candidates, num_in_total=num_candidates)
-    return random_recipe(campaign).model_copy(update={"campaign": everything})
+    finetune = campaign.finetune
+    if finetune.start == "champion":
+        finetune = finetune.model_copy(update={"num_steps": finetune.num_steps * num_rounds(campaign.campaign)})
+    return random_recipe(campaign).model_copy(update={"campaign": everything, "finetune": finetune})
 
 
 def branch_recipe(recipe: CampaignRecipe, seed: int) -> CampaignRecipe:

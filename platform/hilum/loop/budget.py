@@ -1,5 +1,6 @@
 """How many to ask next, and when to stop. Pure: recipes and events in, numbers out."""
 
+import math
 from collections.abc import Sequence
 
 from hilum.core.recipes import BudgetRecipe
@@ -19,6 +20,12 @@ def num_to_ask(budget: BudgetRecipe, round_number: int, num_asked_before: int) -
     """What a round may spend: its own share, and never more than what is left in all."""
     first = budget.num_first_round or budget.num_per_round
     return min(first if round_number == 0 else budget.num_per_round, max(0, budget.num_in_total - num_asked_before))
+
+
+def num_rounds(budget: BudgetRecipe) -> int:
+    """Rounds until the whole budget is spent."""
+    after_first = max(0, budget.num_in_total - num_to_ask(budget, 0, 0))
+    return 1 + math.ceil(after_first / budget.num_per_round)
 
 
 def is_finished(budget: BudgetRecipe, rounds: Rounds) -> bool:

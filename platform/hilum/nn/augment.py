@@ -6,11 +6,13 @@ generator on the CPU. Voxels that move in from outside repeat the border in the 
 are IGNORE in the label map: nobody answered them.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from hilum.core.asking import IGNORE
 from hilum.core.errors import RecipeError
@@ -33,6 +35,13 @@ class ShiftParams(Params):
     """At most ``share`` of each axis' length, whole voxels."""
 
     share: float = Field(default=0.1, ge=0, lt=1)
+
+
+class AffineParams(Params):
+    """Turned in the plane of Y and X by at most ``degrees``, and scaled by at most ``scale`` of its size."""
+
+    degrees: float = Field(default=10.0, ge=0, le=180)
+    scale: float = Field(default=0.1, ge=0, lt=1)
 
 
 class IntensityParams(Params):
@@ -114,6 +123,31 @@ def shift(
     return images_NCS, labels_NS
 
 
+@augmentations.register("affine", params=AffineParams)
+def affine(
+    images_NCS: Tensor,
+    labels_NS: Tensor | None,
+    *,
+    rng: torch.Generator,
+    degrees: float = 10.0,
+    scale: float = 0.1,
+) -> tuple[Tensor, Tensor | None]:
+    """Turn and scale each item about its middle: images linearly, label maps by the nearest voxel."""
+    angle_N, growth_N = (
+        (2 * torch.rand(len(images_NCS), generator=rng) - 1) * m for m in (math.radians(degrees), scale)
+    )
+    grid_NSk = _turned_and_scaled(angle_N, 1 + growth_N, images_NCS)
+    images_NCS = grid_sample(images_NCS, grid_NSk, padding_mode="border", align_corners=False)
+    if labels_NS is None:
+        return images_NCS, None
+    # Labels are below 2¹⁶: exact in float32.
+    nearest = grid_sample(
+        labels_NS[:, None].float(), grid_NSk, mode="nearest", padding_mode="border", align_corners=False
+    )
+    inside_NS = (grid_NSk.abs() <= 1).all(dim=-1)
+    return images_NCS, torch.where(inside_NS, nearest[:, 0].to(labels_NS.dtype), torch.full_like(labels_NS, IGNORE))
+
+
 @augmentations.register("intensity", params=IntensityParams)
 def intensity(
     images_NCS: Tensor,
@@ -149,6 +183,23 @@ def _axes(images_NCS: Tensor, names: Sequence[str]) -> list[int]:
     if wrong:
         raise RecipeError(f"These images have axes {', '.join(known)}; 'flip' was given '{wrong[0]}'.")
     return [known[name] for name in names] if names else sorted(known.values())
+
+
+def _turned_and_scaled(angle_N: Tensor, scale_N: Tensor, like_NCS: Tensor) -> Tensor:
+    """Where each output voxel comes from, (N, S, k) in −1…1, x first. Voxels stay square where Y and X differ."""
+    height, width = like_NCS.shape[-2:]
+    cos_N, sin_N = angle_N.cos() / scale_N, angle_N.sin() / scale_N
+    zeros_N = torch.zeros_like(angle_N)
+    rows = [
+        [cos_N, -sin_N * height / width, zeros_N],
+        [sin_N * width / height, cos_N, zeros_N],
+        [zeros_N, zeros_N, 1 / scale_N],
+    ]
+    num = like_NCS.ndim - 2
+    matrix_Nkk = torch.stack([torch.stack(row[:num], dim=1) for row in rows[:num]], dim=1)
+    moves_Nk1 = torch.zeros(len(angle_N), num, 1)
+    theta = torch.cat([matrix_Nkk, moves_Nk1], dim=2).to(like_NCS.device)
+    return affine_grid(theta, list(like_NCS.shape), align_corners=False)
 
 
 def _per_item(values_N: Tensor, like: Tensor) -> Tensor:

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.core.errors import RecipeError
-from hilum.core.recipes import ArmRecipe, CampaignRecipe, Choice, SelectRecipe, SimulateRecipe, StopRecipe
+from hilum.core.recipes import (
+    ArmRecipe,
+    BudgetRecipe,
+    CampaignRecipe,
+    Choice,
+    FinetuneRecipe,
+    SelectRecipe,
+    SimulateRecipe,
+    StopRecipe,
+)
 from hilum.loop.branches import branches_of, check_strategies
 
 TOP = ArmRecipe(share=1.0, sampler=Choice(kind="top_k", score="entropy"))
@@ -65,6 +74,16 @@ def test_all_branches_are_measured_on_the_same_patients():
 def test_the_full_data_campaign_asks_about_everything_in_one_round():
     budget = branches(simulation(), num_candidates=2190)["full", 2].recipe.campaign
     assert (budget.num_first_round, budget.num_in_total) == (2190, 2190)
+
+
+@pytest.mark.parametrize(("start", "num_steps"), [("scratch", 60), ("champion", 60 * 4)])
+def test_the_full_data_is_trained_on_as_long_as_the_labels_of_all_rounds(start, num_steps):
+    finetune = FinetuneRecipe.model_validate({"from": start, "num_steps": 60})
+    four_rounds = BudgetRecipe(num_first_round=10, num_per_round=5, num_in_total=24)
+    campaign = CAMPAIGN.model_copy(update={"finetune": finetune, "campaign": four_rounds})
+    made = branches(simulation(campaign=campaign))
+    assert made["full", 0].recipe.finetune.num_steps == num_steps
+    assert made["random", 0].recipe.finetune.num_steps == 60
 
 
 def test_without_full_data_nobody_asks_about_everything():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.core.recipes import BudgetRecipe, StopRecipe
-from hilum.loop.budget import gains, is_finished, num_to_ask
+from hilum.loop.budget import gains, is_finished, num_rounds, num_to_ask
 from hilum.loop.events import Event
 from hilum.loop.stages import Stage
 
@@ -40,6 +40,14 @@ def test_no_campaign_ever_asks_more_than_its_budget(budget: BudgetRecipe, num_ca
         assert wanted <= (budget.num_first_round or budget.num_per_round if len(rounds) == 1 else budget.num_per_round)
         assert len(rounds) <= 101
     assert sum(asked) == min(budget.num_in_total, num_candidates)
+
+
+@given(budgets)
+def test_the_rounds_of_a_budget_are_counted_as_they_are_spent(budget: BudgetRecipe) -> None:
+    asked: list[int] = []
+    while sum(asked) < budget.num_in_total:
+        asked.append(num_to_ask(budget, len(asked), sum(asked)))
+    assert num_rounds(budget) == len(asked)
 
 
 def test_a_round_in_progress_is_not_an_end() -> None:

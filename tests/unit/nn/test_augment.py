@@ -172,3 +172,48 @@ def test_no_augmentation_at_all_gives_back_what_it_was_given():
     same, same_labels = bind_augmentations([])(images, labels, generator())
     assert same is images
     assert same_labels is labels
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_turning_and_scaling_by_nothing_changes_nothing(spatial_dims):
+    images, labels = images_and_labels(spatial_dims)
+    still = augmentations.bind(Choice(kind="affine", degrees=0.0, scale=0.0))
+    same, same_labels = still(images, labels, rng=generator())
+    torch.testing.assert_close(same, images)
+    assert torch.equal(same_labels, labels)
+
+
+@pytest.mark.parametrize(("height", "width"), [(33, 33), (33, 47)])
+def test_a_turned_disc_is_the_same_disc_and_a_scaled_one_is_larger_or_smaller(height, width):
+    y, x = torch.meshgrid(torch.arange(height) - height // 2, torch.arange(width) - width // 2, indexing="ij")
+    disc = (x**2 + y**2 <= 64).long().repeat(40, 1, 1)
+    turned = augmentations.bind(Choice(kind="affine", degrees=90.0, scale=0.0))(
+        disc[:, None].float(), disc, rng=generator()
+    )
+    assert ((turned[1] == 1) != (disc == 1)).float().mean() < 0.02
+    _, scaled = augmentations.bind(Choice(kind="affine", degrees=0.0, scale=0.2))(
+        disc[:, None].float(), disc, rng=generator()
+    )
+    growth = (scaled == 1).sum(dim=(1, 2)) / disc.sum(dim=(1, 2))
+    assert 0.75**2 < float(growth.min()) < 0.9
+    assert 1.1 < float(growth.max()) < 1.25**2
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_structure_and_its_label_are_turned_and_scaled_together(spatial_dims):
+    smooth = torch.zeros(6, *[16] * spatial_dims, dtype=torch.int64)
+    smooth[:, 3:9, 4:12] = 1
+    moved, moved_labels = augmentations.bind(Choice(kind="affine", degrees=30.0, scale=0.2))(
+        smooth[:, None].float(), smooth, rng=generator(4)
+    )
+    within, without = (moved[:, 0] - 1).abs() < 1e-6, moved[:, 0] == 0
+    assert set(moved_labels[within].tolist()) <= {1, IGNORE}
+    assert not (moved_labels[without] == 1).any()
+    assert (within | without).float().mean() > 0.6
+
+
+def test_what_turns_in_from_outside_was_answered_by_nobody():
+    images, labels = images_and_labels(2, num=30, size=12)
+    _, moved = augmentations.bind(Choice(kind="affine", degrees=45.0, scale=0.0))(images, labels, rng=generator(1))
+    assert (moved == IGNORE).any(dim=0)[0, 0], "a turn leaves the corners empty"
+    assert not (moved[:, 5:7, 5:7] == IGNORE).any(), "and the middle full"
