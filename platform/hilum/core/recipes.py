@@ -148,8 +148,12 @@ class FinetuneRecipe(Recipe):
 
 
 class EvaluateRecipe(Recipe):
-    """Metrics on held-out patients, each with a bootstrap interval over patients or items."""
+    """Metrics on held-out patients, each with a bootstrap interval over patients or items.
 
+    Segmentation answers by windows that share ``overlap`` of their length with the next.
+    """
+
+    overlap: float = Field(default=0.5, ge=0, lt=1)
     num_resamples: int = Field(default=500, ge=0)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     seed: int = 0
@@ -198,6 +202,8 @@ class CampaignRecipe(Recipe):
 class SimulateRecipe(Recipe):
     """Strategies × seeds over one campaign recipe. 'random' is always among the strategies.
 
+    With ``full_data`` the first ``num_full_data_seeds`` seeds also train on every label of the pool.
+
     A strategy is a set of changes to the campaign recipe (``score``, ``select``, ``finetune``).
     """
 
@@ -205,4 +211,5 @@ class SimulateRecipe(Recipe):
     strategies: dict[str, dict[str, Any]] = Field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
     full_data: bool = True
+    num_full_data_seeds: int = Field(default=3, ge=1)
     title: str = ""

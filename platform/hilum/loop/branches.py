@@ -53,7 +53,7 @@ def branches_of(name: str, recipe: SimulateRecipe, *, num_candidates: int) -> li
     return [
         Branch(f"{name}--{strategy}--{seed}", strategy, seed, branch_recipe(of_strategy, seed))
         for strategy, of_strategy in recipes.items()
-        for seed in recipe.seeds
+        for seed in (recipe.seeds[: recipe.num_full_data_seeds] if strategy == FULL else recipe.seeds)
     ]
 
 

@@ -55,7 +55,7 @@ def pick_by_arms(
     open_rows = np.arange(scored.num)
     picks: list[Pick] = []
     for place, (arm, name) in enumerate(zip(arms, arm_names(arms), strict=True)):
-        rng = np.random.default_rng([seed, len(scored.labelled_class), place])
+        rng = np.random.default_rng([seed, len(scored.labelled_fractions), place])
         rows, left, left_rows = _pick_apart(
             bound[place], scored, open_rows, budgets[place], kind=arm.sampler.kind, rng=rng, boxes=boxes
         )

@@ -22,6 +22,7 @@ from hilum.select.thinning import Thinning
 AnyFloats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 _TINY = 1e-30
+_HOLDS = 0.01
 
 
 class ByScore(Params):
@@ -54,7 +55,7 @@ class StratifiedParams(ByScore):
     ``by`` 'predicted_class' asks about each predicted class alike; 'class_fractions' weighs
     the score by how much of a class is in the patch, for segmentation. ``plain_share`` of the
     picks ignores classes. ``beta`` adds power noise; None is greedy. ``balance_labelled``
-    counts what is labelled already, so that rare classes catch up over the rounds. ``thin``
+    counts the labelled candidates that hold 1 % or more of a class, so that rare classes catch up. ``thin``
     spreads the batch: of N candidates and k picks, each pick blocks the thin·N/k nearest to it.
     """
 
@@ -155,7 +156,7 @@ def class_stratified(
         queues = _queues_by_prediction(scored, depth, noisy(scores))
     if skip_background and len(queues) > 1:
         queues = [queue for queue in queues if queue.class_id != 0]
-    already = [int(np.sum(scored.labelled_class == q.class_id)) if balance_labelled else 0 for q in queues]
+    already = [_num_holding(scored.labelled_fractions, q.class_id) if balance_labelled else 0 for q in queues]
     quotas = equal_quotas(num - round(plain_share * num), [len(queue.rows) for queue in queues], already)
     batch = Thinning(scored.embedding, math.ceil(thin * scored.num / max(1, num)))
     _in_turn(queues, quotas, batch)
@@ -191,6 +192,13 @@ class _Queue:
     class_id: int
     rows: Ints
     how_common: float
+
+
+def _num_holding(labelled_fractions_LC: Floats, class_id: int) -> int:
+    """Labelled candidates of which a class has a share that can be learnt from."""
+    if class_id >= labelled_fractions_LC.shape[1]:
+        return 0
+    return int(np.sum(labelled_fractions_LC[:, class_id] >= _HOLDS))
 
 
 def _queues_by_fraction(

@@ -26,6 +26,8 @@ class ScoredPool:
 
     Higher scores mean ask sooner. Anything that is not finite is refused here, so that no
     sampler ever meets it: one NaN embedding would be the farthest point of every pool.
+    ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
+    with one class, 1 in that class.
     """
 
     candidate_ids: Strings
@@ -33,7 +35,7 @@ class ScoredPool:
     predicted_class: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     class_fractions: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     embedding: HalfOrFloats = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    labelled_class: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    labelled_fractions: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     labelled_embedding: HalfOrFloats = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def __post_init__(self) -> None:
@@ -78,13 +80,14 @@ class ScoredPool:
         left[dropped] = False
         embedding = self.embedding[picked]
         before = self.labelled_embedding if len(self.labelled_embedding) else embedding[:0]
+        answered = _one_hot(self.predicted_class[picked], max(self.num_classes, self.labelled_fractions.shape[1]))
         return ScoredPool(
             candidate_ids=self.candidate_ids[left],
             scores={name: values[left] for name, values in self.scores.items()},
             predicted_class=self.predicted_class[left],
             class_fractions=self.class_fractions[left],
             embedding=self.embedding[left],
-            labelled_class=np.concatenate([self.labelled_class, self.predicted_class[picked]]),
+            labelled_fractions=np.concatenate([_widened(self.labelled_fractions, answered.shape[1]), answered]),
             labelled_embedding=np.concatenate([before, embedding]),
         )
 
@@ -97,6 +100,16 @@ class ScoredPool:
         if self.labelled_embedding.shape[1] != self.embedding.shape[1] and not self.labelled_embedding.size:
             empty = np.empty((len(self.labelled_embedding), self.embedding.shape[1]), np.float32)
             object.__setattr__(self, "labelled_embedding", empty)
+
+
+def _one_hot(classes: Ints, num_classes: int) -> Floats:
+    """(…, num_classes), 1 at each class; all 0 for one that is unknown."""
+    hot: Floats = (classes[:, None] == np.arange(num_classes)).astype(np.float32)
+    return hot
+
+
+def _widened(fractions_LC: Floats, num_classes: int) -> Floats:
+    return np.pad(fractions_LC, ((0, 0), (0, num_classes - fractions_LC.shape[1])))
 
 
 def how_many(scored: ScoredPool, num: int) -> int:

@@ -66,6 +66,7 @@ def run(
         store=store,
         checkpoint_id=inputs["checkpoint"],
         pool=pool,
+        overlap=recipe.overlap,
         parts_url=this.path("parts"),
         resources=resources,
     )
@@ -109,7 +110,14 @@ def shards_of(volumes: Iterable[tuple[Volume, Side]], *, question: str) -> list[
 
 
 def evaluate_shard(
-    shard: Shard, *, store: Store, checkpoint_id: str, pool: PoolRecipe, parts_url: str, resources: Resources
+    shard: Shard,
+    *,
+    store: Store,
+    checkpoint_id: str,
+    pool: PoolRecipe,
+    overlap: float,
+    parts_url: str,
+    resources: Resources,
 ) -> Counts:
     """One row an item: its class and probabilities, or its confusion counts. A finished shard is read back."""
     part_url = f"{parts_url}/part-{shard.number:05d}.json"
@@ -120,8 +128,10 @@ def evaluate_shard(
     rows: list[dict[str, Any]] = []
     for volume, side in shard.volumes:
         reader = open_volume(store, volume)
-        answers = _segmented if predictor.card["question"] == "segment" else _classified
-        found = answers(predictor, reader, pool, resources.score_batch_size)
+        if predictor.card["question"] == "segment":
+            found = _segmented(predictor, reader, pool, resources.score_batch_size, overlap)
+        else:
+            found = _classified(predictor, reader, pool, resources.score_batch_size)
         names = {"side": side, "patient_id": volume.study.patient_id}
         rows += [{**row, **names, "item": [volume.volume_id, place]} for place, row in enumerate(found)]
     part = {"rows": rows}
@@ -167,7 +177,9 @@ def _classified(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, ba
     return rows
 
 
-def _segmented(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int) -> list[dict[str, Any]]:
+def _segmented(
+    predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int, overlap: float
+) -> list[dict[str, Any]]:
     volume = reader.volume
     depth = volume.item_shape_zyx[0]
 
@@ -183,7 +195,7 @@ def _segmented(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, bat
         region = Patch(volume.volume_id, (item * depth, 0, 0), volume.item_shape_zyx)
         window = _window_shape(volume, pool)
         together = max(1, min(batch_size, _VOXELS_TOGETHER // math.prod(window)))
-        probs_CZYX = sliding_window(region, window, read=read, predict=predict, batch_size=together)
+        probs_CZYX = sliding_window(region, window, read=read, predict=predict, overlap=overlap, batch_size=together)
         counts = confusion(reader.read_label_map_ZYX(region), probs_CZYX.argmax(axis=0), predictor.num_classes)
         rows.append({"confusion": counts.tolist()})
     return rows

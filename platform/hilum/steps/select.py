@@ -20,7 +20,7 @@ from hilum.core.resources import Resources
 from hilum.select import builtin  # noqa: F401 (registers our samplers)
 from hilum.select.arms import Pick, pick_by_arms
 from hilum.select.overlap import Boxes
-from hilum.select.scored import UNKNOWN, ScoredPool
+from hilum.select.scored import ScoredPool
 from hilum.steps.pool import read_pool
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
@@ -28,7 +28,7 @@ from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import SELECTION_FILE
 from hilum.store.tables import SELECTION, read_table, scores_schema, write_rows
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def run(
             "score the pool you select from."
         )
     answers = [] if inputs["labels"] == NONE else read_answers(store, inputs["labels"])
-    opened = _open(store, scores, answers)
+    class_names = class_names_of(store, inputs["pool"])
+    opened = _open(store, scores, answers, len(class_names))
     cold = scores.inputs["checkpoint"] == NONE
     picks = pick_by_arms(
         opened.scored,
@@ -68,7 +69,7 @@ def run(
         recipe.num,
         seed=recipe.seed,
         boxes=opened.boxes,
-        class_names=class_names_of(store, inputs["pool"]),
+        class_names=class_names,
     )
     write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened.rows, picks))
     per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
@@ -90,7 +91,7 @@ def read_scores(store: Store, scores: Manifest) -> pa.Table:
     return pa.concat_tables(parts).sort_by("candidate_id").combine_chunks()
 
 
-def _open(store: Store, scores: Manifest, answers: Sequence[Annotation]) -> _Opened:
+def _open(store: Store, scores: Manifest, answers: Sequence[Annotation], num_classes: int) -> _Opened:
     table = read_scores(store, scores)
     ids = np.array(table["candidate_id"].to_pylist(), np.str_)
     pool = read_pool(store, scores.inputs["pool"])
@@ -101,7 +102,7 @@ def _open(store: Store, scores: Manifest, answers: Sequence[Annotation]) -> _Ope
     for answer in answers:
         is_open[boxes.overlapping(answer.patch)] = False
     row_of = {str(candidate_id): row for row, candidate_id in enumerate(ids)}
-    labelled = {a.patch.candidate_id: _class_of(a) for a in answers if a.patch.candidate_id in row_of}
+    labelled = {a.patch.candidate_id: _fractions_of(a, num_classes) for a in answers if a.patch.candidate_id in row_of}
     labelled_rows = np.array([row_of[candidate_id] for candidate_id in labelled], np.int64)
     embedding = _matrix(table, "embedding")
     scored = ScoredPool(
@@ -110,23 +111,22 @@ def _open(store: Store, scores: Manifest, answers: Sequence[Annotation]) -> _Ope
         predicted_class=_column(table, "predicted_class").astype(np.int64)[is_open],
         class_fractions=_matrix(table, "class_fractions")[is_open],
         embedding=embedding[is_open],
-        labelled_class=np.array(list(labelled.values()), np.int64),
+        labelled_fractions=np.array(list(labelled.values()), np.float32).reshape(len(labelled), num_classes),
         labelled_embedding=embedding[labelled_rows],
     )
     left = pool.take(np.flatnonzero(is_open))
     return _Opened(left, scored, _boxes(left))
 
 
-def _class_of(answer: Annotation) -> int:
-    """The class a person gave; of a label map the commonest foreground class, 0 when there is none."""
+def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float32]:
+    """Each class's share of the answered voxels; of a class for the whole candidate, 1 in that class."""
     if answer.class_id is not None:
-        return answer.class_id
-    assert answer.label_map_zyx is not None, "an annotation is a class or a label map"
-    answered = answer.label_map_zyx[answer.label_map_zyx != IGNORE]
-    if not answered.size:
-        return UNKNOWN
-    foreground = answered[answered > 0]
-    return int(np.bincount(foreground).argmax()) if foreground.size else 0
+        answered = np.array([answer.class_id])
+    else:
+        assert answer.label_map_zyx is not None, "an annotation is a class or a label map"
+        answered = answer.label_map_zyx[answer.label_map_zyx != IGNORE]
+    shares = np.bincount(answered, minlength=num_classes)[:num_classes] / max(1, answered.size)
+    return shares.astype(np.float32)
 
 
 def _boxes(rows: pa.Table) -> Boxes:

@@ -36,7 +36,7 @@ def scored_pool(num: int, *, seed: int = 0, num_classes: int = 3, num_labelled: 
         predicted_class=fractions.argmax(axis=1).astype(np.int64),
         class_fractions=fractions,
         embedding=rng.standard_normal((num, size)).astype(np.float16),
-        labelled_class=rng.integers(0, num_classes, num_labelled),
+        labelled_fractions=rng.dirichlet(np.ones(num_classes), size=num_labelled).astype(np.float32),
         labelled_embedding=rng.standard_normal((num_labelled, size)).astype(np.float16),
     )
 

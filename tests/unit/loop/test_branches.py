@@ -86,6 +86,12 @@ def test_the_full_data_is_trained_on_as_long_as_the_labels_of_all_rounds(start, 
     assert made["random", 0].recipe.finetune.num_steps == 60
 
 
+def test_the_full_data_is_trained_on_by_as_many_seeds_as_are_wanted():
+    made = branches(simulation(seeds=(3, 1, 2, 0), num_full_data_seeds=2))
+    assert [seed for strategy, seed in made if strategy == "full"] == [3, 1]
+    assert [seed for strategy, seed in made if strategy == "random"] == [3, 1, 2, 0]
+
+
 def test_without_full_data_nobody_asks_about_everything():
     assert not any(strategy == "full" for strategy, _ in branches(simulation(full_data=False)))
 

@@ -1,5 +1,7 @@
 """Whom to ask by score: every sampler through the suite, and what each is for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,7 +54,7 @@ def pool_of(scores, predicted=None, fractions=None, labelled_class=()):
         scores={"margin": np.asarray(scores, np.float32)},
         predicted_class=np.asarray(predicted if predicted is not None else np.zeros(num), np.int64),
         class_fractions=np.empty((num, 0), np.float32) if fractions is None else np.asarray(fractions, np.float32),
-        labelled_class=np.asarray(labelled_class, np.int64),
+        labelled_fractions=np.eye(4, dtype=np.float32)[list(labelled_class)],
     )
 
 
@@ -163,6 +165,14 @@ def test_classes_that_were_labelled_often_wait_for_the_others():
     balanced = scored.predicted_class[ask("class_stratified", scored, 10, balance_labelled=True)]
     assert np.bincount(plain).tolist() == [5, 5]
     assert np.bincount(balanced).tolist() == [2, 8]
+
+
+@pytest.mark.parametrize(("held", "asked"), [([0.8, 0.15, 0.05], [2, 2]), ([0.845, 0.15, 0.005], [0, 4])])
+def test_a_labelled_patch_counts_for_every_class_it_holds_but_not_for_a_trace(held, asked):
+    fractions = np.array([[0.8, 0.2, 0.0]] * 20 + [[0.8, 0.0, 0.2]] * 20, np.float32)
+    pool = replace(pool_of(np.ones(40), fractions=fractions), labelled_fractions=np.array([held] * 6, np.float32))
+    rows = ask("class_stratified", pool, 4, by="class_fractions", balance_labelled=True, skip_background=True)
+    assert np.bincount(np.array(rows) // 20, minlength=2).tolist() == asked
 
 
 def test_a_plain_share_ignores_classes():

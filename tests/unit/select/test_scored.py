@@ -63,7 +63,8 @@ def test_what_was_picked_counts_as_labelled_and_what_was_dropped_is_gone():
     after = scored.after(np.array([7, 3]), np.array([0, 3]))
     assert after.candidate_ids.tolist() == [i for n, i in enumerate(scored.candidate_ids) if n not in {0, 3, 7}]
     np.testing.assert_array_equal(after.labelled_embedding[2:], scored.embedding[[7, 3]])
-    np.testing.assert_array_equal(after.labelled_class[2:], scored.predicted_class[[7, 3]])
+    np.testing.assert_array_equal(after.labelled_fractions[2:].argmax(axis=1), scored.predicted_class[[7, 3]])
+    np.testing.assert_array_equal(after.labelled_fractions[:2], scored.labelled_fractions)
     np.testing.assert_array_equal(after.scores["margin"], np.delete(scored.scores["margin"], [0, 3, 7]))
     assert scored.num == 10
 
@@ -87,7 +88,7 @@ def test_whoever_is_left_keeps_every_column_of_their_own(num, data):
     for name in scored.scores:
         np.testing.assert_array_equal(left.score(name), scored.score(name)[stays])
     np.testing.assert_array_equal(left.labelled_embedding[2:], scored.embedding[picked])
-    np.testing.assert_array_equal(left.labelled_class[2:], scored.predicted_class[picked])
+    np.testing.assert_array_equal(left.labelled_fractions[2:].argmax(axis=1), scored.predicted_class[picked])
 
 
 @given(st.integers(1, 15), st.integers(0, 14), st.integers(0, 14))

@@ -159,18 +159,23 @@ def test_classes_labelled_often_are_asked_less(tmp_path):
 @pytest.mark.parametrize(
     ("label_map", "expected"),
     [
-        ([[0, 0], [0, IGNORE]], 0),
-        ([[0, 2], [2, 1]], 2),
-        ([[IGNORE, IGNORE], [IGNORE, IGNORE]], -1),
-        ([[1, 0], [0, 0]], 1),
+        ([[0, 0], [0, IGNORE]], [1, 0, 0]),
+        ([[0, 2], [2, 1]], [0.25, 0.25, 0.5]),
+        ([[IGNORE, IGNORE], [IGNORE, IGNORE]], [0, 0, 0]),
+        ([[1, 0], [0, 9]], [0.5, 0.25, 0]),
     ],
 )
-def test_the_class_of_an_answered_label_map_is_its_commonest_foreground(label_map, expected):
+def test_an_answered_label_map_counts_for_its_classes_by_their_share_of_what_was_answered(label_map, expected):
     patch = pool.Patch("v", (0, 0, 0), (1, 2, 2))
     answer = Annotation(
         "a", 0, patch, "r", datetime(2026, 1, 1, tzinfo=UTC), 1.0, label_map_zyx=np.array([label_map], np.uint16)
     )
-    assert select._class_of(answer) == expected
+    np.testing.assert_allclose(select._fractions_of(answer, 3), expected)
+
+
+def test_one_class_for_a_whole_candidate_is_all_of_it(campaign):
+    answer = Annotation("a", 0, campaign.patches[0], "r", datetime(2026, 1, 1, tzinfo=UTC), 1.0, class_id=2)
+    assert select._fractions_of(answer, 4).tolist() == [0, 0, 1, 0]
 
 
 def test_more_than_there_are_is_everybody(campaign):

@@ -162,7 +162,7 @@ def test_pools_for_tests_are_what_samplers_will_be_given():
     assert isinstance(pool, ScoredPool)
     np.testing.assert_allclose(pool.class_fractions.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(pool.predicted_class, pool.class_fractions.argmax(axis=1))
-    assert len(pool.labelled_class) == len(pool.labelled_embedding) == 3
+    assert len(pool.labelled_fractions) == len(pool.labelled_embedding) == 3
     same = constant_pool(5)
     assert len(np.unique(same.scores["margin"])) == len(np.unique(same.embedding, axis=0)) == 1
 
