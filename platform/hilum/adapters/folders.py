@@ -138,14 +138,14 @@ def _refuse_links_out(root: str, items: Sequence[SourceItem]) -> None:
         return
     folder = Path(filesystem(root)[1]).resolve()
     for number, item in enumerate(items):
-        for path in (item.image, item.label):
-            if path is not None and not (folder / path).resolve().is_relative_to(folder):
+        for path in item.files:
+            if not (folder / path).resolve().is_relative_to(folder):
                 raise DataError(f"File {number + 1} of {len(items)} is a link that leaves the folder; copy it inside.")
 
 
 def _digests(root: str, items: Sequence[SourceItem]) -> tuple[str, ...]:
     fs, folder = filesystem(root)
-    files = [path for item in items for path in (item.image, item.label) if path is not None]
+    files = [path for item in items for path in item.files]
     with ThreadPoolExecutor(max_workers=8) as pool:
         return tuple(pool.map(lambda file: _sha256(fs, f"{folder.rstrip('/')}/{file}"), files))
 

@@ -1,6 +1,7 @@
 """Study and Volume: what was acquired, of whom, and where its voxels are."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from hilum.core.geometry import Grid, Patch, Zyx
@@ -26,7 +27,9 @@ class Volume:
     stack never straddle two items. A 2D image is a volume with Z = 1.
 
     ``classes`` holds the class of each item (−1: unknown), or is empty.
-    ``side`` is the side of the split that the data's owner declared, if any.
+    ``side`` is the side of the split that the data's owner declared, if any. ``tags`` are
+    what is kept of its header, by DICOM keyword, of the machine and never of the person;
+    ``flags`` are warnings: 'burned_in_text', 'face', 'gantry_tilt'.
     """
 
     volume_id: str
@@ -40,6 +43,8 @@ class Volume:
     has_label_map: bool
     classes: tuple[int, ...] = ()
     side: Side | None = None
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    flags: tuple[str, ...] = ()
 
     @property
     def num_items(self) -> int:

@@ -6,7 +6,7 @@ here, between the caller's disk and ingest; nothing of them reaches a store.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,13 +24,23 @@ Intensity = Literal["measured", "photograph"]
 
 @dataclass(frozen=True)
 class SourceItem:
-    """One file to be ingested, and what its owner says of it. Paths are relative to the source's root."""
+    """One image to be ingested, and what its owner says of it. Paths are relative to the source's root.
+
+    A path is a file's, or ``archive.zip!/path/inside``. ``parts`` are further files of the
+    same image: the other slices of a series, the voxels that belong to a header.
+    """
 
     image: str = field(repr=False)
     label: str | None = field(default=None, repr=False)
     class_name: str | None = None
     patient: str | None = field(default=None, repr=False)
     side: Side | None = None
+    parts: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that is read for this item."""
+        return (self.image, *self.parts, *(() if self.label is None else (self.label,)))
 
     @property
     def patient_or_file(self) -> str:
@@ -50,7 +60,7 @@ class Source:
     @property
     def fingerprint(self) -> str:
         """One name for the list, the contents and what is said of them; the root's place does not matter."""
-        rows = [[i.image, i.label, i.class_name, i.patient, i.side] for i in self.items]
+        rows = [[i.image, i.label, i.class_name, i.patient, i.side, list(i.parts)] for i in self.items]
         content = json.dumps([rows, list(self.digests), list(self.class_names)], separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -60,7 +70,9 @@ class ReadImage:
     """Voxels of one patient as read from a file: a scan, an image, or a stack of equal items along Z.
 
     ``intensity`` says how grey levels are scaled later: 'measured' by robust percentiles,
-    'photograph' by the range of the file's data type.
+    'photograph' by the range of the file's data type. ``tags`` are what may be kept of the
+    file's header, by DICOM keyword: of the machine, never of the person. ``flags`` are
+    warnings that travel with the volume, such as 'burned_in_text' or 'face'.
     """
 
     image_czyx: Voxels
@@ -73,6 +85,8 @@ class ReadImage:
     class_names: tuple[str, ...] = ()
     patient: str | None = field(default=None, repr=False)
     side: Side | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
     def image_digest(self) -> str:
         """SHA-256 of the voxels, their type and their shape; not of how the file packed them."""

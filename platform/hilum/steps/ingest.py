@@ -26,7 +26,7 @@ from hilum.store.manifest import Manifest, Run, read_json, write_json
 from hilum.store.tables import QUARANTINE, read_table, write_rows
 from hilum.store.volumes import sweep_partials, volume_of_row, volume_row, write_volume, write_volume_table
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 FILES_PER_SHARD = 8
 
 
@@ -151,6 +151,8 @@ def _describe(plan: _Plan, item: SourceItem, image: ReadImage) -> Volume:
         has_label_map=image.label_map_zyx is not None,
         classes=classes,
         side=side,
+        tags=dict(image.tags),
+        flags=tuple(sorted(set(image.flags))),
     )
 
 

@@ -20,7 +20,7 @@ def _schema(name: str, version: int, fields: list[tuple[str, pa.DataType]]) -> p
 
 VOLUMES = _schema(
     "volumes",
-    1,
+    2,
     [
         ("volume_id", pa.string()),
         ("study_id", pa.string()),
@@ -37,6 +37,8 @@ VOLUMES = _schema(
         ("has_label_map", pa.bool_()),
         ("classes", pa.list_(pa.int32())),
         ("side", pa.string()),
+        ("tags", pa.string()),
+        ("flags", pa.list_(pa.string())),
     ],
 )
 QUARANTINE = _schema("quarantine", 1, [("source", pa.string()), ("reason", pa.string())])

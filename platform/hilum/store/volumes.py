@@ -152,6 +152,8 @@ def volume_row(volume: Volume) -> dict[str, Any]:
         "has_label_map": volume.has_label_map,
         "classes": list(volume.classes),
         "side": volume.side,
+        "tags": json.dumps(dict(sorted(volume.tags.items()))),
+        "flags": list(volume.flags),
     }
 
 
@@ -177,6 +179,8 @@ def volume_of_row(row: dict[str, Any]) -> Volume:
         has_label_map=row["has_label_map"],
         classes=tuple(row["classes"]),
         side=side,
+        tags=json.loads(row["tags"]),
+        flags=tuple(row["flags"]),
     )
 
 
