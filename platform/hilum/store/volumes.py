@@ -179,8 +179,9 @@ def volume_of_row(row: dict[str, Any]) -> Volume:
         has_label_map=row["has_label_map"],
         classes=tuple(row["classes"]),
         side=side,
-        tags=json.loads(row["tags"]),
-        flags=tuple(row["flags"]),
+        # Absent from tables of version 1.
+        tags=json.loads(row.get("tags") or "{}"),
+        flags=tuple(row.get("flags") or ()),
     )
 
 

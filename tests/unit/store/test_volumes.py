@@ -133,6 +133,12 @@ def test_direction_and_place_survive_the_store_though_ome_zarr_cannot_say_them(t
     assert volume_of_row(volume_row(volume)) == volume
 
 
+def test_a_row_of_a_table_from_before_tags_and_flags_is_read():
+    plain = a_volume()
+    row = {name: value for name, value in volume_row(plain).items() if name not in {"tags", "flags"}}
+    assert volume_of_row(row) == plain
+
+
 def test_class_names_go_beside_the_label_map(tmp_path):
     store, volume = Store(str(tmp_path)), a_volume()
     image, labels = voxels(volume)
