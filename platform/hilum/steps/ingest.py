@@ -20,7 +20,7 @@ from hilum.core.ports import Counts, Executor
 from hilum.core.recipes import IngestRecipe
 from hilum.core.resources import Resources
 from hilum.core.sources import Reader, ReadImage, Source, SourceItem
-from hilum.store.identity import identity_key
+from hilum.store.identity import identity_key, pseudonymous_tags
 from hilum.store.layout import Store, exists, filesystem
 from hilum.store.manifest import Manifest, Run, read_json, write_json
 from hilum.store.tables import QUARANTINE, read_table, write_rows
@@ -151,7 +151,7 @@ def _describe(plan: _Plan, item: SourceItem, image: ReadImage) -> Volume:
         has_label_map=image.label_map_zyx is not None,
         classes=classes,
         side=side,
-        tags=dict(image.tags),
+        tags=pseudonymous_tags(plan.key, patient, image.tags),
         flags=tuple(sorted(set(image.flags))),
     )
 

@@ -4,8 +4,12 @@ Whoever holds a store without its key cannot go from a pseudonym back to a perso
 a list of all patients at hand. So the key is never copied with a store that is shared.
 """
 
+import hashlib
+import hmac
 import os
 import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +18,7 @@ from hilum.store.layout import Store, filesystem, is_local
 
 KEY_BYTES = 32
 ENVIRONMENT = "HILUM_IDENTITY_KEY"
+MAX_SHIFT_DAYS = 3650
 
 
 def identity_key(store: Store) -> bytes:
@@ -61,3 +66,34 @@ def _parsed(text: str, otherwise: Exception) -> bytes:
     if len(key) != KEY_BYTES:
         raise otherwise
     return key
+
+
+def pseudonymous_tags(key: bytes, patient: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """Kept tags as they may be written: dates shifted, UIDs renamed, everything else as it is.
+
+    All of one patient's dates move by the same number of days into the past, so that intervals stay;
+    an UID gets the same new name wherever it occurs (DICOM PS3.15 Annex E, actions C and U).
+    """
+    shifted = shift_of(key, patient)
+    return {name: _pseudonymous(key, name, value, shifted) for name, value in tags.items()}
+
+
+def shift_of(key: bytes, patient: str) -> timedelta:
+    """By how much this patient's dates move: −1 to −3650 days, known only to who has the key."""
+    return timedelta(days=-1 - _keyed_number(key, f"shift:{patient}") % MAX_SHIFT_DAYS)
+
+
+def _pseudonymous(key: bytes, name: str, value: str, shift: timedelta) -> str:
+    if name.endswith("Date"):
+        try:
+            return (datetime.strptime(value, "%Y%m%d").replace(tzinfo=UTC) + shift).strftime("%Y%m%d")
+        except (ValueError, OverflowError):
+            return ""
+    if name.endswith("UID"):
+        # 2.25. and a 128-bit number is an UID that nobody has to hand out (PS3.5 Annex B.2).
+        return f"2.25.{_keyed_number(key, f'uid:{value}')}"
+    return value
+
+
+def _keyed_number(key: bytes, text: str) -> int:
+    return int.from_bytes(hmac.new(key, text.encode(), hashlib.sha256).digest()[:16], "big")
