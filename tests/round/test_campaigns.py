@@ -11,7 +11,7 @@ from hilum.adapters.directory import Directory
 from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.oracle import Oracle
 from hilum.core.errors import ConflictError, NotFoundError, RecipeError, WaitingForPeople
-from hilum.core.recipes import BudgetRecipe, Choice, ScoreRecipe, StopRecipe
+from hilum.core.recipes import ArmRecipe, BudgetRecipe, Choice, ScoreRecipe, SelectRecipe, StopRecipe
 from hilum.loop.campaign import Campaign, campaigns
 from hilum.loop.events import Event, history, runs_of
 from hilum.loop.stages import Stage
@@ -57,6 +57,18 @@ def test_the_second_round_is_scored_by_the_champion_of_the_first(new_store: NewS
     assert second["champion"] == first["finetune"]
     assert read_manifest(store.run("score", second["score"])).inputs["checkpoint"] == first["finetune"]
     assert {chosen.arm for chosen in read_selection(store, second["select"])} == {"top_k", "random"}
+
+
+def test_a_campaign_that_asks_at_random_is_never_scored_by_a_model(new_store: NewStore) -> None:
+    store, ingest_id = new_store()
+    at_random = SelectRecipe(arms=(ArmRecipe(share=1.0, sampler=Choice(kind="random")),))
+    recipe = tiny_recipe("classify").model_copy(update={"select": at_random})
+    Campaign.create(store, "liver", recipe).run(executor=INLINE, annotator=Oracle(store, ingest_id))
+    first, second = (runs_of(events) for events in history(store, "liver"))
+    assert second["champion"] != "none"
+    assert second["score"] == first["score"]
+    assert read_manifest(store.run("score", second["score"])).inputs["checkpoint"] == "none"
+    check_invariants(store, "liver", recipe)
 
 
 def test_a_rejected_checkpoint_leaves_the_champion_and_its_curve_point(new_store: NewStore) -> None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hilum.core.ports import Annotator, Executor, Ledger
-from hilum.core.recipes import CampaignRecipe, Recipe
+from hilum.core.recipes import CampaignRecipe, Recipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.loop.budget import num_to_ask
+from hilum.loop.curves import RANDOM
 from hilum.loop.lease import waited_for
 from hilum.loop.stages import Stage
 from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select
@@ -60,10 +61,15 @@ def make(stage: Stage, turn: Turn) -> Outcome:
 def _score(turn: Turn) -> Outcome:
     outcome = Outcome(Stage.SCORED)
     pooled = outcome.timed("pool", lambda: _run(turn, pool, turn.recipe.pool, ingest=turn.runs["ingest"]))
-    champion = turn.runs["champion"]
-    outcome.timed("score", lambda: _run(turn, score, turn.recipe.score, pool=pooled.run_id, checkpoint=champion))
+    # Where all is asked at random nobody reads scores: the pool is listed once, without a model.
+    model = turn.runs["champion"] if _reads_scores(turn.recipe.select) else NONE
+    outcome.timed("score", lambda: _run(turn, score, turn.recipe.score, pool=pooled.run_id, checkpoint=model))
     outcome.counts = dict(pooled.results)
     return outcome
+
+
+def _reads_scores(recipe: SelectRecipe) -> bool:
+    return any(sampler.kind != RANDOM for sampler in (recipe.cold_start, *(arm.sampler for arm in recipe.arms)))
 
 
 def _select(turn: Turn) -> Outcome:
