@@ -1,0 +1,166 @@
+"""DICOM images: one file or all the files of a series become volumes.
+
+Slices are sorted by geometry, stored values become what they mean (Hounsfield units for
+CT), colours become RGB, and LPS+ becomes RAS+. Frames without a place in the patient, such
+as those of an ultrasound film, are the items of a stack.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, RTStructureSetStorage, SegmentationStorage
+
+from hilum.adapters.deidentify import flags_of, kept_tags
+from hilum.adapters.dicom_header import first_item, is_dicom, number, numbers, open_dataset, quietly, text, whole
+from hilum.adapters.dicom_pixels import Pixels, frames_of, needed_bytes, rescaled, scales_of, stacked
+from hilum.adapters.dicom_planes import planes_of
+from hilum.adapters.dicom_series import Stack, lay_out
+from hilum.adapters.dicom_words import CROSS_SECTIONAL, MODALITIES
+from hilum.adapters.hostile import MAX_BYTES, refusing, storable
+from hilum.core.errors import DataError
+from hilum.core.geometry import Grid
+from hilum.core.sources import Intensity, ReadImage
+
+__all__ = ["identity_of", "is_dicom", "read_dicom", "refuse_what_is_no_image"]
+
+_NOT_IMAGES = ("1.2.840.10008.1.3.10",)
+_NOT_IMAGE_FAMILIES = (
+    "1.2.840.10008.5.1.4.1.1.481.",  # radiotherapy: structures, doses, plans
+    "1.2.840.10008.5.1.4.1.1.66",  # raw data, registrations, segmentations, surfaces
+    "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
+    "1.2.840.10008.5.1.4.1.1.88.",  # reports
+    "1.2.840.10008.5.1.4.1.1.9.",  # waveforms
+    "1.2.840.10008.5.1.4.1.1.104.",  # documents
+    "1.2.840.10008.5.1.4.1.1.30",  # parametric maps
+)
+_RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
+_CENTIMETRE = 3  # PS3.3 C.8.5.5.1.15
+
+
+def read_dicom(payloads: Sequence[bytes], *, max_bytes: int = MAX_BYTES) -> Iterator[ReadImage]:
+    """The volumes in the files of one series, given in any order. One that is not whole is refused altogether."""
+    with refusing("DICOM"), quietly():
+        datasets = [open_dataset(payload, max_bytes=max_bytes) for payload in payloads]
+        images = _images(datasets, max_bytes)
+    return iter(images)
+
+
+def identity_of(dataset: Dataset) -> str | None:
+    """Whose image it is, for a keyed hash only. Without a patient's number, at least studies stay together."""
+    number_of_patient = text(dataset, "PatientID")
+    if number_of_patient:
+        return f"{text(dataset, 'IssuerOfPatientID')}\n{number_of_patient}".strip()
+    study = text(dataset, "StudyInstanceUID")
+    return f"study:{study}" if study else None
+
+
+def refuse_what_is_no_image(dataset: Dataset) -> None:
+    """Refuse reports, plans, labels and everything else in DICOM that has no picture, saying what it is."""
+    kind = text(dataset, "SOPClassUID")
+    not_image = kind in _NOT_IMAGES or any(kind.startswith(family) for family in _NOT_IMAGE_FAMILIES)
+    if kind in (SegmentationStorage, RTStructureSetStorage):
+        raise DataError("The file holds labels, but not one series here is the one that it, and no other, labels.")
+    if not_image and kind != _RT_IMAGE:
+        name = UID(kind).name if UID(kind).type else "an object of its own kind"
+        raise DataError(f"The file is DICOM but not an image: {name}.")
+    if not whole(dataset, "Rows") or not whole(dataset, "Columns"):
+        raise DataError("The file is DICOM but not an image: it has no rows and columns.")
+
+
+def _images(datasets: Sequence[Dataset], max_bytes: int) -> list[ReadImage]:
+    for dataset in datasets:
+        refuse_what_is_no_image(dataset)
+    _check_one_series(datasets)
+    if sum(needed_bytes(dataset, max_bytes) for dataset in datasets) > max_bytes:
+        raise DataError(f"The series holds more than the {max_bytes / 2**30:.1f} GiB that are read.")
+    planes = [planes_of(dataset, n) for n, dataset in enumerate(datasets)]
+    if all(planes):
+        stacks = lay_out([plane for of_file in planes for plane in of_file])
+        values = [_values(dataset, max_bytes) for dataset in datasets]
+        return [_volume(stack, datasets, values) for stack in stacks]
+    if len(datasets) > 1:
+        number_without = sum(not of_file for of_file in planes)
+        raise DataError(f"{number_without} of {len(datasets)} slices have no position in the patient.")
+    return [_frames_as_items(datasets[0], max_bytes)]
+
+
+def _check_one_series(datasets: Sequence[Dataset]) -> None:
+    for what, values in (
+        ("patients", {identity_of(dataset) for dataset in datasets}),
+        ("series", {text(dataset, "SeriesInstanceUID") for dataset in datasets}),
+        ("frames of reference", {text(dataset, "FrameOfReferenceUID") for dataset in datasets}),
+        ("kinds of pixels", {_kind_of_pixels(dataset) for dataset in datasets}),
+    ):
+        if len(values) > 1:
+            raise DataError(f"The {len(datasets)} files are of {len(values)} {what}; give each a series of its own.")
+
+
+def _kind_of_pixels(dataset: Dataset) -> tuple[str, str]:
+    return text(dataset, "Modality"), text(dataset, "PhotometricInterpretation")
+
+
+def _values(dataset: Dataset, max_bytes: int) -> list[Pixels]:
+    frames = frames_of(dataset, max_bytes=max_bytes)
+    scales = scales_of(dataset)
+    if len(scales) != len(frames):
+        raise DataError(f"The file has {len(frames)} frames and describes {len(scales)}.")
+    return rescaled(frames, scales, dataset)
+
+
+def _volume(stack: Stack, datasets: Sequence[Dataset], values: Sequence[list[Pixels]]) -> ReadImage:
+    for plane in stack.planes:
+        if plane.frame >= len(values[plane.file]):
+            raise DataError("The file describes more frames than it has.")
+    image = stacked(values[plane.file][plane.frame] for plane in stack.planes)
+    flags = (*stack.flags, *(flag for dataset in datasets for flag in flags_of(dataset)))
+    return _described(datasets[stack.planes[0].file], image, stack.grid, stack.grid.shape_zyx, flags)
+
+
+def _frames_as_items(dataset: Dataset, max_bytes: int) -> ReadImage:
+    """A picture, or a film whose frames are items: its spacing may be known, its place in the patient is not."""
+    image = stacked(_values(dataset, max_bytes))
+    spacing = _spacing_mm(dataset)
+    flags = [*flags_of(dataset), "position_unknown", *([] if spacing else ["spacing_unknown"])]
+    y, x = spacing or (1.0, 1.0)
+    _, num, rows, columns = image.shape
+    grid = Grid((num, rows, columns), (number(dataset, "SliceThickness") or 1.0, y, x))
+    return _described(dataset, image, grid, (1, rows, columns), tuple(flags))
+
+
+def _described(
+    dataset: Dataset, image: Pixels, grid: Grid, item_shape_zyx: tuple[int, int, int], flags: tuple[str, ...]
+) -> ReadImage:
+    modality = text(dataset, "Modality")
+    photograph = image.dtype == "uint8" and modality not in CROSS_SECTIONAL
+    intensity: Intensity = "photograph" if photograph else "measured"
+    return ReadImage(
+        storable(image),
+        grid,
+        item_shape_zyx,
+        # Any other word may be a name.
+        modality=modality if modality in MODALITIES else "OT",
+        intensity=intensity,
+        patient=identity_of(dataset),
+        tags=kept_tags(dataset),
+        flags=tuple(sorted(set(flags))),
+    )
+
+
+def _spacing_mm(dataset: Dataset) -> tuple[float, float] | None:
+    """Millimetres between the pixels of a picture (Y, X): the file's, the detector's or the ultrasound region's."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        found = numbers(dataset, keyword, 2)
+        if found is not None and min(found) > 0:
+            return found[0], found[1]
+    region = first_item(dataset, "SequenceOfUltrasoundRegions")
+    if region is None or len(dataset.SequenceOfUltrasoundRegions) > 1:
+        return None
+    y, x = _region_mm(region, "Y"), _region_mm(region, "X")
+    return (y, x) if y and x else None
+
+
+def _region_mm(region: Any, axis: str) -> float | None:
+    if whole(region, f"PhysicalUnits{axis}Direction") != _CENTIMETRE:
+        return None
+    return 10.0 * abs(number(region, f"PhysicalDelta{axis}") or 0.0)
