@@ -26,8 +26,8 @@ BODY_PARTS = _set(
     "HEART HIP HUMERUS IAC ILEUM ILIUM JAW JEJUNUM KIDNEY KNEE LARYNX LEG LIVER LSPINE LSSPINE LUNG MAXILLA "
     "MEDIASTINUM MOUTH NECK NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV NOSE ORBIT OVARY PANCREAS PAROTID PATELLA "
     "PELVIS PENIS PHARYNX PROSTATE RADIUS RADIUSULNA RECTUM RIB SACRUM SCALP SCAPULA SCLERA SCROTUM SELLA SHOULDER "
-    "SIJOINT SINUS SKULL SPINE SPLEEN SSPINE STERNUM STOMACH TESTIS THIGH THUMB THYMUS THYROID TIBIA TIBIAFIBULA TLSPINE "
-    "TMJ TOE TONGUE TRACHEA TSPINE ULNA URETER URETHRA UTERUS VAGINA VULVA WHOLEBODY WRIST ZYGOMA"
+    "SIJOINT SINUS SKULL SPINE SPLEEN SSPINE STERNUM STOMACH TESTIS THIGH THUMB THYMUS THYROID TIBIA TIBIAFIBULA "
+    "TLSPINE TMJ TOE TONGUE TRACHEA TSPINE ULNA URETER URETHRA UTERUS VAGINA VULVA WHOLEBODY WRIST ZYGOMA"
 )
 HEAD_PARTS = ("HEAD", "BRAIN", "FACE", "FACIAL", "SKULL", "SINUS", "ORBIT", "JAW", "MAXILLA", "IAC", "SELLA", "CEREB")
 DESCRIPTIONS = ("StudyDescription", "SeriesDescription", "ProtocolName", "RequestedProcedureDescription")
@@ -87,24 +87,28 @@ _MAKERS = {
     "topcon": "TOPCON",
     "heidelberg eng": "HEIDELBERG",
     "acuson": "SIEMENS",
-    "atl": "PHILIPS",
+    r"atl\b": "PHILIPS",
     "leica": "LEICA",
     "hamamatsu": "HAMAMATSU",
     "imaging sciences": "IMAGING SCIENCES",
 }
-_FAMILIES = (
-    r"somatom sensation emotion definition force perspective go\.(?:up|now|all|top) naeotom magnetom avanto symphony "
-    r"sonata trio triotim verio skyra prisma prisma_fit aera espree vida sola lumina biograph mammomat ysio acuson "
-    r"sequoia axiom artis lightspeed brightspeed discovery optima revolution signa genesis_signa hispeed genesis "
-    r"senographe vivid voluson logiq innova ingenia ingenuity achieva intera gyroscan panorama brilliance iqon mx8000 "
-    r"allura azurion epiq affiniti ie33 iu22 aquilion vantage titan aplio asteion scenaria echelon oasis selenia "
-    r"dimensions lorad fcr drx umr uct umi skyscan pharmascan biospec"
-).split()
-_TYPES = (
-    r"\d{1,3}[a-z]? vct hdxt hdx hd ct mr flash edge pet as\+? plus pro fit one prime xt se rt lb 1\.5t evo apex elite "
-    r"ds 750w? 450w? ultra"
-).split()
-_MODEL = re.compile(rf"(?<![a-z])({'|'.join(_FAMILIES)})((?:[ _-]?(?:{'|'.join(_TYPES)}))*)(?![a-z0-9])", re.IGNORECASE)
+_FAMILIES = _set(
+    "somatom sensation emotion definition force go.up go.now go.all go.top naeotom magnetom avanto symphony "
+    "sonata trio triotim tim verio skyra prisma prisma_fit aera espree vida sola lumina biograph mammomat ysio acuson "
+    "sequoia axiom artis lightspeed brightspeed discovery optima revolution signa genesis_signa hispeed genesis "
+    "senographe vivid voluson logiq innova ingenia ingenuity achieva intera gyroscan panorama brilliance iqon mx8000 "
+    "allura azurion epiq affiniti ie33 iu22 aquilion vantage titan aplio asteion scenaria echelon oasis selenia "
+    "dimensions lorad fcr drx umr uct umi skyscan pharmascan biospec"
+)
+_TYPES = _set(
+    "vct hdxt hdx hd ct mr mct mmr flash edge pet as as+ plus pro fit one prime xt se rt lb 1.5t 3t evo apex elite ds "
+    "ultra open dual drive x 4 6 8 10 16 20 24 32 40 48 64 80 96 128 160 256 320 690 710 450 450w 750 750w 780 mr450 "
+    "mr450w mr750 mr750w"
+)
+_FAMILY, _TYPE = ("|".join(re.escape(w) for w in sorted(known, key=len, reverse=True)) for known in (_FAMILIES, _TYPES))
+_MODEL = re.compile(
+    rf"(?<![a-z0-9])(?:{_FAMILY})(?:[ _-](?:{_FAMILY})){{0,2}}(?:[ _-]?(?:{_TYPE})){{0,3}}(?![a-z0-9])", re.IGNORECASE
+)
 
 
 def maker(text: str) -> str | None:
@@ -118,4 +122,4 @@ def maker(text: str) -> str | None:
 def model(text: str) -> str | None:
     """The family and type of the machine, such as 'Sensation 64'; what else is written beside it is left out."""
     found = _MODEL.search(text)
-    return " ".join((found.group(1) + found.group(2)).split()) if found else None
+    return " ".join(found.group().split()) if found else None
