@@ -18,12 +18,17 @@ Plane = npt.NDArray[np.float32]
 BURNED_IN_TEXT, FACE = "burned_in_text", "face"
 
 MAX_PLANES = 5
+MAX_SIDE_PX = 2048
+MAX_SHAPES = 3000
+"""However odd an image is, looking at it stays a matter of a second."""
 MIN_GLYPHS = 5
 GLYPH_HEIGHT_PX = (6, 48)
 TEXT_LEVEL = 0.75
 """Writing is as bright as the image can be; this share of it still belongs to a letter's soft edge."""
 MIN_EDGE = 0.35
 MAX_SHARE_BRIGHT = 0.25
+MIN_SHARE_GLYPHS = 0.1
+"""Of all bright spots; among those of noise a few look like letters, too."""
 
 HEAD_MM = ((110.0, 330.0), (120.0, 300.0), (100.0, 230.0))
 """Shortest and longest plausible head, from below to above, front to back and side to side, neck included."""
@@ -102,6 +107,8 @@ def _otsu(image: npt.NDArray[np.float32]) -> float:
 
 
 def _plane_has_text(plane_YX: npt.NDArray[Any]) -> bool:
+    every = -(-max(plane_YX.shape) // MAX_SIDE_PX)
+    plane_YX = plane_YX[::every, ::every]
     if min(plane_YX.shape) < 4 * GLYPH_HEIGHT_PX[0]:
         return False
     low, high = float(plane_YX.min()), float(plane_YX.max())
@@ -115,18 +122,26 @@ def _has_bright_text(plane_YX: Plane) -> bool:
     bright = plane_YX >= TEXT_LEVEL
     if not 0 < bright.mean() <= MAX_SHARE_BRIGHT:
         return False
-    parts, _ = ndimage.label(bright, structure=np.ones((3, 3)))
-    glyphs = [box for box in ndimage.find_objects(parts) if _is_glyph(plane_YX, bright, box)]
+    parts, num_parts = ndimage.label(bright, structure=np.ones((3, 3)))
+    fewest = max(MIN_GLYPHS, MIN_SHARE_GLYPHS * num_parts)
+    sized = [box for box in ndimage.find_objects(parts) if _has_letter_size(box)]
+    if len(sized) < fewest:
+        return False
+    glyphs = [box for box in sized[:MAX_SHAPES] if _is_drawn(plane_YX, bright, box)]
+    if len(glyphs) < min(fewest, MAX_SHAPES * MIN_SHARE_GLYPHS):
+        return False
     boxes = np.array([(y.start, y.stop, x.start, x.stop) for y, x in glyphs], float).reshape(-1, 4)
     return any(_row_length(boxes, box) >= MIN_GLYPHS for box in boxes)
 
 
-def _is_glyph(plane_YX: Plane, bright_YX: npt.NDArray[np.bool_], box: tuple[slice, slice]) -> bool:
-    """True for a shape of a letter's size, drawn in one grey with a brush: sharp edges, and holes or bays in it."""
+def _has_letter_size(box: tuple[slice, slice]) -> bool:
+    height, width = (side.stop - side.start for side in box)
+    return bool(GLYPH_HEIGHT_PX[0] <= height <= GLYPH_HEIGHT_PX[1] and width <= 1.6 * height)
+
+
+def _is_drawn(plane_YX: Plane, bright_YX: npt.NDArray[np.bool_], box: tuple[slice, slice]) -> bool:
+    """True for a shape drawn in one grey on an even ground: sharp edges, and nothing as bright around it."""
     y, x = box
-    height, width = y.stop - y.start, x.stop - x.start
-    if not (GLYPH_HEIGHT_PX[0] <= height <= GLYPH_HEIGHT_PX[1] and 1 <= width <= 1.6 * height):
-        return False
     around = (slice(max(0, y.start - 2), y.stop + 2), slice(max(0, x.start - 2), x.stop + 2))
     near, inside = plane_YX[around], bright_YX[around]
     outside = near[~ndimage.binary_dilation(inside, structure=np.ones((3, 3)))]
@@ -134,7 +149,7 @@ def _is_glyph(plane_YX: Plane, bright_YX: npt.NDArray[np.bool_], box: tuple[slic
     if not outside.size:
         return False
     edge = float(np.median(strokes) - np.median(outside))
-    return edge >= MIN_EDGE and float(strokes.max()) >= 0.97 and float(np.percentile(outside, 75)) <= 0.5
+    return edge >= MIN_EDGE and float(strokes.max()) >= 0.97 and float(np.percentile(outside, 75)) <= 0.6
 
 
 def _row_length(boxes: npt.NDArray[np.float64], first: npt.NDArray[np.float64]) -> int:

@@ -66,6 +66,10 @@ def test_writing_in_a_scan_of_sixteen_bits_is_noticed():
     assert has_text(_image(plane[None]))
 
 
+def test_writing_on_a_large_film_is_noticed():
+    assert has_text(_image(_written(_tissue(4, (500, 2400)), "DOE JANE 1970", size=40, at=(100, 60))[None]))
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_tissue_without_writing_is_not_flagged(seed):
     assert not has_text(_image(_tissue(seed)[None].astype(np.uint8)))
@@ -87,8 +91,10 @@ def test_a_side_marker_or_a_scale_is_no_name(text):
         np.indices((256, 256)).sum(axis=0).astype(np.uint16) % 2 * 255,
         np.eye(256, dtype=np.uint8) * 255,
         np.ones((3, 3), np.uint8),
+        np.ones((1, 5000), np.uint8),
+        np.kron(np.indices((250, 250)).sum(axis=0) % 2 == 0, np.ones((8, 8))).astype(np.uint8),
     ],
-    ids=["black", "flat", "nan", "inf", "noise", "chequers", "line", "tiny"],
+    ids=["black", "flat", "nan", "inf", "noise", "chequers", "line", "tiny", "thin", "many"],
 )
 def test_odd_planes_hold_no_writing_and_break_nothing(plane):
     assert not has_text(_image(plane[None]))
