@@ -74,12 +74,12 @@ def test_one_process_one_worker_and_two_leave_the_same_bytes(tmp_path, folder):
     assert not any("partial" in name or "parts" in name for name in left)
 
 
-def die_the_first_time(root, item, *, flag):
+def die_the_first_time(root, item, *, flag, **limits):
     """A reader that takes its whole process with it, once: what a lost machine looks like."""
     if item.image == "20.png" and not Path(flag).exists():
         Path(flag).touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return read_item(root, item)
+    return read_item(root, item, **limits)
 
 
 def test_a_worker_that_is_killed_costs_no_file_and_no_byte(tmp_path, folder):

@@ -15,13 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from hilum.adapters.hostile import check_size, refusing
+from hilum.adapters.hostile import check_ratio, check_size, refusing
 from hilum.core.errors import DataError
 
 MAX_DIRECTORY_BYTES = 64 << 20
-MAX_RATIO = 200
-RATIO_COUNTS_FROM_BYTES = 256 << 20
-"""Zeros shrink a thousandfold, so a small label map may; a large one with such a ratio is a bomb."""
 
 _END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
 _LONGEST_END = 22 + 0xFFFF + 20 + 56
@@ -66,13 +63,13 @@ def members(archive: BinaryIO) -> dict[str, Member]:
     }
 
 
-def unpack(archive: BinaryIO, member: Member, *, max_bytes: int) -> bytearray:
+def unpack(archive: BinaryIO, member: Member, *, max_bytes: int) -> bytes:
     """The member's bytes, their checksum compared; never more than its directory entry announces."""
     check_size((max(1, member.unpacked_bytes),), 1, max_bytes)
     whole = _inflated(archive, member, member.unpacked_bytes)
     if len(whole) != member.unpacked_bytes or zlib.crc32(whole) != member.checksum:
         raise DataError("The archive is damaged here: the member's checksum or its size is wrong.")
-    return whole
+    return bytes(whole)
 
 
 def unpack_start(archive: BinaryIO, member: Member, num_bytes: int) -> bytes:
@@ -127,11 +124,10 @@ def _refusal(entry: zipfile.ZipInfo, *, repeated: bool, overlapping: bool) -> st
         return "Two members of the archive have its name; which one is meant cannot be known."
     if overlapping:
         return "It shares its bytes with another member of the archive, as archives made to overflow a disk do."
-    if entry.file_size > max(RATIO_COUNTS_FROM_BYTES, MAX_RATIO * entry.compress_size):
-        return (
-            f"It unpacks to {entry.file_size / 2**20:,.0f} MiB, more than {MAX_RATIO} times its size in the "
-            "archive, as archives made to overflow a disk do; unpack it yourself if it is sound."
-        )
+    try:
+        check_ratio(entry.compress_size, entry.file_size)
+    except DataError as error:
+        return str(error)
     return ""
 
 

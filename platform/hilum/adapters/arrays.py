@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from hilum.adapters.hostile import MAX_BYTES, check_size, label_map, refusing, storable
+from hilum.adapters.hostile import MAX_BYTES, check_ratio, check_size, label_map, refusing, storable
 from hilum.core.errors import DataError, unknown_name
 from hilum.core.geometry import Grid
 from hilum.core.imaging import Side
@@ -147,6 +147,8 @@ def _members(payload: bytes, max_bytes: int) -> dict[str, npt.NDArray[Any]]:
             if name not in KEYS:
                 raise DataError(unknown_name("array of a stack", name[:40], KEYS))
             check_size((max(1, member.file_size),), 1, left)
+            if name == "images":
+                check_ratio(member.compress_size, member.file_size)
             left -= member.file_size
             with archive.open(member) as stream:
                 unpacked = stream.read(member.file_size + 1)

@@ -2,19 +2,25 @@
 
 ``index.csv`` has a column `image` and, each optional, `label`, `class`, `patient`, `side`.
 Without an index, ``images/`` and ``labels/`` (or ``imagesTr/`` and ``labelsTr/``) pair files of the
-same name; else every readable file is an image without labels.
+same name; else every file is an image without labels, but for text and the like. Zip archives
+are looked into, DICOM series and pairs of files put together (``adapters/grouping.py``).
 """
 
 import csv
 import hashlib
 import io
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from hilum.adapters.reading import ENDINGS, ending
+from hilum.adapters import endings
+from hilum.adapters.endings import ENDINGS, ending
+from hilum.adapters.grouping import group, lies_beside, voxels_of
+from hilum.adapters.payloads import opened, split
 from hilum.core.errors import DataError, NotFoundError, unknown_name
 from hilum.core.imaging import Side
 from hilum.core.sources import Source, SourceItem
@@ -32,32 +38,32 @@ def find_source(where: str) -> Source:
     names: tuple[str, ...] = ()
     if _GLOB & set(where):
         root, files = _matching(where)
-        items = [SourceItem(file) for file in files]
+        items = group(root, files)
     else:
         root, items, names = _folder_or_file(where)
     if not items:
         raise NotFoundError(f"There is nothing to ingest at '{where}'. Readable: {', '.join(ENDINGS)}.")
     if is_local(root):
         root = str(filesystem(root)[1])  # from the top: workers have another current folder
-    _refuse_links_out(root, items)
-    return Source(root, tuple(items), names, _digests(root, items))
+    return Source(root, tuple(items), names or _drawn_names(root, items), _digests(root, items))
 
 
 def _folder_or_file(where: str) -> tuple[str, list[SourceItem], tuple[str, ...]]:
     fs, path = filesystem(where)
     if fs.isfile(path):
         parent, _, name = where.rstrip("/").rpartition("/")
-        return parent or ".", [SourceItem(name)], ()
+        parent = parent or ("/" if where.startswith("/") else ".")
+        return parent, group(parent, [name]), ()
     if not fs.isdir(path):
         raise NotFoundError(f"There is no file or folder '{where}'.")
     declared = _declared_names(fs, f"{path}/{CLASS_NAMES}")
     if fs.exists(f"{path}/{INDEX}"):
         items, names = _indexed(bytes(fs.cat_file(f"{path}/{INDEX}")))
-        return where, items, declared or names
+        return where, [_with_parts(fs, where, item) for item in items], declared or names
     for images, labels in _PAIRS:
         if fs.isdir(f"{path}/{images}"):
-            return where, _paired(fs, path, images, labels), declared
-    return where, [SourceItem(file) for file in _readable(fs, path)], declared
+            return where, _paired(fs, where, images, labels), declared
+    return where, group(where, _below(fs, path)), declared
 
 
 def _matching(pattern: str) -> tuple[str, list[str]]:
@@ -66,24 +72,57 @@ def _matching(pattern: str) -> tuple[str, list[str]]:
     fixed = next(i for i, part in enumerate(parts) if _GLOB & set(part))
     root = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else ".")
     _, root_path = filesystem(root)
-    found = sorted(str(file) for file in fs.glob(path) if ending(str(file)) and fs.isfile(file))
+    found = sorted(str(file) for file in fs.glob(path) if not fs.isdir(file))
     return root, [file.removeprefix(root_path.rstrip("/") + "/") for file in found]
 
 
-def _readable(fs: Any, folder: str) -> list[str]:
-    found = sorted(str(file) for file in fs.find(folder) if ending(str(file)))
-    return [file.removeprefix(folder.rstrip("/") + "/") for file in found]
+def _below(fs: Any, folder: str) -> list[str]:
+    """Every file below ``folder``, relative to it; on a disk also links that leave it, which reading refuses."""
+    if not is_local(folder):
+        found = sorted(str(file) for file in fs.find(folder))
+        return [file.removeprefix(folder.rstrip("/") + "/") for file in found]
+    files: list[Path] = []
+    unreadable: list[Path] = []
+    for here, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename))):
+        files += [Path(here, name) for name in names]
+        # Links to folders are not followed, so that none leads round in a circle; those out of here are told.
+        files += [link for name in folders if _is_link_out(link := Path(here, name), folder)]
+    return sorted(file.relative_to(folder).as_posix() for file in [*files, *unreadable])
 
 
-def _paired(fs: Any, root: str, images: str, labels: str) -> list[SourceItem]:
-    label_files = _readable(fs, f"{root}/{labels}") if fs.isdir(f"{root}/{labels}") else []
+def _is_link_out(path: Path, folder: str) -> bool:
+    return path.is_symlink() and not path.resolve().is_relative_to(Path(folder).resolve())
+
+
+def _paired(fs: Any, where: str, images: str, labels: str) -> list[SourceItem]:
+    """Images and labels of the same name, of the same name but for the ending, or of a series' folder."""
+    root = filesystem(where)[1].rstrip("/")
+    found = _below(fs, f"{root}/{labels}") if fs.isdir(f"{root}/{labels}") else []
+    label_files = [file for file in found if not lies_beside(file) and ending(file) not in endings.PARTS]
     same_name = {file: file for file in label_files}
-    same_stem = {file.removesuffix(ending(file)): file for file in label_files}
+    same_stem = {file.removesuffix(ending(file)) if ending(file) else file: file for file in label_files}
     items = []
-    for file in _readable(fs, f"{root}/{images}"):
-        label = same_name.get(file) or same_stem.get(file[: -len(ending(file))])
-        items.append(SourceItem(f"{images}/{file}", label=f"{labels}/{label}" if label else None))
+    for item in group(where, [f"{images}/{file}" for file in _below(fs, f"{root}/{images}")]):
+        file = item.image.removeprefix(f"{images}/")
+        stem = file[: len(file) - len(ending(file))]
+        label = same_name.get(file) or same_stem.get(stem)
+        if label is None and ending(file) in ("", *endings.DICOM):
+            label = same_stem.get(PurePosixPath(file).parent.as_posix())
+        items.append(item if label is None else _with_parts(fs, where, replace(item, label=f"{labels}/{label}")))
     return items
+
+
+def _with_parts(fs: Any, where: str, item: SourceItem) -> SourceItem:
+    """The item with every further file that its image and its label need; a folder is the one series in it."""
+    root = filesystem(where)[1].rstrip("/")
+    if not split(item.image)[1] and fs.isdir(f"{root}/{item.image}"):
+        files = [f"{item.image.rstrip('/')}/{file}" for file in _below(fs, f"{root}/{item.image}")]
+        series = group(where, files)
+        if len(series) == 1:
+            label = item.label or series[0].label
+            item = replace(item, image=series[0].image, parts=series[0].parts, label=label)
+    beside = [voxels_of(where, path) for path in (item.image, *filter(None, [item.label]))]
+    return replace(item, parts=tuple(dict.fromkeys([*item.parts, *filter(None, beside)])))
 
 
 def _indexed(payload: bytes) -> tuple[list[SourceItem], tuple[str, ...]]:
@@ -132,32 +171,33 @@ def _declared_names(fs: Any, path: str) -> tuple[str, ...]:
     return tuple(content)
 
 
-def _refuse_links_out(root: str, items: Sequence[SourceItem]) -> None:
-    """A link that leaves the folder would bring in files that nobody meant to share."""
-    if not is_local(root):
-        return
-    folder = Path(filesystem(root)[1]).resolve()
-    for number, item in enumerate(items):
-        for path in item.files:
-            if not (folder / path).resolve().is_relative_to(folder):
-                raise DataError(f"File {number + 1} of {len(items)} is a link that leaves the folder; copy it inside.")
+def _drawn_names(root: str, items: Sequence[SourceItem]) -> tuple[str, ...]:
+    """The names that DICOM labels give to what they draw: one list, so that a value means the same in every image."""
+    drawn = [item for item in items if item.label is not None and ending(item.label) in ("", *endings.DICOM)]
+    if not drawn:
+        return ()
+    from hilum.adapters.dicom_labels import label_names
+
+    return label_names(root, drawn)
 
 
 def _digests(root: str, items: Sequence[SourceItem]) -> tuple[str, ...]:
-    fs, folder = filesystem(root)
-    files = [path for item in items for path in item.files]
+    """The SHA-256 of every file; of an archive's member, that of the archive and its place in it."""
+    paths = [split(path) for item in items for path in item.files]
+    files = list(dict.fromkeys(file for file, _ in paths))
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return tuple(pool.map(lambda file: _sha256(fs, f"{folder.rstrip('/')}/{file}"), files))
+        of_file = dict(zip(files, pool.map(lambda file: _sha256(root, file), files), strict=True))
+    return tuple(f"{of_file[file]}!/{inside}" if inside else of_file[file] for file, inside in paths)
 
 
-def _sha256(fs: Any, path: str) -> str:
-    """'missing' for a file that is not there: ingest will quarantine it and go on."""
+def _sha256(root: str, path: str) -> str:
+    """'missing' for a file that cannot be read: ingest will quarantine it and go on."""
     digest = hashlib.sha256()
     try:
-        with fs.open(path, "rb") as file:
+        with opened(root, path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    except OSError:
+    except (DataError, OSError):
         return "missing"
     return digest.hexdigest()
 

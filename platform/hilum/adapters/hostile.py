@@ -14,8 +14,14 @@ from hilum.core.errors import DataError
 MAX_BYTES = 8 << 30
 """The most bytes that one file may hold once unpacked. A CT of 512 × 512 × 2,000 has 1 GiB."""
 
+MAX_RATIO = 200
+RATIO_COUNTS_FROM_BYTES = 256 << 20
+"""Air packs well, but no image of this size and more packs to a two-hundredth: deflate makes that of zeros only."""
+
 _GZIP = 16 + zlib.MAX_WBITS
 _BLOCK = 1 << 20
+_FEED = 64 << 10
+_MEMBERS_FREE, _MEMBER_BYTES = 1_000, 1_024
 
 
 @contextmanager
@@ -38,6 +44,15 @@ def check_size(shape: Sequence[int], bytes_per_voxel: int, max_bytes: int) -> in
     if needed > max_bytes:
         raise DataError(f"The file says it holds {needed / 2**30:.1f} GiB; at most {max_bytes / 2**30:.1f} are read.")
     return needed
+
+
+def check_ratio(packed_bytes: int, unpacked_bytes: int) -> None:
+    """Refuse what unpacks to far more than an image can honestly hold. Not for label maps: they are mostly zeros."""
+    if unpacked_bytes > max(RATIO_COUNTS_FROM_BYTES, MAX_RATIO * packed_bytes):
+        raise DataError(
+            f"It unpacks to {unpacked_bytes / 2**20:,.0f} MiB, more than {MAX_RATIO} times its size, as files "
+            "made to overflow a memory do; if it is sound, unpack it yourself and ingest that."
+        )
 
 
 def storable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -71,30 +86,42 @@ def label_map(array_ZYX: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
     return array_ZYX.astype(np.uint16)
 
 
-def gunzip(payload: bytes, *, at_most: int) -> bytes:
+def gunzip(payload: bytes, *, at_most: int) -> bytearray:
     """Inflate all of ``payload``, every checksum compared. Refused when damaged, cut short or beyond ``at_most``.
 
     nibabel stops reading at the last voxel it needs and so never sees the checksum that follows.
     """
-    whole = bytearray()
-    rest = memoryview(payload)
-    while rest:
-        inflater = zlib.decompressobj(_GZIP)
-        feed: bytes | memoryview = rest
-        while not inflater.eof:
-            try:
-                block = inflater.decompress(feed, _BLOCK)
-            except zlib.error:
-                raise DataError("The gzip stream is damaged: its checksum or its structure is wrong.") from None
-            whole += block
-            if len(whole) > at_most:
-                raise DataError(f"The gzip stream holds more than the {at_most:,} bytes that its header announces.")
-            feed = inflater.unconsumed_tail
-            if not block and not feed and not inflater.eof:
-                raise DataError("The gzip stream is cut short.")
-        # Members may follow one another, and zeros may pad the end (RFC 1952, as gzip does).
-        rest = memoryview(bytes(inflater.unused_data).lstrip(b"\0"))
-    return bytes(whole)
+    packed, whole, at, num_members = memoryview(payload), bytearray(), 0, 0
+    # Members may follow one another (bgzip makes thousands), and zeros may pad the end (RFC 1952, as gzip does).
+    while at < len(packed) and (packed[at] != 0 or num_members == 0):
+        at = _inflate_member(packed, at, whole, at_most)
+        num_members += 1
+        if num_members > _MEMBERS_FREE + len(whole) // _MEMBER_BYTES:
+            raise DataError(f"The gzip stream is {num_members:,} pieces of almost nothing; pack the file again.")
+    if bytes(packed[at:]).strip(b"\0"):
+        raise DataError("Something that is no gzip follows the gzip stream.")
+    return whole
+
+
+def _inflate_member(packed: memoryview, at: int, whole: bytearray, at_most: int) -> int:
+    """Append what one member holds to ``whole``; returns where the next one begins."""
+    inflater = zlib.decompressobj(_GZIP)
+    feed: bytes | memoryview = b""
+    while not inflater.eof:
+        if not feed:
+            feed = packed[at : at + _FEED]
+            at += len(feed)
+        try:
+            block = inflater.decompress(feed, _BLOCK)
+        except zlib.error:
+            raise DataError("The gzip stream is damaged: its checksum or its structure is wrong.") from None
+        whole += block
+        if len(whole) > at_most:
+            raise DataError(f"The gzip stream holds more than the {at_most:,} bytes that its header announces.")
+        feed = inflater.unconsumed_tail
+        if not block and not feed and not inflater.eof and at >= len(packed):
+            raise DataError("The gzip stream is cut short.")
+    return at - len(inflater.unused_data)
 
 
 def gunzip_start(payload: bytes, num_bytes: int) -> bytes:

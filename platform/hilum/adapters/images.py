@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image
 
-from hilum.adapters.hostile import MAX_BYTES, check_size, refusing, storable
+from hilum.adapters.hostile import MAX_BYTES, check_ratio, check_size, refusing, storable
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
 
@@ -28,7 +28,7 @@ def read_photograph(payload: bytes, *, max_bytes: int = MAX_BYTES) -> tuple[npt.
         # Pillow warns at 89 million pixels and refuses twice as many by itself.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(payload), formats=("PNG", "JPEG")) as image:
-            check_size((image.height, image.width), 4 * len(image.getbands()), max_bytes)
+            check_ratio(len(payload), check_size((image.height, image.width), 4 * len(image.getbands()), max_bytes))
             pixels = np.asarray(_plain(image))
     return _flat(pixels)
 
@@ -42,13 +42,15 @@ def read_label_image(payload: bytes, *, max_bytes: int = MAX_BYTES) -> npt.NDArr
         return np.asarray(image)[np.newaxis]
 
 
-def read_tiff(payload: bytes, *, max_bytes: int = MAX_BYTES) -> tuple[npt.NDArray[Any], Grid]:
+def read_tiff(payload: bytes, *, max_bytes: int = MAX_BYTES, is_label: bool = False) -> tuple[npt.NDArray[Any], Grid]:
     """The voxels (C, Z, Y, X) and grid of a TIFF: pages are Z, colours and channels are C."""
     with refusing("TIFF"), tifffile.TiffFile(io.BytesIO(payload)) as tiff:
         if not tiff.series:
             raise DataError("The TIFF file holds no image.")
         series = tiff.series[0]
-        check_size(series.shape, series.dtype.itemsize, max_bytes)
+        needed = check_size(series.shape, series.dtype.itemsize, max_bytes)
+        if not is_label:
+            check_ratio(len(payload), needed)
         pixels = _czyx(series.asarray(), series.axes)
         spacing = _spacing(tiff)
     _, z, y, x = pixels.shape

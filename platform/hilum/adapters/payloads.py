@@ -17,14 +17,14 @@ INSIDE = "!/"
 _ARCHIVE = ".zip"
 
 
-def read_bytes(root: str, path: str, *, max_bytes: int = MAX_BYTES) -> bytes | bytearray:
+def read_bytes(root: str, path: str, *, max_bytes: int = MAX_BYTES) -> bytes:
     """Everything at ``path``. Refused when it is larger than ``max_bytes`` or empty."""
     archive, inside = split(path)
     fs, where, found = _found(root, archive)
     if inside:
         member = _member(root, archive, inside)
         with _opened(fs, where) as file:
-            payload: bytes | bytearray = archives.unpack(file, member, max_bytes=max_bytes)
+            payload = archives.unpack(file, member, max_bytes=max_bytes)
     else:
         check_size((max(1, int(found.get("size") or 0)),), 1, max_bytes)
         try:
@@ -47,6 +47,12 @@ def read_start(root: str, path: str, num_bytes: int) -> bytes:
             return bytes(file.read(num_bytes))
         except (OSError, ValueError) as error:
             raise _cannot_open(error) from None
+
+
+def opened(root: str, path: str) -> Any:
+    """The file at ``path``, open for reading; an archive itself, never a member of it."""
+    fs, where, _ = _found(root, path)
+    return _opened(fs, where)
 
 
 def size(root: str, path: str) -> int:

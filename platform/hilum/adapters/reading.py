@@ -1,101 +1,152 @@
-"""Every reader behind one door: a file's ending says which one reads it.
+"""Every reader behind one door: a file's ending, or its first bytes, say which one reads it.
 
-Readers get bytes, not paths, so that an image on object storage is read like one on a disk
-and no message can repeat a file's name.
+Readers get bytes, not paths, so that an image on object storage or in an archive is read like
+one on a disk, and no message can repeat a file's name.
 """
 
-import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hilum.adapters import endings
 from hilum.adapters.arrays import read_npy, read_npz
-from hilum.adapters.hostile import MAX_BYTES, check_size, label_map
+from hilum.adapters.endings import ENDINGS, ending
+from hilum.adapters.grouping import voxels_of
+from hilum.adapters.hostile import MAX_BYTES, label_map
 from hilum.adapters.images import read_label_image, read_photograph, read_tiff
-from hilum.adapters.nifti import read_nifti
+from hilum.adapters.nifti import read_nifti, read_nifti_pair
+from hilum.adapters.payloads import member_names, read_bytes
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
-from hilum.core.sources import Intensity, ReadImage, SourceItem
-from hilum.store.layout import filesystem
+from hilum.core.sources import ReadImage, SourceItem
 
-ENDINGS = (".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz")
+__all__ = ["ENDINGS", "ending", "read_item"]
+
 GRID_TOLERANCE_MM = 1e-2
+_LABEL_BYTES_PER_VOXEL = 8
+_ANY_LABEL_BYTES = 64 << 20
+_PLACED = (*endings.NIFTI, *endings.ITK)
 
 
-def read_item(root: str, item: SourceItem) -> Iterator[ReadImage]:
-    """Everything in one item of a source: its image and, where it has one, the label map that goes with it."""
-    payload = _bytes(root, item.image)
-    if ending(item.image) == ".npz":
+def read_item(
+    root: str, item: SourceItem, *, max_bytes: int = MAX_BYTES, class_names: Sequence[str] = ()
+) -> Iterator[ReadImage]:
+    """Everything in one item of a source: its images and, where it has one, the label map that goes with them.
+
+    ``class_names`` say which value a structure of a DICOM label gets; other labels have their own.
+    """
+    payload = read_bytes(root, item.image, max_bytes=max_bytes)
+    kind = _kind(item.image, payload)
+    if kind == ".npz":
         if item.label is not None:
             raise DataError("A stack (.npz) carries its labels inside; its row must not name a label file.")
-        yield from read_npz(payload)
-        return
-    image_czyx, grid, intensity = _read(ending(item.image), payload)
-    image = ReadImage(image_czyx, grid, grid.shape_zyx, intensity=intensity)
-    if item.label is None:
-        yield image
-        return
-    labels, label_grid = _read_labels(ending(item.label), _bytes(root, item.label))
-    _check_same_place(grid, label_grid, labels.shape)
-    yield replace(image, label_map_zyx=label_map(labels))
+        yield from read_npz(payload, max_bytes=max_bytes)
+    elif kind in endings.DICOM:
+        images = _read_series(root, item, payload, max_bytes)
+        yield from images if item.label is None else [_labelled(root, item, images, max_bytes, class_names)]
+    else:
+        image = _read(root, item.image, kind, payload, max_bytes)
+        yield image if item.label is None else _labelled(root, item, [image], max_bytes, class_names)
 
 
-def ending(path: str) -> str:
-    """The part of a file name that says its format, in lower case: '.nii.gz', '.png', … or ''."""
-    name = PurePosixPath(path).name.lower()
-    return next((known for known in sorted(ENDINGS, key=len, reverse=True) if name.endswith(known)), "")
+def _kind(path: str, payload: bytes) -> str:
+    """The ending; '.dcm' for a file that begins like DICOM and whose ending says nothing."""
+    kind = ending(path)
+    if kind:
+        return kind
+    from hilum.adapters.dicom_header import is_dicom
+
+    return endings.DICOM[0] if is_dicom(payload[:1024]) else ""
 
 
-def _read(kind: str, payload: bytes) -> tuple[npt.NDArray[Any], Grid, Intensity]:
+def _read_series(root: str, item: SourceItem, first: bytes, max_bytes: int) -> list[ReadImage]:
+    """All files of a series. Together they may hold no more than one file may."""
+    from hilum.adapters.dicom import read_dicom
+
+    payloads = [first]
+    left = max_bytes - len(first)
+    for path in item.parts:
+        payloads.append(read_bytes(root, path, max_bytes=max(0, left)))
+        left -= len(payloads[-1])
+    return list(read_dicom(payloads, max_bytes=max_bytes))
+
+
+def _read(root: str, path: str, kind: str, payload: bytes, max_bytes: int, *, is_label: bool = False) -> ReadImage:
     match kind:
         case ".nii" | ".nii.gz":
-            return *read_nifti(payload), "measured"
+            return read_nifti(payload, max_bytes=max_bytes, is_label=is_label)
+        case ".hdr" | ".hdr.gz":
+            voxels = _voxels(root, path, max_bytes)
+            if voxels is None:
+                return read_nifti(payload, max_bytes=max_bytes, is_label=is_label)
+            return read_nifti_pair(payload, voxels, max_bytes=max_bytes, is_label=is_label)
+        case ".nrrd" | ".nhdr" | ".mha" | ".mhd":
+            from hilum.adapters.itk_formats import read_metaimage, read_nrrd
+
+            read = read_nrrd if kind in (".nrrd", ".nhdr") else read_metaimage
+            return read(payload, _voxels(root, path, max_bytes), max_bytes=max_bytes, is_label=is_label)
         case ".png" | ".jpg" | ".jpeg":
-            return _with_intensity(*read_photograph(payload))
+            return _flat(*read_photograph(payload, max_bytes=max_bytes))
         case ".tif" | ".tiff":
-            return _with_intensity(*read_tiff(payload))
+            return _flat(*read_tiff(payload, max_bytes=max_bytes, is_label=is_label))
         case ".npy":
-            return _with_intensity(*read_npy(payload))
+            return _flat(*read_npy(payload, max_bytes=max_bytes))
+        case ".img" | ".img.gz":
+            raise DataError("The voxels of a pair without their header: the .hdr is not beside the .img.")
+        case ".zip":
+            member_names(root, path)
+            raise DataError("The archive holds no image.")
     raise DataError(f"No reader for this kind of file. Readable: {', '.join(ENDINGS)}.")
 
 
-def _read_labels(kind: str, payload: bytes) -> tuple[npt.NDArray[Any], Grid | None]:
-    """A label map (Z, Y, X), and its grid where its format has one."""
+def _voxels(root: str, path: str, max_bytes: int) -> bytes | None:
+    beside = voxels_of(root, path)
+    return None if beside is None else read_bytes(root, beside, max_bytes=max_bytes)
+
+
+def _flat(image_czyx: npt.NDArray[Any], grid: Grid) -> ReadImage:
+    intensity: Any = "photograph" if image_czyx.dtype == np.uint8 else "measured"
+    return ReadImage(image_czyx, grid, grid.shape_zyx, intensity=intensity)
+
+
+def _labelled(
+    root: str, item: SourceItem, images: Sequence[ReadImage], max_bytes: int, class_names: Sequence[str]
+) -> ReadImage:
+    if len(images) != 1:
+        raise DataError(f"The series is {len(images)} volumes, and one label file cannot be of all; ingest them apart.")
+    (image,) = images
+    path = item.label or ""
+    # A label map needs no more than a whole number for each voxel of its image.
+    most = min(max_bytes, max(_ANY_LABEL_BYTES, _LABEL_BYTES_PER_VOXEL * math.prod(image.grid.shape_zyx)))
+    payload = read_bytes(root, path, max_bytes=max_bytes)
+    kind = _kind(path, payload)
+    if kind in endings.DICOM:
+        return _drawn(image, payload, max_bytes, class_names)
     if kind == ".png":
-        return read_label_image(payload), None
-    image_czyx, grid, _ = _read(kind, payload)
-    if image_czyx.shape[0] != 1:
-        raise DataError(f"A label map has one channel; this file has {image_czyx.shape[0]}.")
-    return image_czyx[0], grid if kind.startswith(".nii") else None
+        _check_same_place(image.grid, None, (labels := read_label_image(payload, max_bytes=most)).shape)
+        return replace(image, label_map_zyx=label_map(labels))
+    found = _read(root, path, kind, payload, most, is_label=True)
+    if found.image_czyx.shape[0] != 1:
+        raise DataError(f"A label map has one channel; this file has {found.image_czyx.shape[0]}.")
+    _check_same_place(image.grid, found.grid if kind in _PLACED else None, found.grid.shape_zyx)
+    return replace(image, label_map_zyx=label_map(found.image_czyx[0]))
 
 
-def _with_intensity(image_czyx: npt.NDArray[Any], grid: Grid) -> tuple[npt.NDArray[Any], Grid, Intensity]:
-    return image_czyx, grid, "photograph" if image_czyx.dtype == np.uint8 else "measured"
+def _drawn(image: ReadImage, payload: bytes, max_bytes: int, class_names: Sequence[str]) -> ReadImage:
+    from hilum.adapters.dicom_labels import read_labels
+
+    drawn = read_labels(payload, image, class_names=class_names, max_bytes=max_bytes)
+    flags = (*image.flags, *drawn.flags)
+    return replace(image, label_map_zyx=drawn.label_map_zyx, class_names=drawn.class_names, flags=flags)
 
 
 def _check_same_place(grid: Grid, label_grid: Grid | None, label_shape: tuple[int, ...]) -> None:
     if label_shape != grid.shape_zyx:
         raise DataError(f"The label map is {label_shape}, its image {grid.shape_zyx} (Z, Y, X): they must be equal.")
-    if label_grid is None:
-        return
-    corners = list(itertools.product(*[(0, n - 1) for n in grid.shape_zyx]))
-    apart = max(float(np.abs(grid.index_to_world(c) - label_grid.index_to_world(c)).max()) for c in corners)
+    apart = 0.0 if label_grid is None else grid.apart_mm(label_grid)
     if apart > GRID_TOLERANCE_MM:
         raise DataError(f"The label map lies {apart:.3g} mm away from its image; both must have the same affine.")
-
-
-def _bytes(root: str, path: str) -> bytes:
-    fs, folder = filesystem(root)
-    where = f"{folder.rstrip('/')}/{path}"
-    try:
-        check_size((max(1, int(fs.size(where) or 0)),), 1, MAX_BYTES)
-        payload = bytes(fs.cat_file(where))
-    except (OSError, ValueError) as error:
-        raise DataError(f"The file cannot be opened ({type(error).__name__}).") from None
-    if not payload:
-        raise DataError("The file is empty.")
-    return payload

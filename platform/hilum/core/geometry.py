@@ -49,6 +49,11 @@ class Grid:
         world: npt.NDArray[np.float64] = np.asarray(self.origin_mm_xyz) + np.asarray(self.direction) @ scaled
         return world
 
+    def apart_mm(self, other: "Grid") -> float:
+        """How far the two grids lie apart at the corner where they do most, along one world axis (mm)."""
+        corners = itertools.product(*[(0, n - 1) for n in self.shape_zyx])
+        return max(float(np.abs(self.index_to_world(c) - other.index_to_world(c)).max()) for c in corners)
+
     def cropped(self, start_zyx: Zyx, shape_zyx: Zyx) -> "Grid":
         """The grid of a patch: same lattice, its own origin."""
         x, y, z = (float(v) for v in self.index_to_world(start_zyx))

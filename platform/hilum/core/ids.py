@@ -42,7 +42,9 @@ def pseudonym(key: bytes, kind: str, identity: str) -> str:
 
     ``kind`` ('patient', 'study', …) keeps equal strings of two kinds apart.
     """
-    return hmac.new(key, f"{kind}:{identity}".encode(), hashlib.sha256).hexdigest()[:ID_LENGTH]
+    # A file's name may be bytes that are no text: Python keeps them as lone surrogates.
+    content = f"{kind}:{identity}".encode(errors="surrogatepass")
+    return hmac.new(key, content, hashlib.sha256).hexdigest()[:ID_LENGTH]
 
 
 def checked_name(what: str, name: str) -> str:

@@ -54,10 +54,15 @@ class SplitRecipe(Recipe):
 
 
 class IngestRecipe(Recipe):
-    """How files become volumes. Chunks are derived from the patch shape that will be read."""
+    """How files become volumes. Chunks are derived from the patch shape that will be read.
+
+    A file that is larger than ``max_bytes``, packed or unpacked, is refused before any of its
+    voxels gets memory. A CT of 512 × 512 × 2,000 has 1 GiB.
+    """
 
     patch_shape_zyx: ShapeZyx = (1, 64, 64)
     class_names: tuple[str, ...] = ()
+    max_bytes: int = Field(default=8 << 30, ge=1 << 20)
 
 
 class PoolRecipe(Recipe):

@@ -6,9 +6,9 @@ here, between the caller's disk and ingest; nothing of them reaches a store.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -116,5 +116,9 @@ def _digest(array: Voxels) -> str:
     return digest.hexdigest()
 
 
-Reader = Callable[[str, SourceItem], Iterable[ReadImage]]
-"""``(root, item) -> images``. Raises DataError, without a file name in it, for a file that is not what it claims."""
+class Reader(Protocol):
+    """Reads one item. Raises DataError, without a file name in it, for a file that is not what it claims."""
+
+    def __call__(
+        self, root: str, item: SourceItem, *, max_bytes: int, class_names: tuple[str, ...]
+    ) -> Iterable[ReadImage]: ...

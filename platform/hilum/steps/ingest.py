@@ -99,7 +99,8 @@ def _ingest_shard(plan: _Plan, shard: _Shard) -> Counts:
         source_id = _source_id(plan.key, item)
         try:
             # All images of a file are checked before the first is written.
-            images = list(plan.read(plan.root, item))
+            limit, names = plan.recipe.max_bytes, plan.class_names
+            images = list(plan.read(plan.root, item, max_bytes=limit, class_names=names))
             described = [_describe(plan, item, image) for image in images]
         except DataError as error:
             refused.append({"source": source_id, "reason": str(error)})

@@ -1,6 +1,7 @@
 """NIfTI files are read to their last checksum, where their voxels are stays known, and lies are refused."""
 
 import gzip
+import io
 import time
 
 import nibabel as nib
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilum.adapters.nifti import grid_of, read_nifti
+from hilum.adapters.nifti import grid_of, read_nifti, read_nifti_pair
 from hilum.core.errors import DataError
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, 0.5, 0, -126], [0, 0, 3.0, -72], [0, 0, 0, 1]])
@@ -28,6 +29,11 @@ def as_bytes(data, affine=AFFINE, *, compressed=False, kind=nib.Nifti1Image, cha
     return gzip.compress(payload, mtime=0) if compressed else payload
 
 
+def voxels_and_grid(payload, **limits):
+    found = read_nifti(payload, **limits)
+    return found.image_czyx, found.grid
+
+
 def patched(payload, field, value, *, header=nib.Nifti1Header):
     """The file with one header field overwritten, as no honest writer would."""
     raw = np.frombuffer(payload[: header.sizeof_hdr], header.template_dtype).copy()
@@ -40,7 +46,7 @@ def patched(payload, field, value, *, header=nib.Nifti1Header):
 @pytest.mark.parametrize("affine", [AFFINE, OBLIQUE], ids=["flipped", "oblique"])
 def test_every_voxel_keeps_its_value_and_its_place_in_the_patient(compressed, kind, affine):
     data = scan_XYZ()
-    image, grid = read_nifti(as_bytes(data, affine, compressed=compressed, kind=kind))
+    image, grid = voxels_and_grid(as_bytes(data, affine, compressed=compressed, kind=kind))
     assert image.shape == (1, 8, 7, 6)
     for i, j, k in ((0, 0, 0), (5, 6, 7), (1, 2, 3)):
         assert image[0, k, j, i] == data[i, j, k]
@@ -50,7 +56,7 @@ def test_every_voxel_keeps_its_value_and_its_place_in_the_patient(compressed, ki
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32, np.float32])
 def test_unscaled_voxels_keep_their_type(dtype):
     data = scan_XYZ(dtype=dtype) if dtype != np.int8 else scan_XYZ().astype(np.int8)
-    image, _ = read_nifti(as_bytes(data))
+    image, _ = voxels_and_grid(as_bytes(data))
     assert image.dtype == dtype
     assert np.array_equal(image[0], data.T)
 
@@ -59,43 +65,43 @@ def test_big_endian_files_are_read_like_the_others():
     data = scan_XYZ()
     header = nib.Nifti1Header(endianness=">")
     header.set_data_dtype(np.int16)
-    image, _ = read_nifti(nib.Nifti1Image(data, AFFINE, header).to_bytes())
+    image, _ = voxels_and_grid(nib.Nifti1Image(data, AFFINE, header).to_bytes())
     assert np.array_equal(image[0], data.T)
     assert image.dtype.isnative
 
 
 def test_the_file_s_scaling_is_applied():
     payload = patched(patched(as_bytes(scan_XYZ()), "scl_slope", 2.5), "scl_inter", -10)
-    image, _ = read_nifti(payload)
+    image, _ = voxels_and_grid(payload)
     assert image.dtype == np.float32
     assert np.allclose(image[0], scan_XYZ().T * 2.5 - 10)
 
 
 @pytest.mark.parametrize("slope", [0.0, np.nan])
 def test_a_slope_of_zero_or_nan_means_unscaled_as_the_standard_says(slope):
-    image, _ = read_nifti(patched(as_bytes(scan_XYZ()), "scl_slope", slope))
+    image, _ = voxels_and_grid(patched(as_bytes(scan_XYZ()), "scl_slope", slope))
     assert np.array_equal(image[0], scan_XYZ().T)
 
 
 def test_a_fourth_axis_and_colours_become_channels():
-    image, _ = read_nifti(as_bytes(scan_XYZ((4, 5, 6, 3))))
+    image, _ = voxels_and_grid(as_bytes(scan_XYZ((4, 5, 6, 3))))
     assert image.shape == (3, 6, 5, 4)
     rgb = np.zeros((4, 5, 6), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     rgb["G"] = 7
-    image, _ = read_nifti(as_bytes(rgb))
+    image, _ = voxels_and_grid(as_bytes(rgb))
     assert image.shape == (3, 6, 5, 4)
     assert image[:, 0, 0, 0].tolist() == [0, 7, 0]
 
 
 def test_a_flat_image_is_a_volume_with_one_slice():
-    image, grid = read_nifti(as_bytes(scan_XYZ((9, 5))))
+    image, grid = voxels_and_grid(as_bytes(scan_XYZ((9, 5))))
     assert image.shape == (1, 1, 5, 9)
     assert grid.shape_zyx == (1, 5, 9)
 
 
 def test_a_file_in_metres_or_microns_is_brought_to_millimetres():
     in_microns = as_bytes(scan_XYZ(), change=lambda header: header.set_xyzt_units("micron"))
-    _, grid = read_nifti(in_microns)
+    _, grid = voxels_and_grid(in_microns)
     assert np.allclose(grid.spacing_mm_zyx, (0.003, 0.0005, 0.002))
 
 
@@ -122,7 +128,7 @@ def test_a_file_cut_short_anywhere_is_refused(compressed):
 
 def test_members_that_follow_one_another_are_one_file():
     payload = as_bytes(scan_XYZ())
-    image, _ = read_nifti(gzip.compress(payload[:400]) + gzip.compress(payload[400:]) + bytes(100))
+    image, _ = voxels_and_grid(gzip.compress(payload[:400]) + gzip.compress(payload[400:]) + bytes(100))
     assert np.array_equal(image[0], scan_XYZ().T)
 
 
@@ -179,7 +185,7 @@ def test_a_mutilated_file_is_read_or_refused_and_nothing_else(seed, num_bytes):
     for place in rng.integers(0, 400, num_bytes):
         payload[place] = rng.integers(0, 256)
     try:
-        image, grid = read_nifti(bytes(payload), max_bytes=1 << 26)
+        image, grid = voxels_and_grid(bytes(payload), max_bytes=1 << 26)
     except DataError:
         return
     assert image.shape[1:] == grid.shape_zyx
@@ -195,6 +201,115 @@ def test_no_word_of_the_header_is_in_the_refusal():
         with pytest.raises(DataError) as caught:
             read_nifti(bad)
         assert "JANE" not in str(caught.value)
+
+
+def as_pair(data, affine=AFFINE, kind=nib.Nifti1Pair):
+    files = kind.make_file_map()
+    for file in files.values():
+        file.fileobj = io.BytesIO()
+    kind(data, affine).to_file_map(files)
+    return files["header"].fileobj.getvalue(), files["image"].fileobj.getvalue()
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Pair, nib.Nifti2Pair])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_pair_of_files_is_read_like_one(kind, pack):
+    head, voxels = as_pair(scan_XYZ(), OBLIQUE, kind)
+    found = read_nifti_pair(head, pack(voxels))
+    alone = read_nifti(as_bytes(scan_XYZ(), OBLIQUE))
+    assert np.array_equal(found.image_czyx, alone.image_czyx)
+    assert found.grid.apart_mm(alone.grid) < 1e-4
+
+
+def test_half_a_pair_is_refused():
+    head, voxels = as_pair(scan_XYZ())
+    with pytest.raises(DataError, match=r"\.img is not beside"):
+        read_nifti(head + bytes(4) + voxels)
+    with pytest.raises(DataError, match="cut short"):
+        read_nifti_pair(head, voxels[:-1])
+    with pytest.raises(DataError, match="not one of a pair"):
+        read_nifti_pair(as_bytes(scan_XYZ()), voxels)
+
+
+def test_an_analyze_header_is_refused_because_left_and_right_are_unknown():
+    files = nib.AnalyzeImage.make_file_map()
+    for file in files.values():
+        file.fileobj = io.BytesIO()
+    nib.AnalyzeImage(scan_XYZ(), None).to_file_map(files)
+    with pytest.raises(DataError, match="left and right"):
+        read_nifti_pair(files["header"].fileobj.getvalue(), files["image"].fileobj.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "flags"),
+    [
+        (1, 0, ()),
+        (2, 1, ()),
+        (0, 0, ("slope_ignored",)),
+        (0, 5, ("slope_ignored",)),
+        (np.nan, np.nan, ("slope_ignored",)),
+        (np.inf, 0, ("slope_ignored",)),
+    ],
+)
+def test_a_scale_that_cannot_be_meant_is_ignored_and_the_volume_says_so(slope, intercept, flags):
+    payload = patched(patched(as_bytes(scan_XYZ()), "scl_slope", slope), "scl_inter", intercept)
+    found = read_nifti(payload)
+    assert found.flags == flags
+    expected = scan_XYZ().T if flags else scan_XYZ().T * slope + intercept
+    assert np.array_equal(found.image_czyx[0], expected)
+
+
+@pytest.mark.parametrize("intercept", [np.nan, np.inf])
+def test_a_slope_with_an_impossible_intercept_is_refused(intercept):
+    payload = patched(patched(as_bytes(scan_XYZ()), "scl_slope", 2), "scl_inter", intercept)
+    with pytest.raises(DataError):
+        read_nifti(payload)
+
+
+def with_forms(sform, qform):
+    image = nib.Nifti1Image(scan_XYZ(), None)
+    image.set_sform(sform, 1 if sform is not None else 0)
+    image.set_qform(qform, 1 if qform is not None else 0)
+    return image.to_bytes()
+
+
+MOVED = AFFINE + np.array([[0, 0, 0, 1.0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "flags"),
+    [
+        (AFFINE, AFFINE, ()),
+        (AFFINE, None, ()),
+        (None, AFFINE, ()),
+        (AFFINE, MOVED, ("orientation_conflict",)),
+        (AFFINE, AFFINE @ np.diag([-1, 1, 1, 1]), ("orientation_conflict",)),
+        (None, None, ("no_orientation",)),
+    ],
+)
+def test_a_header_of_two_opinions_or_none_is_flagged(sform, qform, flags):
+    found = read_nifti(with_forms(sform, qform))
+    assert found.flags == flags
+    if sform is not None:
+        assert np.allclose(found.grid.origin_mm_xyz, sform[:3, 3])
+
+
+def test_a_qform_that_is_no_rotation_beside_a_sound_sform_is_a_conflict():
+    assert read_nifti(patched(with_forms(AFFINE, AFFINE), "quatern_b", 3)).flags == ("orientation_conflict",)
+
+
+def test_integers_of_64_bits_are_kept_where_they_fit_and_refused_where_they_do_not():
+    image, _ = voxels_and_grid(nib.Nifti1Image(scan_XYZ(), AFFINE, dtype=np.int64).to_bytes())
+    assert np.array_equal(image[0], scan_XYZ().T)
+    with pytest.raises(DataError, match="32 bits"):
+        read_nifti(nib.Nifti1Image(scan_XYZ().astype(np.int64) << 40, AFFINE, dtype=np.int64).to_bytes())
+
+
+def test_an_image_of_nothing_but_air_is_taken_for_a_bomb_and_a_label_map_is_not():
+    air = gzip.compress(as_bytes(np.zeros((512, 512, 520), np.uint16)), 1)
+    with pytest.raises(DataError, match="more than 200 times"):
+        read_nifti(air)
+    assert read_nifti(air, is_label=True).image_czyx.shape == (1, 520, 512, 512)
 
 
 @pytest.mark.parametrize("affine", [np.zeros((4, 4)), np.diag([1.0, 1, 0, 1]), np.full((4, 4), np.inf)])
