@@ -6,16 +6,30 @@ Shape letters: F = frames, Y, X = space, S = samples (1 grey, 3 colour).
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import gdcm  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 
 from hilum.adapters.dicom_header import first_item, number, text, whole
+from hilum.adapters.gdcm_apart import decode_apart
 from hilum.adapters.hostile import check_size
 from hilum.core.errors import DataError
 
@@ -25,11 +39,29 @@ Scale = tuple[float, float]
 _BITS = (1, 8, 16, 32, 64)
 _MEASURED = ("CT", "PT", "NM")
 _SIZ, _EOI = b"\xff\x4f\xff\x51", b"\xff\xd9"
+_PIXEL_MODULE = (
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+)
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 
-# gdcm writes to standard error by itself.
-gdcm.Trace.WarningOff()
-gdcm.Trace.ErrorOff()
+_DECODERS = {
+    JPEGBaseline8Bit: "pillow",
+    JPEGExtended12Bit: "pillow",
+    JPEG2000Lossless: "pillow",
+    JPEG2000: "pillow",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    RLELossless: "pydicom",
+}
+"""Decoders that survive damaged input. GDCM does not, and works apart, where no other can."""
 
 
 def num_frames(dataset: Dataset) -> int:
@@ -93,13 +125,43 @@ def stacked(frames: Iterable[Pixels]) -> Pixels:
 
 
 def _decoded(dataset: Dataset) -> Pixels:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    stored = whole(dataset, "BitsStored") or 0
+    if syntax in (JPEGLossless, JPEGLosslessSV1) or (syntax == JPEGExtended12Bit and stored > 8):
+        return pixel_array(_unpacked_apart(dataset))
     try:
-        return pixel_array(dataset)
-    except RuntimeError:
-        # What pydicom raises when every decoder that it has for this compression has failed.
-        name = dataset.file_meta.TransferSyntaxUID.name
-        known = name if not name[:1].isdigit() else "an unknown method"
-        raise DataError(f"The pixels, compressed by {known}, are damaged, or of a kind with no decoder here.") from None
+        return pixel_array(dataset, decoding_plugin=_DECODERS.get(syntax, ""))
+    except (RuntimeError, NotImplementedError):
+        # What pydicom raises when the decoder has failed, or when there is none.
+        name = syntax.name if syntax.type else "an unknown method"
+        raise DataError(f"The pixels, compressed by {name}, are damaged, or of a kind with no decoder here.") from None
+
+
+def _unpacked_apart(dataset: Dataset) -> Dataset:
+    """The same pixels without compression, and nothing else of the file."""
+    what: dict[str, int | str] = {
+        "rows": whole(dataset, "Rows") or 0,
+        "columns": whole(dataset, "Columns") or 0,
+        "samples": whole(dataset, "SamplesPerPixel") or 1,
+        "allocated": whole(dataset, "BitsAllocated") or 0,
+        "stored": whole(dataset, "BitsStored") or 0,
+        "signed": whole(dataset, "PixelRepresentation") or 0,
+        "photometric": text(dataset, "PhotometricInterpretation"),
+        "syntax": str(dataset.file_meta.TransferSyntaxUID),
+    }
+    frames = generate_frames(dataset.PixelData, number_of_frames=num_frames(dataset))
+    plain = Dataset()
+    plain.file_meta = FileMetaDataset()
+    plain.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    for keyword in _PIXEL_MODULE:
+        if keyword in dataset:
+            setattr(plain, keyword, dataset[keyword].value)
+    if what["samples"] != 1:
+        plain.PlanarConfiguration = 0
+    pixels = b"".join(decode_apart(frame, what) for frame in frames)
+    plain.add_new("PixelData", "OW", pixels + b"\0" * (len(pixels) % 2))
+    _check_length(plain)
+    return plain
 
 
 def _coloured(indices: Pixels, dataset: Dataset) -> Pixels:
