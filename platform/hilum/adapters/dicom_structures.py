@@ -94,12 +94,13 @@ def index_of_lps(grid: Grid, points_P3: npt.NDArray[np.float64]) -> npt.NDArray[
     """Fractional voxel indices (Z, Y, X) of points in DICOM's millimetres (x, y, z)."""
     offset = points_P3 * _LPS_TO_RAS - np.asarray(grid.origin_mm_xyz)
     # Rounded, so that a line drawn through voxel centres stays on them.
-    return np.round(offset @ _index_per_mm(grid).T, 6)
+    indices: npt.NDArray[np.float64] = np.round(offset @ _index_per_mm(grid).T, 6)
+    return indices
 
 
 def index_steps_of_lps(grid: Grid, vector_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """How far a step of so many millimetres goes, in voxels along (Z, Y, X)."""
-    steps: npt.NDArray[np.float64] = np.matmul(_index_per_mm(grid), vector_mm * _LPS_TO_RAS)
+    steps: npt.NDArray[np.float64] = _index_per_mm(grid) @ (vector_mm * _LPS_TO_RAS)
     return steps
 
 
