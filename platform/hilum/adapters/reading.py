@@ -20,6 +20,7 @@ from hilum.adapters.hostile import MAX_BYTES, label_map
 from hilum.adapters.images import read_label_image, read_photograph, read_tiff
 from hilum.adapters.nifti import read_nifti, read_nifti_pair
 from hilum.adapters.payloads import member_names, read_bytes
+from hilum.adapters.pixel_flags import with_pixel_flags
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
 from hilum.core.sources import ReadImage, SourceItem
@@ -38,7 +39,12 @@ def read_item(
     """Everything in one item of a source: its images and, where it has one, the label map that goes with them.
 
     ``class_names`` say which value a structure of a DICOM label gets; other labels have their own.
+    What the voxels themselves warn of, writing and faces, is among the images' flags.
     """
+    yield from map(with_pixel_flags, _images(root, item, max_bytes, class_names))
+
+
+def _images(root: str, item: SourceItem, max_bytes: int, class_names: Sequence[str]) -> Iterator[ReadImage]:
     payload = read_bytes(root, item.image, max_bytes=max_bytes)
     kind = _kind(item.image, payload)
     if kind == ".npz":

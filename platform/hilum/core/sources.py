@@ -85,7 +85,7 @@ class ReadImage:
     class_names: tuple[str, ...] = ()
     patient: str | None = field(default=None, repr=False)
     side: Side | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict, repr=False)
     flags: tuple[str, ...] = ()
 
     def image_digest(self) -> str:
