@@ -28,6 +28,16 @@ class Settings(BaseSettings):
         default=None,
         description="A folder of prepared public data sets, used by `hilum data fetch` before the network.",
     )
+    dicomweb_token: SecretStr | None = Field(
+        default=None, description="The bearer token for a `dicomweb+https://…` source; sent to that host only."
+    )
+    dicomweb_user: str | None = Field(default=None, description="The user at a DICOMweb server without tokens.")
+    dicomweb_password: SecretStr | None = Field(default=None, description="That user's password.")
+    dicomweb_cache: Path | None = Field(
+        default=None,
+        description="The folder in which what a PACS sends lies until it is ingested, one that all workers see; "
+        "the machine's temporary folder if unset.",
+    )
     state: Path = Field(
         default=Path("~/.local/state/hilum"), description="The folder where tracebacks of our own faults are written."
     )
