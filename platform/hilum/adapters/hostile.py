@@ -42,7 +42,7 @@ def check_size(shape: Sequence[int], bytes_per_voxel: int, max_bytes: int) -> in
         raise DataError(f"Every axis needs at least one voxel; the file says {list(shape)}.")
     needed = math.prod(int(n) for n in shape) * bytes_per_voxel
     if needed > max_bytes:
-        raise DataError(f"The file says it holds {needed / 2**30:.1f} GiB; at most {max_bytes / 2**30:.1f} are read.")
+        raise DataError(f"The file says it holds {needed / 2**30:.3g} GiB; at most {max_bytes / 2**30:.3g} are read.")
     return needed
 
 

@@ -31,16 +31,28 @@ def open(url: str | Path = ".") -> Store:  # noqa: A001 (hilum.open, as one open
 
 
 def ingest(
-    store: Store, files: str | Path, *, recipe: str | None = None, on: str = "local", address: str | None = None
+    store: Store,
+    files: str | Path,
+    *,
+    recipe: str | None = None,
+    max_gib: float | None = None,
+    on: str = "local",
+    address: str | None = None,
 ) -> "Manifest":
-    """Take images in: a folder, a file, a pattern or a URL. ``recipe`` lays voxels out for its patches."""
+    """Take images in: a folder, a file, a pattern, a URL or a PACS. ``recipe`` lays voxels out for its patches.
+
+    Files that hold more than ``max_gib`` (8 if not given) are set aside before they get memory.
+    """
     from hilum.adapters.folders import find_source
     from hilum.cli.composition import engine
+    from hilum.cli.pacs import files_at
     from hilum.cli.reading import ingest_recipe, planned_ingest, run_ingest
 
-    source, wanted = find_source(str(files)), ingest_recipe(recipe)
-    before = planned_ingest(store, wanted, source).finished()
-    return before or run_ingest(store, wanted, source, engine(on=on, address=address))
+    wanted = ingest_recipe(recipe, max_gib=max_gib)
+    with files_at(str(files)) as place:
+        source = find_source(place)
+        before = planned_ingest(store, wanted, source).finished()
+        return before or run_ingest(store, wanted, source, engine(on=on, address=address))
 
 
 def recipe(name_or_path: str | Path) -> CampaignRecipe:

@@ -1,6 +1,6 @@
 """The error boundary: every way a command can end, as an exit code and one clear sentence.
 
-0 done · 2 your request · 3 waiting for people · 4 our fault · 130 you pressed Ctrl-C
+0 done · 2 your request · 3 waiting for people · 4 our fault · 5 partly done · 130 you pressed Ctrl-C
 """
 
 import errno
@@ -23,7 +23,7 @@ from hilum.core.errors import HilumError, WaitingForPeople
 
 _YOUR_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
-DONE, YOUR_REQUEST, WAITING, OUR_FAULT, INTERRUPTED = 0, 2, 3, 4, 130
+DONE, YOUR_REQUEST, WAITING, OUR_FAULT, PARTLY, INTERRUPTED = 0, 2, 3, 4, 5, 130
 
 
 def run_guarded(command: Callable[[list[str]], object], arguments: Sequence[str]) -> int:

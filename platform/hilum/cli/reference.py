@@ -24,6 +24,7 @@ command again and it says "already done", or goes on where it was stopped.
 | 2 | your request cannot be carried out as given; the message says what to change |
 | 3 | waiting for people to answer; nothing is wrong |
 | 4 | our fault; the message says where the traceback is |
+| 5 | partly done: `hilum ingest` took what was sound and set the rest aside, each file with its reason |
 | 130 | you pressed Ctrl-C; what was finished is kept |
 
 `hilum --install-completion` teaches your shell the commands.

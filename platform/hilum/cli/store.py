@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hilum.cli.boundary import PARTLY
 from hilum.cli.console import reply, table
 from hilum.cli.options import Address, Json, On, StoreUrl
 
@@ -21,6 +22,16 @@ ForRecipe = Annotated[
         "--recipe", metavar="RECIPE", help="Lay the voxels out for this recipe's patches, so that reading them is fast."
     ),
 ]
+MaxGib = Annotated[
+    float | None,
+    typer.Option(
+        "--max-gib",
+        metavar="GIB",
+        help="Refuse files that hold more than this, packed or unpacked, before they get memory; 8 if not given.",
+    ),
+]
+MOST_SHOWN = 20
+"""Files set aside that are listed; `--json` lists all."""
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Write a lost ledger again from the store's events.")]
 
 
@@ -40,13 +51,15 @@ def ingest(
     *,
     store: StoreUrl = None,
     recipe: ForRecipe = None,
+    max_gib: MaxGib = None,
     on: On = "local",
     address: Address = None,
     json_: Json = False,
 ) -> None:
     """Take images in, with their label maps or classes. A bad file is set aside with its reason; the rest goes on.
 
-    A folder may have an index.csv (image, label, class, patient, side), or images/ beside labels/.
+    A folder may have an index.csv (image, label, class, patient, side), or images/ beside labels/. When
+    something was set aside the exit code is 5.
     """
     from hilum.adapters.folders import find_source
     from hilum.cli.composition import engine, store_at
@@ -54,7 +67,7 @@ def ingest(
 
     opened = store_at(store)
     source = find_source(files)
-    wanted = ingest_recipe(recipe)
+    wanted = ingest_recipe(recipe, max_gib=max_gib)
     manifest = planned_ingest(opened, wanted, source).finished()
     already_done = manifest is not None
     if manifest is None:
@@ -72,7 +85,9 @@ def _tell_ingest(
     how = "already done" if already_done else "done"
     lines: list[Any] = [f"ingest {manifest.run_id}: {how}", *facts(manifest.results)]
     if refused:
-        lines.append(table("Set aside", ["file", "why"], refused))
+        lines.append(table("Set aside", ["file", "why"], refused[:MOST_SHOWN]))
+    if len(refused) > MOST_SHOWN:
+        lines.append(f"… and {len(refused) - MOST_SHOWN} more; --json lists all of them.")
     data = {
         "step": "ingest",
         "run_id": manifest.run_id,
@@ -83,6 +98,8 @@ def _tell_ingest(
     at = f" --store {store}" if store else ""
     following = ["hilum recipe list", f"hilum campaign create NAME --recipe RECIPE{at}"]
     reply(json_, data, *lines, next_commands=following)
+    if refused:
+        raise typer.Exit(PARTLY)
 
 
 def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False) -> None:

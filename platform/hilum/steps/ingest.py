@@ -79,7 +79,12 @@ def quarantined_files(store: Store, manifest: Manifest, source: Source) -> list[
     key = identity_key(store)
     names = {_source_id(key, item): item.image for item in source.items}
     rows = read_table(f"{store.run('ingest', manifest.run_id)}/quarantine.parquet", QUARANTINE).to_pylist()
-    return [(names.get(row["source"], row["source"]), row["reason"]) for row in rows]
+    return [(_printable(names.get(row["source"], row["source"])), row["reason"]) for row in rows]
+
+
+def _printable(name: str) -> str:
+    """A file's name as a terminal may show it: a name can hold bytes that are no text, or move the cursor."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
 
 
 def _shards(items: Sequence[SourceItem]) -> Iterator[_Shard]:

@@ -1,0 +1,85 @@
+"""`hilum ingest` says what it set aside, file by file, and its exit code says that it was not everything."""
+
+import shutil
+
+import pytest
+
+from hilum.adapters.folders import find_source
+from hilum.adapters.inline import InlineExecutor
+from hilum.adapters.reading import read_item
+from hilum.cli.reading import ingest_recipe
+from hilum.core.errors import RecipeError
+from hilum.core.recipes import IngestRecipe
+from hilum.core.resources import Resources
+from hilum.steps import ingest
+from hilum.store.opening import create_store
+
+
+@pytest.fixture
+def ingested(tmp_path, scans):
+    """A folder of two good images and as many bad ones as are asked for, taken in."""
+
+    def take_in(names):
+        folder = tmp_path / "in"
+        folder.mkdir()
+        for number in (0, 1):
+            shutil.copy(scans / f"images/{number:03d}.png", folder / f"good-{number}.png")
+        for name in names:
+            (folder / name).write_bytes(b"not an image")
+        made, _ = create_store(str(tmp_path / "mixed"))
+        read = {"store": made, "executor": InlineExecutor(), "resources": Resources(), "read": read_item}
+        ingest.run(IngestRecipe(), find_source(str(folder)), **read)
+        return f"ingest {folder} --store {made.url}"
+
+    return take_in
+
+
+def test_an_ingest_that_set_something_aside_ends_with_five_and_names_the_file_and_why(typed, ingested):
+    answer = typed(ingested(["bad.png"]))
+    assert answer.code == 5
+    assert "bad.png" in answer.out
+    assert "Not a readable PNG or JPEG file" in answer.out
+    assert "good-0.png" not in answer.out
+
+
+def test_an_ingest_that_took_everything_ends_with_zero(typed, ingested):
+    assert typed(ingested([])).code == 0
+
+
+def test_people_see_twenty_and_a_count_and_machines_see_all(typed, ingested):
+    command = ingested([f"bad-{number:02d}.png" for number in range(25)])
+    answer = typed(command)
+    assert (answer.code, answer.out.count("bad-")) == (5, 20)
+    assert "5 more" in answer.out
+    document = typed(f"{command} --json").document
+    assert len(document["quarantined"]) == 25
+    assert document["results"]["num_quarantined"] == 25
+
+
+def test_a_name_that_would_move_the_cursor_is_shown_without_doing_so(typed, ingested):
+    answer = typed(ingested(["x\x1b[2J\n.png"]))
+    assert answer.code == 5
+    assert "\x1b[2J" not in answer.out
+    assert "\ufffd" in answer.out
+
+
+@pytest.mark.parametrize(("gib", "num_bytes"), [(None, 8 << 30), (1, 1 << 30), (0.5, 1 << 29)])
+def test_the_most_that_a_file_may_hold_is_the_user_s_to_say(gib, num_bytes):
+    assert ingest_recipe(None, max_gib=gib).max_bytes == num_bytes
+
+
+@pytest.mark.parametrize("gib", [0, -1, float("nan"), 1e9])
+def test_a_limit_that_cannot_be_meant_is_refused(gib):
+    with pytest.raises(RecipeError, match="max-gib"):
+        ingest_recipe(None, max_gib=gib)
+
+
+def test_a_limit_too_small_to_hold_anything_is_said_before_a_file_is_read(typed, ingested):
+    answer = typed(f"{ingested([])} --max-gib 0.0001 --json")
+    assert answer.code == 2
+    assert "GiB" in answer.document["error"]["message"]
+
+
+def test_another_limit_is_another_run_because_it_decides_what_is_taken_in():
+    assert ingest_recipe(None) == IngestRecipe()
+    assert ingest_recipe(None, max_gib=1) != IngestRecipe()
