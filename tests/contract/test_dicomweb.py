@@ -16,8 +16,17 @@ from hilum.adapters.dicom import read_dicom
 from hilum.adapters.dicom_labels import labels_of_series, read_labels
 from hilum.adapters.dicomweb import fetched
 from hilum.adapters.dicomweb_session import Access
+from hilum.adapters.folders import find_source
+from hilum.adapters.inline import InlineExecutor
+from hilum.adapters.reading import read_item
 from hilum.core.errors import NotFoundError, RequestError
+from hilum.core.geometry import Patch
+from hilum.core.recipes import IngestRecipe
+from hilum.core.resources import Resources
 from hilum.core.sources import SourceItem
+from hilum.steps import ingest
+from hilum.store.opening import create_store
+from hilum.store.volumes import open_volume, volumes_of
 
 ACCESS = Access(user=USER, password=PASSWORD)
 MASK = (np.random.default_rng(0).random((5, 12, 16)) < 0.3).astype(np.uint8)
@@ -95,7 +104,7 @@ def test_nothing_found_is_said_without_repeating_the_question(orthanc, tmp_path)
 
 @pytest.mark.parametrize("access", [Access(), Access(user=USER, password="wrong"), Access(token="wrong")])
 def test_wrong_credentials_are_said_and_never_shown(orthanc, tmp_path, access, caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     with (
         pytest.raises(RequestError, match="HILUM_DICOMWEB_TOKEN") as refusal,
         fetched(f"{orthanc.dicomweb}?PatientID=Q-77341", access, cache=str(tmp_path)),
@@ -113,3 +122,30 @@ def test_a_wrong_path_is_said(orthanc, tmp_path):
         fetched(f"dicomweb+http://127.0.0.1:{orthanc.port}/elsewhere?PatientID=1", ACCESS, cache=str(tmp_path)),
     ):
         pass
+
+
+def test_ingest_takes_a_search_in_the_archive_and_leaves_no_name_behind(orthanc, tmp_path):
+    (cache := tmp_path / "cache").mkdir()
+    store, _ = create_store(str(tmp_path / "store"))
+    with fetched(f"{orthanc.dicomweb}?PatientID=Q-77341", ACCESS, cache=str(cache)) as folder:
+        source = find_source(folder)
+        done = ingest.run(
+            IngestRecipe(), source, store=store, executor=InlineExecutor(), resources=Resources(), read=read_item
+        )
+    assert (done.results["num_volumes"], done.results["num_patients"], done.results["num_quarantined"]) == (2, 1, 0)
+    assert done.results["class_names"] == ["background", "Liver"]
+    labelled = [v for v in volumes_of(store, done.run_id).values() if v.has_label_map]
+    (found,) = [open_volume(store, v).read_label_map_ZYX(Patch(v.volume_id, (0, 0, 0), MASK.shape)) for v in labelled]
+    assert np.array_equal(found, MASK)
+    written = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    for name in ("Quokka", "Q-77341", uid("study"), uid("series first"), PASSWORD, str(orthanc.port)):
+        assert not any(name.encode() in content for content in written), name
+
+
+def test_a_search_again_is_the_same_source_wherever_it_lies(orthanc, tmp_path):
+    def fingerprint(cache: Path) -> str:
+        cache.mkdir()
+        with fetched(f"{orthanc.dicomweb}?PatientID=Q-77341", ACCESS, cache=str(cache)) as folder:
+            return find_source(folder).fingerprint
+
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")

@@ -21,7 +21,7 @@ from dicomweb_client.web import DICOMwebClient
 
 from hilum.adapters.dicom_header import quietly
 from hilum.adapters.dicomweb_cache import private_folder
-from hilum.adapters.dicomweb_session import Access, is_passing, refusal, session_for
+from hilum.adapters.dicomweb_session import Access, is_passing, refusal, session_for, silently
 from hilum.core.errors import HilumError, NotFoundError, RequestError, unknown_name
 
 PREFIX = "dicomweb+"
@@ -97,7 +97,8 @@ def fetched(where: str, access: Access, *, cache: str | None = None, first_wait_
     """
     query = parse_query(where)
     with private_folder(cache) as folder:
-        _fetch_all(query, access, folder, first_wait_s)
+        with silently():
+            _fetch_all(query, access, folder, first_wait_s)
         yield str(folder)
 
 

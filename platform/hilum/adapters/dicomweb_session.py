@@ -1,5 +1,8 @@
 """How a DICOMweb server is spoken to: credentials from the environment, and to nobody but the host that was named."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -8,6 +11,7 @@ import requests
 
 from hilum.core.errors import NotFoundError, RequestError
 
+_TALKERS = ("dicomweb_client.web", "dicomweb_client.api", "urllib3.connectionpool", "urllib3.util.retry")
 _PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -36,6 +40,20 @@ def session_for(url: str, access: Access) -> requests.Session:
     session.auth = _Signed(_origin(url), access)
     session.max_redirects = 3
     return session
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """Without the logs of those who speak for us: they write addresses and headers, patients and secrets in them."""
+    talkers = [logging.getLogger(name) for name in _TALKERS]
+    before = [talker.disabled for talker in talkers]
+    for talker in talkers:
+        talker.disabled = True
+    try:
+        yield
+    finally:
+        for talker, disabled in zip(talkers, before, strict=True):
+            talker.disabled = disabled
 
 
 def is_passing(error: BaseException) -> bool:

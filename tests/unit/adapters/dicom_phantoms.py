@@ -27,7 +27,7 @@ def payload_of(dataset):
 
 
 def ct_series(name="one", *, shape_zyx=SHAPE_ZYX, orientation=STRAIGHT, origin=(-20.0, -30.0, 40.0), frame="frame"):
-    """The slices of one CT series, in no useful order; slice n of Z has all voxels of value 100 n + its column."""
+    """The slices of one CT series, in no useful order; every name and every slice has voxels of its own."""
     num, rows, columns = shape_zyx
     normal = np.cross(orientation[:3], orientation[3:])
     slices = []
@@ -49,7 +49,8 @@ def ct_series(name="one", *, shape_zyx=SHAPE_ZYX, orientation=STRAIGHT, origin=(
         one.Rows, one.Columns, one.SamplesPerPixel, one.PhotometricInterpretation = rows, columns, 1, "MONOCHROME2"
         one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 1
         one.RescaleSlope, one.RescaleIntercept = 1, 0
-        one.PixelData = (100 * z + np.broadcast_to(np.arange(columns), (rows, columns))).astype("<i2").tobytes()
+        level = 100 * z + 10 * (sum(name.encode()) % 50)
+        one.PixelData = (level + np.broadcast_to(np.arange(columns), (rows, columns))).astype("<i2").tobytes()
         slices.append(one)
     return slices[::2] + slices[1::2]
 

@@ -1,6 +1,7 @@
 """Servers break off, are busy, redirect, count wrongly and lie: what arrives is whole or it is an error."""
 
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -146,6 +147,16 @@ def test_what_stays_wrong_is_one_sentence_without_addresses_or_answers(faults, s
         fetch(server, tmp_path)
     for secret in ("Q-77341", STUDY, SERIES, "a-token", "/web"):
         assert secret not in str(refusal.value)
+
+
+def test_logs_hold_neither_the_question_nor_the_secret_however_much_is_logged(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    with archive(busy={"studies": 1}) as server:
+        fetch(server, tmp_path)
+    logging.getLogger("urllib3.connectionpool").warning("afterwards they speak again")
+    for secret in ("Q-77341", STUDY, SERIES, "a-token"):
+        assert secret not in caplog.text
+    assert "speak again" in caplog.text
 
 
 def test_trying_again_has_an_end(tmp_path):
