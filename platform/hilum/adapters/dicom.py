@@ -60,7 +60,7 @@ def refuse_what_is_no_image(dataset: Dataset) -> None:
     kind = text(dataset, "SOPClassUID")
     not_image = kind in _NOT_IMAGES or any(kind.startswith(family) for family in _NOT_IMAGE_FAMILIES)
     if kind in (SegmentationStorage, RTStructureSetStorage):
-        raise DataError("The file holds labels, but not one series here is the one that it, and no other, labels.")
+        raise DataError("The file holds labels of an image that is not here, or that has newer ones.")
     if not_image and kind != _RT_IMAGE:
         name = UID(kind).name if UID(kind).type else "an object of its own kind"
         raise DataError(f"The file is DICOM but not an image: {name}.")

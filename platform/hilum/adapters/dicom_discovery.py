@@ -8,15 +8,14 @@ import io
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
-from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
-from hilum.adapters.dicom_header import first_item, open_dataset, quietly, text, whole
+from hilum.adapters.dicom_header import open_dataset, quietly, text, whole
 from hilum.adapters.payloads import read_bytes, read_start
 from hilum.core.sources import SourceItem
 
@@ -26,7 +25,6 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 _COLUMNS = 0x00280011
 _SLICED = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "2.2", "4", "4.1", "4.4", "128", "128.1", "130"))
 """CT, MR and PET, plain, enhanced and legacy converted: files of one series are slices."""
-_LABELS = (SegmentationStorage, RTStructureSetStorage)
 
 
 @dataclass(frozen=True)
@@ -36,27 +34,23 @@ class _Entry:
     path: str
     group: Hashable
     instance: str = ""
-    series: str = ""
-    labels_series: str = ""
     is_index: bool = False
 
 
 def group_series(root: str, files: Sequence[str]) -> list[SourceItem]:
     """One item for each series of slices, film, picture or unreadable file, sorted by path.
 
-    A DICOM segmentation or structure set becomes the ``label`` of the series it refers to,
-    if it is the only one to do so.
+    A DICOMDIR is left out: it is a list of files, and may be wrong. Segmentations and structure
+    sets are items here; `hilum.adapters.dicom_labels` gives them to their images.
     """
     with quietly(), ThreadPoolExecutor(max_workers=NUM_THREADS) as pool:
         entries = list(pool.map(lambda path: _entry(root, path), sorted(files)))
     groups: dict[Hashable, list[_Entry]] = defaultdict(list)
     for entry in entries:
-        if not entry.is_index and not entry.labels_series:
+        if not entry.is_index:
             groups[entry.group].append(entry)
     items = [_item(copy) for group in groups.values() for copy in _copies_apart(group)]
-    labels = [entry for entry in entries if entry.labels_series]
-    series_of = {entry.path: entry.series for entry in entries}
-    return sorted(_with_labels(items, labels, series_of), key=lambda item: item.image)
+    return sorted(items, key=lambda item: item.image)
 
 
 def _entry(root: str, path: str) -> _Entry:
@@ -64,12 +58,11 @@ def _entry(root: str, path: str) -> _Entry:
     try:
         header = _header(root, path)
         kind, series = text(header, "SOPClassUID"), text(header, "SeriesInstanceUID")
-        labelled = _labelled_series(header) if kind in _LABELS else ""
         instance = text(header, "SOPInstanceUID")
         group = _company(header, kind, series, path)
     except Exception:
         return _Entry(path, ("file", path))
-    return _Entry(path, group, instance, series, labelled, kind == _DICOMDIR or "DirectoryRecordSequence" in header)
+    return _Entry(path, group, instance, kind == _DICOMDIR or "DirectoryRecordSequence" in header)
 
 
 def _company(header: Dataset, kind: str, series: str, path: str) -> Hashable:
@@ -96,17 +89,6 @@ def _beyond_size(tag: Any, vr: str | None, length: int) -> bool:  # noqa: ARG001
     return bool(tag > _COLUMNS)
 
 
-def _labelled_series(header: Dataset) -> str:
-    """The series that a segmentation or structure set says its labels belong to."""
-    direct = first_item(header, "ReferencedSeriesSequence")
-    if direct is not None:
-        return text(direct, "SeriesInstanceUID")
-    frame = first_item(header, "ReferencedFrameOfReferenceSequence")
-    study = first_item(frame, "RTReferencedStudySequence")
-    series = first_item(study, "RTReferencedSeriesSequence")
-    return "" if series is None else text(series, "SeriesInstanceUID")
-
-
 def _copies_apart(group: Sequence[_Entry]) -> list[list[_Entry]]:
     """A series that lies complete in two folders or archives is two items, and ingest keeps one of them.
 
@@ -125,20 +107,3 @@ def _copies_apart(group: Sequence[_Entry]) -> list[list[_Entry]]:
 def _item(group: Sequence[_Entry]) -> SourceItem:
     paths = sorted(entry.path for entry in group)
     return SourceItem(paths[0], parts=tuple(paths[1:]))
-
-
-def _with_labels(items: Sequence[SourceItem], labels: Sequence[_Entry], series_of: dict[str, str]) -> list[SourceItem]:
-    """Items with the label file that alone belongs to them; every other label file as an item of its own."""
-    of_series: dict[str, list[SourceItem]] = defaultdict(list)
-    for item in items:
-        of_series[series_of[item.image]].append(item)
-    by_series: dict[str, list[_Entry]] = defaultdict(list)
-    for label in labels:
-        by_series[label.labels_series].append(label)
-    matched = {
-        of_series[series][0].image: found[0].path
-        for series, found in by_series.items()
-        if len(found) == 1 and len(of_series[series]) == 1
-    }
-    alone = [SourceItem(label.path) for label in labels if label.path not in matched.values()]
-    return [replace(item, label=matched.get(item.image)) for item in items] + alone

@@ -42,10 +42,11 @@ def lay_out(planes: Sequence[Plane]) -> list[Stack]:
         of_stack = [plane for plane in planes if plane.stack == name]
         _check_alike(of_stack)
         volumes = _volumes(of_stack)
+        stacks += [_stack(volume) for volume in volumes]
+        # Only now: a gap says more than a count.
         if len({len(volume) for volume in volumes}) > 1:
             counts = ", ".join(str(len(volume)) for volume in volumes)
             raise DataError(f"The series has {len(volumes)} volumes of {counts} slices: slices of one are missing.")
-        stacks += [_stack(volume) for volume in volumes]
     return stacks
 
 
