@@ -72,7 +72,8 @@ def lies_beside(path: str) -> bool:
     """True for text, tables, checksums and what operating systems leave behind: no images, and no reason to say so."""
     parts = PurePosixPath(path).parts
     name = parts[-1].lower() if parts else ""
-    if name.startswith(".") or name in _BESIDE_NAMES_OF_SYSTEMS or "__MACOSX" in parts:
+    hidden = name.startswith(".") and not name.startswith("..")
+    if hidden or name in _BESIDE_NAMES_OF_SYSTEMS or "__MACOSX" in parts:
         return ".." not in parts
     return PurePosixPath(name).suffix in _BESIDE or name in _BESIDE_NAMES
 

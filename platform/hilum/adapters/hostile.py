@@ -69,7 +69,8 @@ def storable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             raise DataError(f"Integers of more than 32 bits cannot be stored; the file holds {low} to {high}.")
         return array.astype(fitting)
     if kind == "f":
-        return array.astype(np.float32)
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and ingest refuses that
+            return array.astype(np.float32)
     raise DataError(f"Voxels of type {array.dtype} cannot be stored; give integers or floating point numbers.")
 
 

@@ -5,7 +5,9 @@ has no place in a patient, so its grid begins at zero; its spacing is the file's
 """
 
 import io
+import struct
 import warnings
+import zlib
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
 
 MAX_CHANNELS = 4
+_PNG = b"\x89PNG\r\n\x1a\n"
 _MM_PER_UNIT = {2: 25.4, 3: 10.0}  # TIFF 6.0, ResolutionUnit: inch, centimetre
 _GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16", "I": "I", "F": "F", "LA": "L"}
 
@@ -29,6 +32,7 @@ def read_photograph(payload: bytes, *, max_bytes: int = MAX_BYTES) -> tuple[npt.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(payload), formats=("PNG", "JPEG")) as image:
             check_ratio(len(payload), check_size((image.height, image.width), 4 * len(image.getbands()), max_bytes))
+            check_chunks(payload)
             pixels = np.asarray(_plain(image))
     return _flat(pixels)
 
@@ -37,9 +41,23 @@ def read_label_image(payload: bytes, *, max_bytes: int = MAX_BYTES) -> npt.NDArr
     """The values (1, Y, X) of a label map saved as PNG; of a palette image, the indexes and not the colours."""
     with refusing("PNG"), Image.open(io.BytesIO(payload), formats=("PNG",)) as image:
         check_size((image.height, image.width), 4, max_bytes)
+        check_chunks(payload)
         if image.mode not in ("1", "L", "P", "I;16", "I"):
             raise DataError(f"A label map needs one number a pixel; this image is {image.mode}. Save it as grey PNG.")
         return np.asarray(image)[np.newaxis]
+
+
+def check_chunks(payload: bytes) -> None:
+    """Compare the checksum of every chunk of a PNG. Pillow does not do so for the pixels' own chunks."""
+    if not payload.startswith(_PNG):
+        return
+    at, kind = len(_PNG), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", payload, at)
+        end = at + 8 + length
+        if zlib.crc32(payload[at + 4 : end]) != struct.unpack_from(">I", payload, end)[0]:
+            raise DataError("The PNG file is damaged: the checksum of one of its chunks is wrong.")
+        at = end + 4
 
 
 def read_tiff(payload: bytes, *, max_bytes: int = MAX_BYTES, is_label: bool = False) -> tuple[npt.NDArray[Any], Grid]:

@@ -37,6 +37,9 @@ MAX_EXTENSION_BYTES = 16 << 20
 CONFLICT_VOXELS = 0.1
 """qform and sform may differ by their rounding; a tenth of a voxel anywhere is two opinions."""
 
+LEAST_SPACING_MM = 1e-7
+"""A tenth of a nanometre, an atom's size: what is smaller is not a voxel."""
+
 _SLACK_BYTES = 64 << 10
 _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
@@ -76,7 +79,7 @@ def grid_of(affine: npt.NDArray[np.float64], shape_zyx: tuple[int, int, int]) ->
         raise DataError("The affine is not finite: the voxels' place in space is unknown.")
     columns_kji = affine[:3, :3][:, ::-1]
     spacing = np.sqrt((columns_kji**2).sum(axis=0))
-    if spacing.min() <= 0:
+    if spacing.min() < LEAST_SPACING_MM:
         raise DataError("The affine is singular: the voxels' place in space is unknown.")
     cosines = columns_kji / spacing
     rows = [(float(row[0]), float(row[1]), float(row[2])) for row in cosines]
