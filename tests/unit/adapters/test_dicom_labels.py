@@ -1,10 +1,14 @@
 """Labels in DICOM land on the very voxels they were drawn on, belong to the series they name, and tell no names."""
 
+from pathlib import Path
+
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
+from pydicom.data import get_testdata_file
 from tests.unit.adapters.dicom_phantoms import (
     OBLIQUE,
     SHAPE_ZYX,
@@ -20,6 +24,7 @@ from tests.unit.adapters.dicom_phantoms import (
 from hilum.adapters.dicom import read_dicom
 from hilum.adapters.dicom_contours import inside
 from hilum.adapters.dicom_labels import label_names, labels_of_series, may_be_labels, read_labels
+from hilum.adapters.nifti import grid_of
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
 from hilum.core.sources import ReadImage, SourceItem
@@ -204,6 +209,35 @@ def test_a_contour_that_cannot_have_been_drawn_on_this_image_is_refused(corners,
     slices = ct_series()
     with pytest.raises(DataError, match=reason):
         labels_on(slices, structure_set({"Liver": [contour(lps_of(slices, corners))]}))
+
+
+def test_a_real_segmentation_keeps_every_voxel_it_has():
+    path = get_testdata_file("liver.dcm", download=False)
+    made = pydicom.dcmread(path)
+    positions = [f.PlanePositionSequence[0].ImagePositionPatient for f in made.PerFrameFunctionalGroupsSequence]
+    y, x = (float(v) for v in made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing)
+    first = np.array(min(positions, key=lambda p: p[2]), dtype=float)
+    affine = np.array([[-x, 0, 0, -first[0]], [0, -y, 0, -first[1]], [0, 0, 1, first[2]], [0, 0, 0, 1]])
+    image = blank(grid_of(affine, (3, 512, 512)))
+    found = read_labels(Path(path).read_bytes(), image)
+    order = np.argsort([p[2] for p in positions])
+    assert found.class_names == ("background", "Liver")
+    assert np.array_equal(found.label_map_zyx, made.pixel_array[order])
+
+
+def test_a_real_structure_set_without_a_preamble_is_drawn_slice_by_slice():
+    payload = Path(get_testdata_file("rtstruct.dcm", download=False)).read_bytes()
+    affine = np.array([[-50.0, 0, 0, 300], [0, -50, 0, 200], [0, 0, 10, -200], [0, 0, 0, 1]])
+    found = read_labels(payload, blank(grid_of(affine, (3, 9, 13))))
+    assert found.class_names == ("background", "patient")  # its other two structures are points
+    # The first outline is a square from −200 to 200 and from −150 to 150 mm; an edge belongs to one side.
+    expected = np.zeros((9, 13), bool)
+    expected[1:7, 2:10] = True
+    assert np.array_equal(found.label_map_zyx[0] == 1, expected)
+
+
+def blank(grid):
+    return ReadImage(np.zeros((1, *grid.shape_zyx), np.uint8), grid, grid.shape_zyx)
 
 
 CORNERS = st.lists(st.tuples(*[st.integers(-30, 150).map(lambda n: n / 7 + 0.013)] * 2), min_size=3, max_size=9)
