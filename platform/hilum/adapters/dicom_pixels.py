@@ -202,8 +202,9 @@ def _apply(frame: Pixels, slope: float, intercept: float) -> Pixels:
     if frame.dtype.kind in "iu" and slope == round(slope) and intercept == round(intercept):
         ends = [int(v) * int(slope) + int(intercept) for v in (frame.min(), frame.max())]
         if min(ends) >= -(2**31) and max(ends) < 2**32:
-            wide = frame.astype(np.int64) * int(slope) + int(intercept)
-            return wide.astype(_narrowest(min(ends), max(ends)))
+            fits = max(map(abs, (*ends, int(slope), int(intercept), *(e - int(intercept) for e in ends)))) < 2**31
+            wide = frame.astype(np.int32 if fits and frame.dtype != np.uint32 else np.int64)
+            return (wide * int(slope) + int(intercept)).astype(_narrowest(min(ends), max(ends)))
     return (frame.astype(np.float64) * slope + intercept).astype(np.float32)
 
 

@@ -84,7 +84,6 @@ def enhanced_mr(frames_FYX: Voxels, per_frame: Sequence[Mapping[str, Any]], **ch
 
 def as_bytes(dataset: Dataset, *, big_endian: bool = False, preamble: bool = True) -> bytes:
     """The file that a modality would write."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID", ExplicitVRLittleEndian)
     if big_endian:
         dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     if big_endian and "PixelData" in dataset and dataset.BitsAllocated == 16:
@@ -129,7 +128,7 @@ def _frame(
     return frame
 
 
-def _object(kind: str, frames: Voxels, modality: str, series: str, number: int) -> Dataset:
+def _object(kind: UID, frames: Voxels, modality: str, series: str, number: int) -> Dataset:
     """What every image object has; ``frames`` are (F, Y, X) or (F, Y, X, 3)."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()

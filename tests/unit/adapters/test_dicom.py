@@ -15,6 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
 from hilum.adapters.dicom import identity_of, is_dicom, read_dicom
+from hilum.adapters.dicom_pixels import rescaled
 from hilum.core.errors import DataError
 from hilum.testing.dicom_phantoms import as_bytes, ct_series, ct_slice, enhanced_mr, film, picture
 
@@ -374,3 +375,16 @@ def test_other_formats_are_not_dicom(payload):
     assert not is_dicom(payload)
     with pytest.raises(DataError, match="Not a DICOM file"):
         read_dicom([payload])
+
+
+@given(st.sampled_from(["i2", "u2", "i4", "u4", "u1"]), st.integers(-70_000, 70_000), st.integers(-(2**31), 2**31))
+@settings(deadline=None, max_examples=100)
+def test_whole_numbers_stay_exact_whatever_the_slope(kind, slope, intercept):
+    info = np.iinfo(kind)
+    stored = np.array([[info.min, 0, 1, info.max]], kind)
+    scaled = rescaled(stored[np.newaxis, ..., np.newaxis], [(float(slope or 1), float(intercept))], Dataset())[0]
+    exact = [int(v) * (slope or 1) + intercept for v in stored[0]]
+    if scaled.dtype.kind == "f":
+        assert np.allclose(scaled.ravel(), exact, rtol=1e-6)
+    else:
+        assert scaled.ravel().tolist() == exact
