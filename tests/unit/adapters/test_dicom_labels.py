@@ -303,6 +303,18 @@ def test_a_label_cut_short_at_any_byte_or_an_image_in_its_place_is_refused():
         read_labels(payload_of(slices[0]), image)
 
 
+def test_a_structure_set_cut_short_never_draws_less_than_it_had():
+    slices = ct_series()
+    payload = payload_of(structure_set({"A": [square(slices, z, 1.5, 5.5) for z in range(3)], "B": []}))
+    whole = read_labels(payload, IMAGE).label_map_zyx
+    for end in range(0, len(payload), 5):
+        try:
+            found = read_labels(payload[:end], IMAGE)
+        except DataError:
+            continue
+        assert np.array_equal(found.label_map_zyx, whole), end
+
+
 @settings(max_examples=150)
 @given(st.integers(0, 10**9), st.integers(0, 255), st.booleans())
 def test_a_damaged_label_is_read_or_refused_and_nothing_else(where, value, contours):
