@@ -46,12 +46,12 @@ def ingest(
     from hilum.adapters.folders import find_source
     from hilum.cli.composition import engine
     from hilum.cli.pacs import files_at
-    from hilum.cli.reading import ingest_recipe, planned_ingest, run_ingest
+    from hilum.cli.reading import finished_ingest, ingest_recipe, run_ingest
 
     wanted = ingest_recipe(recipe, max_gib=max_gib)
     with files_at(str(files)) as place:
         source = find_source(place)
-        before = planned_ingest(store, wanted, source).finished()
+        before = finished_ingest(store, wanted, source)
         return before or run_ingest(store, wanted, source, engine(on=on, address=address))
 
 

@@ -21,7 +21,7 @@ from hilum.cli.console import complain, reserved_stdout, wait_for_people, write_
 from hilum.cli.settings import read_settings
 from hilum.core.errors import HilumError, WaitingForPeople
 
-_YOUR_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_YOUR_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 DONE, YOUR_REQUEST, WAITING, OUR_FAULT, PARTLY, INTERRUPTED = 0, 2, 3, 4, 5, 130
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from hilum.adapters import catalogue
 from hilum.adapters.folders import find_source
 from hilum.cli.composition import engine
-from hilum.cli.reading import ingest_recipe, planned_ingest, run_ingest
+from hilum.cli.reading import finished_ingest, ingest_recipe, run_ingest
 from hilum.cli.simulating import run_simulation
 from hilum.core.recipes import BudgetRecipe, SimulateRecipe
 from hilum.loop import recipe_files
@@ -81,7 +81,7 @@ def demonstrate(
     catalogue.fetch(demonstration.set_name, folder, preparation=demonstration.preparation)
     source = find_source(str(folder))
     layout = ingest_recipe(demonstration.recipe)
-    manifest = planned_ingest(store, layout, source).finished()
+    manifest = finished_ingest(store, layout, source)
     if manifest is None:
         say("taking the images in")
         manifest = run_ingest(store, layout, source, engine(on=on, address=address))

@@ -2,14 +2,17 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hilum.cli.progress import counted
 from hilum.store.inspection import Damage, damages, finished_places
 from hilum.store.layout import Store
+from hilum.store.volume_checks import volume_damages, volume_ids
 
 PACKAGES = ("hilum", "ray", "torch", "zarr", "tensorstore", "numpy", "pyarrow")
+MOST_REASONS_SHOWN = 20
 _MEMORY_FILE = Path("/proc/meminfo")
 
 
@@ -25,6 +28,32 @@ def damaged_places(store: Store) -> tuple[int, list[Damage]]:
     """How many finished runs, models and label sets there are, and those whose bytes have changed."""
     places = finished_places(store)
     return len(places), [damage for damage in counted(damages(store), len(places), "checking") if damage]
+
+
+def damaged_volumes(store: Store) -> tuple[int, list[Damage]]:
+    """How many volumes there are, and those with chunks lost or changed, each chunk by name."""
+    num = len(volume_ids(store))
+    return num, [damage for damage in counted(volume_damages(store), num, "checking volumes") if damage]
+
+
+def first_reasons(damaged: Sequence[Damage]) -> list[list[str]]:
+    """One row a reason, and a count where a place has many; --json has them all."""
+    rows = []
+    for damage in damaged:
+        rows += [[damage.place, reason] for reason in damage.reasons[:MOST_REASONS_SHOWN]]
+        if len(damage.reasons) > MOST_REASONS_SHOWN:
+            rows.append([damage.place, f"and {len(damage.reasons) - MOST_REASONS_SHOWN} more (--json lists them)"])
+    return rows
+
+
+def advice(*, runs: bool, volumes: bool) -> str:
+    """What to do about damage; empty when there is none."""
+    sentences = []
+    if runs:
+        sentences.append("Restore these folders from a copy, or delete them and run the same commands again.")
+    if volumes:
+        sentences.append("A damaged volume: restore or delete its folder, then ingest the same files again.")
+    return " ".join(sentences)
 
 
 def _version(name: str) -> str:

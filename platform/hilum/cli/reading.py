@@ -7,7 +7,7 @@ from hilum.core.errors import RecipeError
 from hilum.core.recipes import IngestRecipe
 from hilum.core.sources import Source
 from hilum.store.layout import Store
-from hilum.store.manifest import Manifest, Run
+from hilum.store.manifest import Manifest
 
 LEAST_GIB, MOST_GIB = 0.001, 4096
 
@@ -27,11 +27,11 @@ def ingest_recipe(recipe_name: str | None, *, max_gib: float | None = None) -> I
     return IngestRecipe(**chosen)
 
 
-def planned_ingest(store: Store, recipe: IngestRecipe, source: Source) -> Run:
-    """The run that ingests these files, which may be there already."""
+def finished_ingest(store: Store, recipe: IngestRecipe, source: Source) -> Manifest | None:
+    """What these files became, if they were ingested before and all of it is still there."""
     from hilum.steps import ingest
 
-    return Run(store, "ingest", ingest.STEP_VERSION, recipe, {"source": source.fingerprint})
+    return ingest.finished(ingest.planned(recipe, source, store), store)
 
 
 def run_ingest(store: Store, recipe: IngestRecipe, source: Source, engine: Engine) -> Manifest:

@@ -63,12 +63,12 @@ def ingest(
     """
     from hilum.adapters.folders import find_source
     from hilum.cli.composition import engine, store_at
-    from hilum.cli.reading import ingest_recipe, planned_ingest, run_ingest
+    from hilum.cli.reading import finished_ingest, ingest_recipe, run_ingest
 
     opened = store_at(store)
     source = find_source(files)
     wanted = ingest_recipe(recipe, max_gib=max_gib)
-    manifest = planned_ingest(opened, wanted, source).finished()
+    manifest = finished_ingest(opened, wanted, source)
     already_done = manifest is not None
     if manifest is None:
         manifest = run_ingest(opened, wanted, source, engine(on=on, address=address))
@@ -103,9 +103,9 @@ def _tell_ingest(
 
 
 def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False) -> None:
-    """Look a store over: its format, its ledger, and every byte of every run against its SHA-256."""
+    """Look a store over: its format, its ledger, every file of every run and every chunk of every volume."""
     from hilum.cli.composition import ledger_of, store_at
-    from hilum.cli.health import damaged_places, machine
+    from hilum.cli.health import advice, damaged_places, damaged_volumes, first_reasons, machine
     from hilum.store.layout import FORMAT_VERSION
 
     opened = store_at(store)
@@ -120,7 +120,9 @@ def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False
     lines.append(table("Ledger", ["campaign", "round", "stage"], [[p.name, p.round_number, p.stage] for p in places]))
     num_checked, damaged = damaged_places(opened)
     lines.append(f"store {opened.url}: format {FORMAT_VERSION}")
+    num_volumes, broken = damaged_volumes(opened)
     lines.append(f"{num_checked} runs, models and label sets checked, {len(damaged)} damaged")
+    lines.append(f"{num_volumes} volumes checked, {len(broken)} damaged")
     data = {
         "store": opened.url,
         "format_version": FORMAT_VERSION,
@@ -128,11 +130,11 @@ def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False
         "rebuilt": rebuild,
         "campaigns": [{"name": p.name, "round": p.round_number, "stage": p.stage} for p in places],
         "num_checked": num_checked,
-        "damaged": [{"place": d.place, "reasons": list(d.reasons)} for d in damaged],
+        "num_volumes": num_volumes,
+        "damaged": [{"place": d.place, "reasons": list(d.reasons)} for d in [*damaged, *broken]],
     }
-    if damaged:
-        lines.append(table("Damaged", ["where", "what"], [[d.place, "; ".join(d.reasons)] for d in damaged]))
-    advice = "Restore these folders from a copy, or delete them and run the same commands again." if damaged else ""
-    reply(json_, data, *lines, note=advice)
-    if damaged:
+    if damaged or broken:
+        lines.append(table("Damaged", ["where", "what"], first_reasons([*damaged, *broken])))
+    reply(json_, data, *lines, note=advice(runs=bool(damaged), volumes=bool(broken)))
+    if damaged or broken:
         raise typer.Exit(4)

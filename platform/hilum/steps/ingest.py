@@ -7,13 +7,14 @@ store: patients and sources are keyed hashes, and a volume's id is a hash of its
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from hilum.core.errors import DataError
+from hilum.core.errors import DataError, NotFoundError
 from hilum.core.ids import content_id, pseudonym
 from hilum.core.imaging import Study, Volume
 from hilum.core.ports import Counts, Executor
@@ -21,10 +22,18 @@ from hilum.core.recipes import IngestRecipe
 from hilum.core.resources import Resources
 from hilum.core.sources import Reader, ReadImage, Source, SourceItem
 from hilum.store.identity import identity_key, pseudonymous_tags
-from hilum.store.layout import Store, exists, filesystem
+from hilum.store.layout import Store, filesystem
 from hilum.store.manifest import Manifest, Run, read_json, write_json
 from hilum.store.tables import QUARANTINE, read_table, write_rows
-from hilum.store.volumes import sweep_partials, volume_of_row, volume_row, write_volume, write_volume_table
+from hilum.store.volumes import (
+    stored_volume_ids,
+    sweep_partials,
+    volume_of_row,
+    volume_row,
+    volumes_of,
+    write_volume,
+    write_volume_table,
+)
 
 STEP_VERSION = 2
 FILES_PER_SHARD = 8
@@ -56,8 +65,8 @@ def run(
     recipe: IngestRecipe, source: Source, *, store: Store, executor: Executor, resources: Resources, read: Reader
 ) -> Manifest:
     """Ingest every file of ``source``. Raises DataError when not one of them can be used."""
-    this = Run(store, "ingest", STEP_VERSION, recipe, {"source": source.fingerprint})
-    before = this.finished()
+    this = planned(recipe, source, store)
+    before = finished(this, store)
     if before is not None:
         return before
     sweep_partials(store)
@@ -66,12 +75,33 @@ def run(
     shards = list(_shards(source.items))
     pending = [shard for shard in shards if not _is_done(plan.part(shard.number))]
     work = partial(_ingest_shard, plan)
-    for _ in executor.map_shards(
-        work, pending, label="ingest", resources=resources, num_workers=resources.num_ingest_workers
-    ):
-        pass
-    parts = [read_json(plan.part(shard.number)) for shard in shards]
+    try:
+        for _ in executor.map_shards(
+            work, pending, label="ingest", resources=resources, num_workers=resources.num_ingest_workers
+        ):
+            pass
+        parts = [read_json(plan.part(shard.number)) for shard in shards]
+    except (NotFoundError, FileNotFoundError):
+        first = finished(this, store)
+        if first is None:
+            raise
+        # Another process at the same files was first and took the parts away.
+        _tidy(this)
+        return first
     return _publish(this, plan, parts)
+
+
+def planned(recipe: IngestRecipe, source: Source, store: Store) -> Run:
+    """The run that ingests these files, which may be there already."""
+    return Run(store, "ingest", STEP_VERSION, recipe, {"source": source.fingerprint})
+
+
+def finished(this: Run, store: Store) -> Manifest | None:
+    """The run's manifest if it is done and every one of its volumes is still there, else None: do it again."""
+    manifest = this.finished()
+    if manifest is None or not set(volumes_of(store, this.run_id)) <= stored_volume_ids(store):
+        return None
+    return manifest
 
 
 def quarantined_files(store: Store, manifest: Manifest, source: Source) -> list[tuple[str, str]]:
@@ -94,7 +124,10 @@ def _shards(items: Sequence[SourceItem]) -> Iterator[_Shard]:
 
 def _is_done(part_url: str) -> bool:
     """A shard with refused files is tried again: the file may have been repaired or its disk mounted since."""
-    return exists(part_url) and not read_json(part_url)["quarantined"]
+    try:
+        return not read_json(part_url)["quarantined"]
+    except NotFoundError:
+        return False
 
 
 def _ingest_shard(plan: _Plan, shard: _Shard) -> Counts:
@@ -223,10 +256,16 @@ def _publish(this: Run, plan: _Plan, parts: Sequence[dict[str, Any]]) -> Manifes
         num_patients=len({volume.study.patient_id for volume in volumes}),
         class_names=list(class_names),
     )
-    fs, parts_folder = filesystem(this.path("parts"))
-    if fs.exists(parts_folder):
-        fs.rm(parts_folder, recursive=True)
+    _tidy(this)
     return manifest
+
+
+def _tidy(this: Run) -> None:
+    """Take the parts of a finished run away, unless another process is just doing so."""
+    fs, parts = filesystem(this.path("parts"))
+    with suppress(OSError):
+        if fs.exists(parts):
+            fs.rm(parts, recursive=True)
 
 
 def _of_other_channels(kept: dict[str, dict[str, Any]]) -> list[dict[str, str]]:

@@ -20,7 +20,6 @@ from safetensors import SafetensorError
 from hilum.core.errors import CorruptionError, NotFoundError
 from hilum.store.layout import Store, filesystem
 from hilum.store.manifest import (
-    MANIFEST,
     Manifest,
     find_manifest,
     read_bytes,
@@ -29,6 +28,7 @@ from hilum.store.manifest import (
     verify,
     write_bytes,
     write_json,
+    write_manifest,
 )
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -55,7 +55,7 @@ def save(store: Store, checkpoint_id: str, tensors: Mapping[str, npt.NDArray[Any
         inputs={name: str(value) for name, value in card.get("inputs", {}).items()},
         files={name: _digest(read_bytes(f"{url}/{name}")) for name in (WEIGHTS, CARD)},
     )
-    write_json(f"{url}/{MANIFEST}", manifest.model_dump(mode="json"), only_if_absent=True)
+    write_manifest(url, manifest)
 
 
 def load(store: Store, checkpoint_id: str) -> tuple[Tensors, dict[str, Any]]:

@@ -15,7 +15,7 @@ from hilum.core.asking import Annotation, LabelMap
 from hilum.core.errors import CorruptionError
 from hilum.core.geometry import Patch, Zyx
 from hilum.store.layout import Store
-from hilum.store.manifest import MANIFEST, Manifest, read_manifest, write_json
+from hilum.store.manifest import Manifest, read_manifest, write_manifest
 from hilum.store.tables import ANNOTATIONS, read_table, write_rows
 
 NONE = "none"
@@ -46,7 +46,7 @@ def commit_label_set(store: Store, collect_run_id: str, parent_id: str | None) -
         recipe={},
         inputs={"collect": collect_run_id, "parent": parent_id or NONE},
     )
-    write_json(f"{url}/{MANIFEST}", manifest.model_dump(mode="json"), only_if_absent=True)
+    write_manifest(url, manifest)
     return read_manifest(url)
 
 

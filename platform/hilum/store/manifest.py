@@ -1,7 +1,8 @@
 """Data first, manifest last: a run without a manifest does not exist.
 
 Anything written through here is complete or absent: a sibling ``.partial`` and a rename on
-a local disk, one PUT on an object store.
+a local disk, one PUT on an object store. A manifest holds the SHA-256 of every file it names
+and of itself.
 """
 
 import hashlib
@@ -11,7 +12,6 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,9 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hilum.core.errors import CorruptionError, NotFoundError
 from hilum.core.ids import run_id as name_run
 from hilum.store.layout import Store, filesystem
+from hilum.store.partials import partial_file
+from hilum.store.sealed import UNSEALED, is_sealed, seal
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_UNSEALED_FORMAT = 1
 
 
 class Manifest(BaseModel):
@@ -67,8 +70,14 @@ class Run:
             return before
         digests = {name: sha256(self.path(name)) for name in sorted(files or [])}
         manifest = Manifest(**self._draft, files=digests, results=results)
-        write_json(self.path(MANIFEST), manifest.model_dump(mode="json"), only_if_absent=True)
+        write_manifest(self.url, manifest)
         return read_manifest(self.url)
+
+
+def write_manifest(url: str, manifest: Manifest) -> bool:
+    """Publish folder ``url``, sealed. False when a manifest was there already; it stands."""
+    document = {**manifest.model_dump(mode="json"), "sha256": UNSEALED}
+    return write_bytes(f"{url}/{MANIFEST}", seal(document), only_if_absent=True)
 
 
 def read_manifest(url: str) -> Manifest:
@@ -81,9 +90,12 @@ def read_manifest(url: str) -> Manifest:
 
 def find_manifest(url: str) -> Manifest | None:
     try:
-        manifest = Manifest.model_validate(read_json(f"{url}/{MANIFEST}"))
+        payload = read_bytes(f"{url}/{MANIFEST}")
     except NotFoundError:
         return None
+    document = _parsed(f"{url}/{MANIFEST}", payload)
+    try:
+        manifest = Manifest.model_validate(document)
     except ValidationError as error:
         raise CorruptionError(f"{url}/{MANIFEST} is not a manifest: {error.errors()[0]['msg']}.") from None
     if manifest.format_version > FORMAT_VERSION:
@@ -91,6 +103,8 @@ def find_manifest(url: str) -> Manifest | None:
             f"{url}/{MANIFEST} has format {manifest.format_version}; this hilum reads up to {FORMAT_VERSION}. "
             f"Use hilum {manifest.hilum_version} or newer."
         )
+    if document.get("format_version") != _UNSEALED_FORMAT and not is_sealed(payload, document.get("sha256")):
+        raise CorruptionError(f"{url}/{MANIFEST} changed since it was written: restore it, or run its step again.")
     return manifest
 
 
@@ -131,7 +145,10 @@ def read_bytes(url: str) -> bytes:
 
 
 def read_json(url: str) -> Any:
-    payload = read_bytes(url)
+    return _parsed(url, read_bytes(url))
+
+
+def _parsed(url: str, payload: bytes) -> Any:
     try:
         return json.loads(payload)
     except ValueError:
@@ -150,8 +167,7 @@ def sha256(url: str) -> str:
 def _write_locally(path: Path, payload: bytes, *, only_if_absent: bool) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not fs.transaction: it stages in the system temp dir, and a move between disks is a copy.
-    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-    try:
+    with partial_file(path) as partial:
         with partial.open("wb") as file:
             file.write(payload)
             file.flush()
@@ -164,5 +180,3 @@ def _write_locally(path: Path, payload: bytes, *, only_if_absent: bool) -> bool:
         except FileExistsError:
             return False
         return True
-    finally:
-        partial.unlink(missing_ok=True)

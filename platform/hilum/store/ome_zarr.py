@@ -5,16 +5,18 @@ that an unaligned patch touches few bytes it does not need. Every chunk and ever
 index carries a crc32c, and no chunk is ever left out because it is empty: a hole is damage.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hilum.core.geometry import Grid, Zyx
 from hilum.core.imaging import Volume
+from hilum.store.sealed import UNSEALED
 
 OME_VERSION = "0.5"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+UNSEALED_FORMAT = 1
 IMAGE_ARRAY = "0"
 TRUTH = "labels/truth"
 MIN_CHUNK_BYTES = 16 << 10
@@ -106,14 +108,17 @@ def array_metadata(shape: Sequence[int], chunk: Sequence[int], shard: Sequence[i
     }
 
 
-def image_group(volume: Volume) -> dict[str, Any]:
-    """The root group: one scale, millimetre axes, and hilum's own attributes. Nothing in it names a person."""
+def image_group(volume: Volume, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The root group: one scale, millimetre axes, and hilum's own attributes. Nothing in it names a person.
+
+    ``metadata`` maps every other zarr.json of the volume to its SHA-256.
+    """
     channel_axis = {"name": "c", "type": "channel"}
     ome = {
         "version": OME_VERSION,
         "multiscales": [_multiscale(volume.volume_id, volume.grid, [channel_axis, *_SPACE])],
     }
-    return _group({"ome": ome, "hilum": _hilum_attributes(volume)})
+    return _group({"ome": ome, "hilum": _hilum_attributes(volume, metadata)})
 
 
 def labels_group() -> dict[str, Any]:
@@ -131,7 +136,7 @@ def truth_group(volume: Volume, class_names: Sequence[str]) -> dict[str, Any]:
     return _group({"ome": ome})
 
 
-def _hilum_attributes(volume: Volume) -> dict[str, Any]:
+def _hilum_attributes(volume: Volume, metadata: Mapping[str, str]) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "volume_id": volume.volume_id,
@@ -148,6 +153,8 @@ def _hilum_attributes(volume: Volume) -> dict[str, Any]:
         "side": volume.side,
         "classes": list(volume.classes),
         "has_label_map": volume.has_label_map,
+        "metadata": dict(metadata),
+        "sha256": UNSEALED,
     }
 
 

@@ -5,17 +5,15 @@ renamed (on an object store: its group metadata is the last PUT), so that a read
 of it or nothing. Damage of any kind, a hole included, is a CorruptionError.
 """
 
+import hashlib
 import json
 import os
-import shutil
+import re
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +25,17 @@ from hilum.core.geometry import Grid, Patch, Zyx
 from hilum.core.imaging import Side, Study, Volume
 from hilum.store import ome_zarr
 from hilum.store.layout import Store, exists, filesystem, is_local
-from hilum.store.manifest import read_json, read_manifest
+from hilum.store.manifest import read_bytes, read_manifest, verify
+from hilum.store.partials import PARTIAL_SECONDS, SUFFIX, partial_folder, sweep
+from hilum.store.sealed import is_sealed, seal
 from hilum.store.tables import VOLUMES, read_table, write_rows
 from hilum.store.zarr_arrays import ArrayReader, open_array
 
 ZARR_JSON = "zarr.json"
-PARTIAL_SECONDS = 24 * 3600
+TRUTH_ARRAY = f"{ome_zarr.TRUTH}/{ome_zarr.IMAGE_ARRAY}"
+_UPLOAD = "hilum"
+_PARTIAL_PLACES = ("*", "volumes/*", "runs/*/*/*", "runs/*/*/parts/*")
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 
 
@@ -42,8 +45,8 @@ class VolumeReader:
     def __init__(self, url: str, volume: Volume):
         self.volume = volume
         self._url = url
-        _check_format(url)
-        self._image = open_array(f"{url}/{ome_zarr.IMAGE_ARRAY}")
+        self._metadata = metadata_digests(url)
+        self._image = self._open(ome_zarr.IMAGE_ARRAY)
         self._truth: ArrayReader | None = None
 
     def read_CZYX(self, patch: Patch) -> npt.NDArray[Any]:
@@ -59,8 +62,16 @@ class VolumeReader:
         if self._truth is None:
             if not self.volume.has_label_map:
                 raise DataError(f"Volume {self.volume.volume_id} has no label map; ingest it with one to read it.")
-            self._truth = open_array(f"{self._url}/{ome_zarr.TRUTH}/{ome_zarr.IMAGE_ARRAY}")
+            self._truth = self._open(TRUTH_ARRAY)
         return self._truth.read(self._box(patch))
+
+    def _open(self, array: str) -> ArrayReader:
+        """An array of this volume, once its metadata is known to be what was written."""
+        name = f"{array}/{ZARR_JSON}"
+        wrong = changed_metadata(self._url, {name: self._metadata.get(name, "")}) if self._metadata else []
+        if wrong:
+            raise CorruptionError(f"{self._url}: {wrong[0]}. Restore it, or ingest the volume again.")
+        return open_array(f"{self._url}/{array}")
 
     def _box(self, patch: Patch) -> tuple[slice, slice, slice]:
         shape = self.volume.grid.shape_zyx
@@ -83,6 +94,14 @@ def volume_exists(store: Store, volume_id: str) -> bool:
     return exists(f"{store.volume(volume_id)}/{ZARR_JSON}")
 
 
+def stored_volume_ids(store: Store) -> set[str]:
+    """The ids of all volumes there are, by one look at their folder."""
+    fs, folder = filesystem(store.path("volumes"))
+    fs.invalidate_cache()
+    there = [str(path).rstrip("/").rsplit("/", 1)[-1] for path in fs.glob(f"{folder.rstrip('/')}/*.zarr")]
+    return {name.removesuffix(".zarr") for name in there}
+
+
 def write_volume(
     store: Store,
     volume: Volume,
@@ -101,24 +120,22 @@ def write_volume(
     def fill(folder: str) -> None:
         _write_array(f"{folder}/{ome_zarr.IMAGE_ARRAY}", image_CZYX, volume, patch_shape_zyx)
         if label_map_ZYX is not None:
-            _write_array(f"{folder}/{ome_zarr.TRUTH}/{ome_zarr.IMAGE_ARRAY}", label_map_ZYX, volume, patch_shape_zyx)
+            _write_array(f"{folder}/{TRUTH_ARRAY}", label_map_ZYX, volume, patch_shape_zyx)
             _write_metadata(f"{folder}/{ome_zarr.TRUTH}", ome_zarr.truth_group(volume, class_names))
             _write_metadata(f"{folder}/labels", ome_zarr.labels_group())
-        _write_metadata(folder, ome_zarr.image_group(volume))
+        _write_bytes(folder, seal(ome_zarr.image_group(volume, _digests(Path(folder))), sort_keys=False))
 
     return _rename_into_place(target, fill) if is_local(target) else _upload(target, fill)
 
 
 def sweep_partials(store: Store, *, older_than_seconds: float = PARTIAL_SECONDS) -> int:
-    """Remove what killed writers left on a local disk. Returns how many folders went."""
-    fs, folder = filesystem(store.path("volumes"))
-    if not is_local(store.url) or not fs.exists(folder):
-        return 0
-    before = time.time() - older_than_seconds
-    left = [path for path in Path(folder).glob("*.partial") if path.stat().st_mtime < before]
-    for path in left:
-        shutil.rmtree(path, ignore_errors=True)
-    return len(left)
+    """Remove what killed writers left on a local disk. Returns how many files and folders went."""
+    temporary = sweep(Path(tempfile.gettempdir()).glob(f"{_UPLOAD}.*{SUFFIX}"), older_than_seconds=older_than_seconds)
+    if not is_local(store.url):
+        return temporary
+    root = Path(filesystem(store.url)[1])
+    left = (path for place in _PARTIAL_PLACES for path in root.glob(f"{place}{SUFFIX}"))
+    return temporary + sweep(left, older_than_seconds=older_than_seconds)
 
 
 def write_volume_table(url: str, volumes: Iterable[Volume]) -> int:
@@ -129,7 +146,9 @@ def write_volume_table(url: str, volumes: Iterable[Volume]) -> int:
 def volumes_of(store: Store, ingest_id: str) -> dict[str, Volume]:
     """Every volume of a finished ingest, by volume id."""
     url = store.run("ingest", ingest_id)
-    read_manifest(url)
+    damage = verify(url, read_manifest(url))
+    if damage:
+        raise CorruptionError(f"{url}: {damage[0]}. Restore it, or delete this folder and ingest the files again.")
     rows = read_table(f"{url}/volumes.parquet", VOLUMES).to_pylist()
     return {row["volume_id"]: volume_of_row(row) for row in rows}
 
@@ -185,13 +204,47 @@ def volume_of_row(row: dict[str, Any]) -> Volume:
     )
 
 
-def _check_format(url: str) -> None:
+def metadata_digests(url: str) -> dict[str, str]:
+    """The SHA-256 of every other zarr.json of the volume at ``url``, once its root is known to be as written.
+
+    Empty for a volume of format 1, which had none.
+    """
+    payload = _root_metadata(url)
     try:
-        found = read_json(f"{url}/{ZARR_JSON}")["attributes"]["hilum"]["format_version"]
-    except (NotFoundError, KeyError, TypeError):
-        raise CorruptionError(f"{url} is not a whole volume: ingest its source again.") from None
+        said = json.loads(payload)["attributes"]["hilum"]
+        found = int(said["format_version"])
+    except (ValueError, KeyError, TypeError):
+        raise _not_whole(url) from None
     if found > ome_zarr.FORMAT_VERSION:
         raise CorruptionError(f"{url} has volume format {found}; this hilum reads up to {ome_zarr.FORMAT_VERSION}.")
+    if found == ome_zarr.UNSEALED_FORMAT:
+        return {}
+    if not is_sealed(payload, said.get("sha256")):
+        raise CorruptionError(f"{url}: {ZARR_JSON} changed since it was written. Restore it, or ingest again.")
+    return {str(name): str(digest) for name, digest in said["metadata"].items()}
+
+
+def changed_metadata(url: str, digests: Mapping[str, str]) -> list[str]:
+    """The metadata files of a volume that are missing or changed, each with its reason."""
+    wrong = []
+    for name, digest in digests.items():
+        try:
+            if hashlib.sha256(read_bytes(f"{url}/{name}")).hexdigest() != digest:
+                wrong.append(f"{name}: changed since it was written")
+        except NotFoundError:
+            wrong.append(f"{name}: missing")
+    return wrong
+
+
+def _root_metadata(url: str) -> bytes:
+    try:
+        return read_bytes(f"{url}/{ZARR_JSON}")
+    except NotFoundError:
+        raise _not_whole(url) from None
+
+
+def _not_whole(url: str) -> CorruptionError:
+    return CorruptionError(f"{url} is not a whole volume: ingest its source again.")
 
 
 def _check(volume: Volume, image_CZYX: npt.NDArray[Any], label_map_ZYX: LabelMap | None) -> None:
@@ -227,12 +280,33 @@ def _write_array(folder: str, array: npt.NDArray[Any], volume: Volume, patch_sha
         "context": {"file_io_sync": False},  # _flush does it for all files together
         "store_data_equal_to_fill_value": True,
     }
-    ts.open(spec, open=True).result().write(np.ascontiguousarray(array)).result()
+    try:
+        ts.open(spec, open=True).result().write(np.ascontiguousarray(array)).result()
+    except ValueError as error:
+        raise _of_the_disk(error, volume) from None
+
+
+def _of_the_disk(error: ValueError, volume: Volume) -> Exception:
+    """The OSError that tensorstore met (a full disk, a limit, a fault), or ``error`` if it met none."""
+    said = _OS_ERROR.search(str(error))
+    if said is None:
+        return error
+    return OSError(int(said[1]), os.strerror(int(said[1])), f"volume {volume.volume_id}")
 
 
 def _write_metadata(folder: str, content: dict[str, Any]) -> None:
+    _write_bytes(folder, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def _write_bytes(folder: str, metadata: bytes) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
-    Path(folder, ZARR_JSON).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    Path(folder, ZARR_JSON).write_bytes(metadata)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every metadata file written so far, by its path in the volume."""
+    written = sorted(folder.rglob(ZARR_JSON))
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
 
 
 def _flush(folder: Path) -> None:
@@ -252,7 +326,7 @@ def _fsync(path: Path) -> None:
 
 def _rename_into_place(target: str, fill: Callable[[str], None]) -> bool:
     _, path = filesystem(target)
-    with _scratch(Path(path).parent, prefix=Path(path).name) as partial:
+    with partial_folder(Path(path).parent, name=Path(path).name) as partial:
         fill(str(partial))
         _flush(partial)
         try:
@@ -267,23 +341,13 @@ def _rename_into_place(target: str, fill: Callable[[str], None]) -> bool:
 
 def _upload(target: str, fill: Callable[[str], None]) -> bool:
     fs, path = filesystem(target)
-    with _scratch(Path(tempfile.gettempdir()), prefix="hilum") as partial:
+    with partial_folder(Path(tempfile.gettempdir()), name=_UPLOAD) as partial:
         fill(str(partial))
         # The root's metadata makes the volume exist, so it goes last.
         files = sorted((p for p in partial.rglob("*") if p.is_file()), key=lambda p: (p == partial / ZARR_JSON, str(p)))
         for file in files:
             fs.pipe_file(f"{path}/{file.relative_to(partial).as_posix()}", file.read_bytes())
     return True
-
-
-@contextmanager
-def _scratch(parent: Path, *, prefix: str) -> Iterator[Path]:
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f"{prefix}.{uuid4().hex}.partial"
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _zyx(sizes: Sequence[int]) -> Zyx:

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from hilum.core.errors import CorruptionError, NotFoundError
 from hilum.store import checkpoints
 from hilum.store.layout import Store
+from hilum.store.manifest import Manifest, write_manifest
 
 CARD = {"question": "classify", "recipe": {"seed": 1}, "inputs": {"labels": "aaaa"}, "class_names": ["a", "b"]}
 DTYPES = st.sampled_from([np.float32, np.float64, np.int64, np.uint16])
@@ -146,7 +147,7 @@ def test_a_file_that_is_not_safetensors_is_named(store):
     folder = Path(store.checkpoint("c1"))
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "model.safetensors").write_bytes(b"not a tensor")
-    manifest["files"] = {}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").unlink()
+    write_manifest(str(folder), Manifest(**{**manifest, "files": {}}))
     with pytest.raises(CorruptionError, match="is not a safetensors file"):
         checkpoints.load(store, "c1")

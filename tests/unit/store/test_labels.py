@@ -22,7 +22,7 @@ from hilum.store.labels import (
     write_annotations,
 )
 from hilum.store.layout import Store
-from hilum.store.manifest import read_json, write_json
+from hilum.store.manifest import read_json, read_manifest, write_manifest
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -136,10 +136,10 @@ def test_a_published_label_set_does_not_change(store: Store) -> None:
 def test_a_label_set_that_is_its_own_ancestor_is_refused(store: Store) -> None:
     first = collected(store, "l1", None)
     collected(store, "l2", first)
-    url = f"{store.label_set('l1')}/manifest.json"
-    changed = read_json(url)
-    changed["inputs"]["parent"] = "l2"
-    write_json(url, changed)
+    url = store.label_set("l1")
+    changed = read_manifest(url).model_copy(update={"inputs": {"collect": "l1", "parent": "l2"}})
+    Path(url, "manifest.json").unlink()
+    write_manifest(url, changed)
     with pytest.raises(CorruptionError, match="its own ancestor"):
         read_answers(store, "l2")
 

@@ -105,6 +105,31 @@ def test_a_damaged_manifest_is_not_taken_for_a_run(store, payload):
         find_manifest(run.url)
 
 
+def test_every_flipped_bit_of_a_manifest_is_found(store):
+    run, _ = committed(store)
+    place = Path(run.path("manifest.json"))
+    good = place.read_bytes()
+    for bit in range(8 * len(good)):
+        flipped = bytearray(good)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        place.write_bytes(flipped)
+        with pytest.raises(CorruptionError):
+            find_manifest(run.url)
+
+
+def test_a_manifest_of_format_1_had_no_seal_and_is_read(store):
+    run, manifest = committed(store)
+    write_json(run.path("manifest.json"), manifest.model_dump() | {"format_version": 1})
+    assert read_manifest(run.url).results == manifest.results
+
+
+def test_a_manifest_whose_seal_was_taken_off_is_damaged(store):
+    run, manifest = committed(store)
+    write_json(run.path("manifest.json"), manifest.model_dump())
+    with pytest.raises(CorruptionError, match="changed since it was written"):
+        read_manifest(run.url)
+
+
 def test_nothing_partial_is_left_behind(store, tmp_path):
     committed(store)
     assert not list(tmp_path.rglob("*.partial"))

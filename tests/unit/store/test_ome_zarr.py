@@ -110,7 +110,7 @@ def test_the_grid_can_be_read_back_from_the_attributes_alone(folder):
 def test_scale_and_translation_tell_distances_from_the_origin_along_the_array_s_own_axes(order, signs, origin, index):
     direction = tuple(tuple(signs[k] if row == order[k] else 0.0 for k in range(3)) for row in range(3))
     volume = a_volume(direction=direction, origin=origin)
-    (multiscale,) = ome_zarr.image_group(volume)["attributes"]["ome"]["multiscales"]
+    (multiscale,) = ome_zarr.image_group(volume, {})["attributes"]["ome"]["multiscales"]
     scale, translation = multiscale["datasets"][0]["coordinateTransformations"]
     along = np.multiply(scale["scale"][1:], index) + translation["translation"][1:]
     np.testing.assert_allclose(np.asarray(direction) @ along, volume.grid.index_to_world(index), atol=1e-9)

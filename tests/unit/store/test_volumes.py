@@ -23,6 +23,7 @@ from hilum.store.layout import Store
 from hilum.store.manifest import Run
 from hilum.store.volumes import (
     DTYPES,
+    metadata_digests,
     open_volume,
     sweep_partials,
     volume_exists,
@@ -196,6 +197,60 @@ def test_two_hundred_flipped_bits_are_found_every_time(tmp_path):
             reader.read_CZYX(whole(volume))
 
 
+def flipped_in(file, *, every):
+    """The file with one bit flipped, for every so-manieth bit of it; whole again afterwards."""
+    good = file.read_bytes()
+    for bit in range(0, 8 * len(good), every):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << (bit % 8)
+        file.write_bytes(bad)
+        yield bit
+    file.write_bytes(good)
+
+
+def test_a_flipped_bit_of_a_volume_s_own_metadata_is_found(tmp_path):
+    store, volume = Store(str(tmp_path)), a_volume()
+    stored(store, volume)
+    for _ in flipped_in(Path(store.volume(volume.volume_id), "zarr.json"), every=5):
+        with pytest.raises(CorruptionError):
+            metadata_digests(store.volume(volume.volume_id))
+    assert len(metadata_digests(store.volume(volume.volume_id))) == 4
+
+
+@pytest.mark.parametrize("array", ["0", "labels/truth/0"])
+def test_a_flipped_bit_of_an_array_s_metadata_is_found(tmp_path, array):
+    store, volume = Store(str(tmp_path)), a_volume()
+    stored(store, volume)
+    for _ in flipped_in(Path(store.volume(volume.volume_id), array, "zarr.json"), every=61):
+        with pytest.raises(CorruptionError, match=f"{array}/zarr.json: changed"):
+            open_volume(store, volume).read_label_map_ZYX(whole(volume))
+
+
+def test_a_volume_of_format_1_had_no_seal_and_is_read(tmp_path):
+    store, volume = Store(str(tmp_path)), a_volume()
+    image, labels = stored(store, volume)
+    file = Path(store.volume(volume.volume_id), "zarr.json")
+    metadata = json.loads(file.read_text())
+    kept = metadata["attributes"]["hilum"]
+    del kept["sha256"], kept["metadata"]
+    file.write_text(
+        json.dumps(metadata | {"attributes": {**metadata["attributes"], "hilum": {**kept, "format_version": 1}}})
+    )
+    reader = open_volume(store, volume)
+    assert np.array_equal(reader.read_CZYX(whole(volume)), image)
+    assert np.array_equal(reader.read_label_map_ZYX(whole(volume)), labels)
+
+
+def test_a_changed_table_of_volumes_is_refused(tmp_path):
+    store = Store(str(tmp_path))
+    this = Run(store, "ingest", 1, IngestRecipe(), {"source": "s"})
+    write_volume_table(this.path("volumes.parquet"), [a_volume()])
+    this.commit(files=["volumes.parquet"])
+    write_volume_table(this.path("volumes.parquet"), [a_volume(side="test")])
+    with pytest.raises(CorruptionError, match="changed since it was written"):
+        volumes_of(store, this.run_id)
+
+
 def test_a_shard_cut_short_is_damage(tmp_path):
     store, volume = Store(str(tmp_path)), a_volume()
     stored(store, volume)
@@ -332,6 +387,32 @@ def test_what_killed_writers_left_is_swept_once_it_is_old(tmp_path):
     os.utime(left, (0, 0))
     assert sweep_partials(store) == 1
     assert not left.exists()
+
+
+def test_what_a_killed_writer_left_is_swept_at_once_and_a_live_one_s_never(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    writer = context.Process(target=write_for_ever, args=(str(tmp_path),))
+    writer.start()
+    volumes = tmp_path / "volumes"
+    for _ in range(20):  # sweeping beside it, it must not notice
+        sweep_partials(Store(str(tmp_path)))
+        time.sleep(0.02)
+    while not list(volumes.glob("*.partial")):
+        time.sleep(0.001)
+    os.kill(writer.pid, signal.SIGSTOP)
+    left = list(volumes.glob("*.partial"))
+    while not left:  # stopped between two volumes: let it go on to the next
+        os.kill(writer.pid, signal.SIGCONT)
+        time.sleep(0.003)
+        os.kill(writer.pid, signal.SIGSTOP)
+        left = list(volumes.glob("*.partial"))
+    assert sweep_partials(Store(str(tmp_path))) == 0, "stopped, but alive"
+    assert left[0].exists()
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    assert sweep_partials(Store(str(tmp_path))) == 1
+    assert not list(volumes.glob("*.partial"))
+    assert writer.exitcode == -signal.SIGKILL, "a sweep beside it stopped the writer"
 
 
 def test_volumes_of_an_ingest_are_those_of_its_table(tmp_path):
