@@ -20,8 +20,9 @@ from hilum.core.errors import DataError
 
 MAX_DIRECTORY_BYTES = 64 << 20
 
-_END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
-_LONGEST_END = 22 + 0xFFFF + 20 + 56
+_END, _END_64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+_END_BYTES, _END_64_BYTES, _LOCATOR_BYTES = 22, 56, 20
+_LONGEST_END = _END_BYTES + 0xFFFF + _LOCATOR_BYTES + _END_64_BYTES
 _LOCAL = struct.Struct("<4s5H3I2H")
 _BLOCK = 1 << 20
 _ENCRYPTED = 0x1
@@ -150,12 +151,12 @@ def _check_directory(archive: BinaryIO) -> None:
     archive.seek(max(0, end - _LONGEST_END))
     tail = archive.read(_LONGEST_END)
     at = tail.rfind(_END)
-    if at < 0 or len(tail) < at + 22:
+    if at < 0 or len(tail) < at + _END_BYTES:
         raise DataError("The archive is cut short, or it is not a zip archive: its directory is missing.")
     (directory_bytes,) = struct.unpack_from("<I", tail, at + 12)
-    at_64 = tail.rfind(_END_64, 0, at)
-    if at_64 >= 0 and len(tail) >= at_64 + 48:
-        directory_bytes = max(directory_bytes % 0xFFFFFFFF, struct.unpack_from("<Q", tail, at_64 + 40)[0])
+    at_64 = at - _LOCATOR_BYTES - _END_64_BYTES
+    if at_64 >= 0 and tail.startswith(_END_64, at_64) and tail.startswith(_LOCATOR, at - _LOCATOR_BYTES):
+        directory_bytes = struct.unpack_from("<Q", tail, at_64 + 40)[0]
     if directory_bytes > MAX_DIRECTORY_BYTES:
         raise DataError(
             f"The archive's directory is {directory_bytes:,} bytes; at most {MAX_DIRECTORY_BYTES:,} are read."

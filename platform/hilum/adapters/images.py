@@ -5,6 +5,7 @@ has no place in a patient, so its grid begins at zero; its spacing is the file's
 """
 
 import io
+import logging
 import struct
 import warnings
 import zlib
@@ -20,9 +21,15 @@ from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
 
 MAX_CHANNELS = 4
+MAX_PAGES = 100_000
+_BIG_TIFF = 43
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MM_PER_UNIT = {2: 25.4, 3: 10.0}  # TIFF 6.0, ResolutionUnit: inch, centimetre
 _GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16", "I": "I", "F": "F", "LA": "L"}
+
+# Else a handler of last resort would print what tifffile quotes from a file.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+logging.getLogger("tifffile").propagate = False
 
 
 def read_photograph(payload: bytes, *, max_bytes: int = MAX_BYTES) -> tuple[npt.NDArray[Any], Grid]:
@@ -60,9 +67,31 @@ def check_chunks(payload: bytes) -> None:
         at = end + 4
 
 
+def check_pages(payload: bytes) -> None:
+    """Follow the chain of a TIFF's pages (TIFF 6.0, section 2; BigTIFF). tifffile goes round one that is a circle."""
+    order = {b"II": "<", b"MM": ">"}.get(payload[:2])
+    if order is None:
+        raise DataError("Not a TIFF file.")
+    is_big = struct.unpack_from(order + "H", payload, 2)[0] == _BIG_TIFF
+    pointer, count, tag_bytes, at = ("Q", "Q", 20, 8) if is_big else ("I", "H", 12, 4)
+    seen: set[int] = set()
+    while page := struct.unpack_from(order + pointer, payload, at)[0]:
+        if page in seen or len(seen) >= MAX_PAGES:
+            raise DataError(f"The pages of the TIFF file go round in a circle, or are more than {MAX_PAGES:,}.")
+        seen.add(page)
+        num_tags = struct.unpack_from(order + count, payload, page)[0]
+        at = page + struct.calcsize(order + count) + tag_bytes * num_tags
+
+
 def read_tiff(payload: bytes, *, max_bytes: int = MAX_BYTES, is_label: bool = False) -> tuple[npt.NDArray[Any], Grid]:
     """The voxels (C, Z, Y, X) and grid of a TIFF: pages are Z, colours and channels are C."""
-    with refusing("TIFF"), tifffile.TiffFile(io.BytesIO(payload)) as tiff:
+    with refusing("TIFF"):
+        check_pages(payload)
+        return _tiff(payload, max_bytes, is_label=is_label)
+
+
+def _tiff(payload: bytes, max_bytes: int, *, is_label: bool) -> tuple[npt.NDArray[Any], Grid]:
+    with tifffile.TiffFile(io.BytesIO(payload)) as tiff:
         if not tiff.series:
             raise DataError("The TIFF file holds no image.")
         series = tiff.series[0]

@@ -26,7 +26,7 @@ from hilum.core.sources import ReadImage
 
 MAX_HEADER_BYTES = 64 << 10
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-_HARMLESS = re.compile(r"[\w\s.,+()\-\"]*\Z", re.ASCII)
+_HARMLESS = re.compile(r"[\w \t.,+()\-\"]*\Z", re.ASCII)
 _BLOCK = 1 << 20
 
 
@@ -94,6 +94,7 @@ def read_nrrd(
         elif encoding != "raw":
             raise DataError("Voxels in this encoding are not read; save the NRRD file as 'raw' or 'gzip'.")
         kept = {key: header.fields[key] for key in (*_NRRD_KEPT, *_NRRD_KEPT_IF_GIVEN) if key in header.fields}
+        kept["sizes"] = " ".join(map(str, sizes))
         lines = [f"{key}: {_harmless(value)}" for key, value in kept.items()]
         text = "\n".join(["NRRD0004", *lines, "encoding: raw", "", ""])
         placed = "space directions" in header.fields
@@ -120,7 +121,7 @@ def read_metaimage(
             if not is_label:
                 check_ratio(len(raw), needed)
             raw = _inflate(raw, needed)
-        text = _meta_text(said, len(sizes), channels)
+        text = _meta_text(said, sizes, channels)
         placed = any(name in said for name in ("TransformMatrix", "Rotation", "Orientation"))
         return _image(text.encode("ascii") + _exactly(raw, needed), ".mha", "MetaImageIO", placed=placed)
 
@@ -185,11 +186,11 @@ def _meta_header(payload: bytes) -> _Header:
     return _Header(fields, "", found.end(), found.group(1).decode("utf-8", "replace").strip())
 
 
-def _meta_text(said: Mapping[str, str], num_axes: int, channels: int) -> str:
+def _meta_text(said: Mapping[str, str], sizes: tuple[int, ...], channels: int) -> str:
     order = said.get("BinaryDataByteOrderMSB", said.get("ElementByteOrderMSB", "False"))
     lines = [
         "ObjectType = Image",
-        f"NDims = {num_axes}",
+        f"NDims = {len(sizes)}",
         "BinaryData = True",
         f"BinaryDataByteOrderMSB = {order.lower() == 'true'}",
         "CompressedData = False",
@@ -199,7 +200,7 @@ def _meta_text(said: Mapping[str, str], num_axes: int, channels: int) -> str:
         if value is not None:
             lines.append(f"{name} = {_harmless(value)}")
     lines += [
-        f"DimSize = {_harmless(said['DimSize'])}",
+        f"DimSize = {' '.join(map(str, sizes))}",
         f"ElementNumberOfChannels = {channels}",
         f"ElementType = {said['ElementType']}",
         "ElementDataFile = LOCAL",
@@ -278,7 +279,7 @@ def _affine(image: Any) -> npt.NDArray[np.float64]:
 
 
 def _harmless(value: str) -> str:
-    if not _HARMLESS.match(value) or "\n" in value:
+    if not _HARMLESS.match(value):
         raise DataError("The header has a value that is neither words nor numbers.")
     return value
 

@@ -11,6 +11,7 @@ import zlib
 
 import nibabel as nib
 import numpy as np
+import tifffile
 from PIL import Image
 
 AFFINE = np.diag([2.0, 2, 3, 1])
@@ -77,6 +78,17 @@ def tar():
     return sink.getvalue()
 
 
+def circle():
+    """A TIFF whose second page is its first again."""
+    sink = io.BytesIO()
+    tifffile.imwrite(sink, PIXELS, photometric="minisblack")
+    payload = bytearray(sink.getvalue())
+    (page,) = struct.unpack_from("<I", payload, 4)
+    (num_tags,) = struct.unpack_from("<H", payload, page)
+    struct.pack_into("<I", payload, page + 2 + 12 * num_tags, page)
+    return bytes(payload)
+
+
 def claiming(payload, unpacked_bytes):
     """An archive of one member whose directory announces another size."""
     changed = bytearray(payload)
@@ -140,6 +152,7 @@ BAD_FILES = {
     "d8-alone.hdr": (nifti(scan_XYZ(4), magic=b"ni1", vox_offset=0)[:348], "not beside"),
     "d8-single.img": (GOOD[352:], "not beside"),
     # D9: something else
+    "d9-circle.tif": (circle(), "circle"),
     "d9-empty.nii.gz": (b"", "empty"),
     "d9-text.nii": (b"not an image at all" * 40, "Not a NIfTI"),
     "d9-text.dcm": (b"not an image at all" * 40, "DICOM"),

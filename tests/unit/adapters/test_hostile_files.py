@@ -10,6 +10,7 @@ import multiprocessing
 import resource
 import shutil
 import signal
+import tempfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -18,6 +19,8 @@ import nibabel as nib
 import numpy as np
 import pydicom.data
 import pytest
+import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
+import tifffile
 from tests.unit.adapters.hostile_corpus import GOOD, nifti, png, scan_XYZ, write_corpus
 
 from hilum.adapters.folders import find_source
@@ -138,7 +141,23 @@ def originals():
         "original.dcm": (Path(dicom).read_bytes(), False),
         "original.png": (png(rng.integers(0, 255, (20, 30)).astype(np.uint8)), True),
         "original.npz": (stack.getvalue(), True),
+        "original.tif": (tiff(scan_XYZ()), False),
+        "original.mha": (itk("mha"), True),
+        "original.nrrd": (itk("nrrd"), True),
     }
+
+
+def tiff(voxels):
+    sink = io.BytesIO()
+    tifffile.imwrite(sink, voxels, compression="zlib", photometric="minisblack")
+    return sink.getvalue()
+
+
+def itk(ending):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"image.{ending}")
+        sitk.WriteImage(sitk.GetImageFromArray(scan_XYZ()), str(path), True)
+        return path.read_bytes()
 
 
 def mutated(payload, rng):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hilum.adapters.images import read_label_image, read_photograph, read_tiff
+from hilum.adapters.images import check_pages, read_label_image, read_photograph, read_tiff
 from hilum.core.errors import DataError
 
 GREY_YX = np.arange(35, dtype=np.uint8).reshape(5, 7)
@@ -171,3 +171,51 @@ def test_a_tiff_cut_short_is_refused():
     for keep in (0, 4, 8, 100):
         with pytest.raises(DataError):
             read_tiff(good[:keep])
+
+
+def tiff_pages(num, *, big=False):
+    sink = io.BytesIO()
+    with tifffile.TiffWriter(sink, bigtiff=big) as writer:
+        for n in range(num):
+            writer.write(np.full((3, 4), n, np.uint16), photometric="minisblack", metadata=None)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("num", [1, 2, 7])
+def test_pages_in_a_line_are_a_stack(num, big):
+    check_pages(tiff_pages(num, big=big))
+    assert read_tiff(tiff_pages(num, big=big))[0].shape == (1, num, 3, 4)
+
+
+@pytest.mark.parametrize("back_to", [0, 1, 2])
+def test_pages_that_go_round_in_a_circle_are_refused_at_once(back_to):
+    payload = bytearray(tiff_pages(3))
+    starts, at = [], 4
+    while page := struct.unpack_from("<I", payload, at)[0]:
+        starts.append(page)
+        at = page + 2 + 12 * struct.unpack_from("<H", payload, page)[0]
+    struct.pack_into("<I", payload, at, starts[back_to])
+    with pytest.raises(DataError, match="circle"):
+        read_tiff(bytes(payload))
+
+
+def test_what_a_damaged_tiff_says_is_not_printed(capfd):
+    payload = bytearray(tiff_pages(1))
+    payload[10:60] = b"Jane Doe" * 6 + b"xx"
+    with pytest.raises(DataError):
+        read_tiff(bytes(payload))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_flipped_bit_of_a_png_is_noticed():
+    sink = io.BytesIO()
+    Image.fromarray(np.random.default_rng(4).integers(0, 255, (6, 7)).astype(np.uint8)).save(sink, "PNG")
+    good = sink.getvalue()
+    for place in range(8 * 8, 8 * len(good)):
+        bad = bytearray(good)
+        bad[place // 8] ^= 1 << place % 8
+        with pytest.raises(DataError):
+            read_photograph(bytes(bad))
+        with pytest.raises(DataError):
+            read_label_image(bytes(bad))
