@@ -96,4 +96,4 @@ def _pseudonymous(key: bytes, name: str, value: str, shift: timedelta) -> str:
 
 
 def _keyed_number(key: bytes, text: str) -> int:
-    return int.from_bytes(hmac.new(key, text.encode(), hashlib.sha256).digest()[:16], "big")
+    return int.from_bytes(hmac.new(key, text.encode(errors="surrogatepass"), hashlib.sha256).digest()[:16], "big")

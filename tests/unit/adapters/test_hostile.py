@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.adapters.hostile import check_size, gunzip, gunzip_start, label_map, refusing, storable
+from hilum.adapters.hostile import (
+    MAX_RATIO,
+    RATIO_COUNTS_FROM_BYTES,
+    check_ratio,
+    check_size,
+    gunzip,
+    gunzip_start,
+    label_map,
+    refusing,
+    storable,
+)
 from hilum.core.errors import DataError
 
 
@@ -93,3 +103,27 @@ def test_every_label_from_0_to_65534_is_kept(label, dtype):
 def test_what_is_no_label_is_refused(bad):
     with pytest.raises(DataError):
         label_map(np.full((1, 2, 2), bad))
+
+
+def test_thousands_of_members_are_one_stream_and_thousands_of_nothing_are_refused():
+    pieces = [np.random.default_rng(n).bytes(3000) for n in range(1200)]
+    assert gunzip(b"".join(gzip.compress(p) for p in pieces), at_most=4 << 20) == b"".join(pieces)
+    with pytest.raises(DataError, match="pieces of almost nothing"):
+        gunzip(gzip.compress(b"") * 3000, at_most=4 << 20)
+
+
+@pytest.mark.parametrize("after", [b"x", b"\0\0x", b"PK", bytes(200_000) + b"\1"])
+def test_what_follows_a_stream_must_be_another_one_or_zeros(after):
+    with pytest.raises(DataError):
+        gunzip(gzip.compress(b"abc") + after, at_most=100)
+    assert gunzip(gzip.compress(b"abc") + bytes(200_000), at_most=100) == b"abc"
+
+
+@given(st.integers(1, 1 << 40), st.integers(1, 1 << 40))
+def test_only_what_is_both_large_and_packed_beyond_belief_is_taken_for_a_bomb(packed, unpacked):
+    is_bomb = unpacked > RATIO_COUNTS_FROM_BYTES and unpacked > MAX_RATIO * packed
+    if is_bomb:
+        with pytest.raises(DataError, match="times its size"):
+            check_ratio(packed, unpacked)
+    else:
+        check_ratio(packed, unpacked)

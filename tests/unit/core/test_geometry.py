@@ -155,3 +155,14 @@ def test_patches_are_sorted_by_volume_then_place():
         ("a", (1, 0, 0)),
         ("b", (0, 0, 0)),
     ]
+
+
+def test_grids_lie_apart_as_far_as_their_corners_do():
+    grid = Grid((3, 4, 5), (2.0, 1.0, 0.5), (10.0, -20.0, 30.0))
+    assert grid.apart_mm(grid) == 0
+    moved = Grid((3, 4, 5), (2.0, 1.0, 0.5), (10.0, -20.0, 31.5))
+    assert grid.apart_mm(moved) == moved.apart_mm(grid) == 1.5
+    stretched = Grid((3, 4, 5), (2.0, 1.0, 0.75), (10.0, -20.0, 30.0))
+    assert grid.apart_mm(stretched) == 1.0
+    mirrored = Grid((3, 4, 5), (2.0, 1.0, 0.5), (10.0, -20.0, 30.0), ((0, 0, -1.0), (0, 1.0, 0), (1.0, 0, 0)))
+    assert grid.apart_mm(mirrored) == 4.0

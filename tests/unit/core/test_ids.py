@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import os
 import pickle
 import re
 from pathlib import Path
@@ -119,6 +120,11 @@ def test_a_pseudonym_is_an_hmac_and_one_to_one(key, one, other):
     expected = hmac.new(key, f"patient:{one}".encode(), hashlib.sha256).hexdigest()[:12]
     assert pseudonym(key, "patient", one) == expected
     assert (pseudonym(key, "patient", one) == pseudonym(key, "patient", other)) == (one == other)
+
+
+def test_a_file_name_that_is_no_text_has_a_pseudonym_too():
+    one, other = (os.fsdecode(name) for name in (b"\xff", b"\xfe"))
+    assert pseudonym(KEY, "source", one) != pseudonym(KEY, "source", other)
 
 
 def test_a_patient_and_a_study_of_one_name_are_two_pseudonyms():

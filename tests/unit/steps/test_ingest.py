@@ -1,9 +1,13 @@
 """ingest: what is good becomes volumes, what is not is set aside, and no name gets into the store."""
 
+import os
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from tests.unit.adapters.dicom_phantoms import SHAPE_ZYX, ct_series, payload_of, segmentation
 
 from hilum.adapters.folders import find_source
 from hilum.adapters.inline import InlineExecutor
@@ -370,3 +374,60 @@ def test_one_bright_voxel_does_not_set_a_scan_s_range():
     low, high = ReadImage(scan_CZYX, Grid((20, 30, 30)), (20, 30, 30)).grey_range()
     assert 60 < low < 90
     assert 110 < high < 140
+
+
+def test_a_file_larger_than_the_recipe_allows_is_set_aside_and_a_larger_limit_takes_it_in(tmp_path, store):
+    scan(tmp_path / "in" / "small.nii.gz", 1)
+    scan(tmp_path / "in" / "large.nii.gz", 2, (100, 90, 80))
+    strict = ingested(tmp_path / "in", store, max_bytes=1 << 20)
+    ((file, reason),) = ingest.quarantined_files(store, strict, find_source(str(tmp_path / "in")))
+    assert file == "large.nii.gz"
+    assert "GiB" in reason
+    generous = ingested(tmp_path / "in", store, max_bytes=2 << 20)
+    assert (strict.results["num_volumes"], generous.results["num_volumes"]) == (1, 2)
+    assert strict.run_id != generous.run_id
+
+
+def test_a_file_whose_name_is_no_text_is_taken_in_and_told_like_any_other(tmp_path, store):
+    picture(tmp_path / "in" / "good.png")
+    folder = os.fsencode(tmp_path / "in")
+    with Path(os.fsdecode(folder + b"/\xff\xfe\x1b[2J.png")).open("wb") as file:
+        file.write(b"no image")
+    with Path(os.fsdecode(folder + b"/g\xe4nse.npy")).open("wb") as file:
+        np.save(file, np.arange(64, dtype=np.uint8).reshape(8, 8))
+    manifest = ingested(tmp_path / "in", store)
+    ((file, _),) = ingest.quarantined_files(store, manifest, find_source(str(tmp_path / "in")))
+    assert manifest.results["num_volumes"] == 2
+    assert file.isprintable()
+    assert file.endswith("[2J.png")
+
+
+def test_what_a_header_contradicts_travels_with_its_volume(tmp_path, store):
+    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1.0, 2, 3, 1]))
+    image.set_qform(np.diag([-1.0, 2, 3, 1]), 1)
+    (tmp_path / "in").mkdir()
+    nib.save(image, tmp_path / "in" / "two-opinions.nii")
+    manifest = ingested(tmp_path / "in", store)
+    (volume,) = volumes_of(store, manifest.run_id).values()
+    assert volume.flags == ("orientation_conflict",)
+
+
+def test_structures_drawn_in_dicom_mean_the_same_class_in_every_image(tmp_path, store):
+    for name, drawn in (("one", ["Liver", "Spleen"]), ("two", ["Spleen"])):
+        slices = ct_series(name)
+        marks = np.zeros((*SHAPE_ZYX, len(drawn)), np.uint8)
+        for number in range(len(drawn)):
+            marks[1, 2 + 2 * number, 3, number] = 1
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for number, made in enumerate([*slices, segmentation(slices, marks, drawn)]):
+            (tmp_path / "in" / name / str(number)).write_bytes(payload_of(made))
+    manifest = ingested(tmp_path / "in", store)
+    assert manifest.results["num_quarantined"] == 0
+    assert manifest.results["class_names"] == ["background", "Liver", "Spleen"]
+    seen = []
+    for volume in volumes_of(store, manifest.run_id).values():
+        labels = open_volume(store, volume).read_label_map_ZYX(
+            Patch(volume.volume_id, (0, 0, 0), volume.grid.shape_zyx)
+        )
+        seen.append(sorted(set(labels.ravel().tolist())))
+    assert sorted(seen) == [[0, 1, 2], [0, 2]]
