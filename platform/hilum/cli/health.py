@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from hilum.cli.composition import ledger_of
 from hilum.cli.progress import counted
+from hilum.core.errors import CorruptionError, HilumError
+from hilum.core.ports import CampaignPlace
 from hilum.store.inspection import Damage, damages, finished_places
 from hilum.store.layout import Store
 from hilum.store.volume_checks import volume_damages, volume_ids
@@ -22,6 +25,19 @@ def machine() -> dict[str, str]:
     found["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     found["memory"] = _memory()
     return found
+
+
+def ledger_places(store: Store) -> tuple[list[CampaignPlace], str]:
+    """Where every campaign is, or why that cannot be told: a bucket without a ledger's URL, a read-only disk.
+
+    A damaged ledger is a CorruptionError.
+    """
+    try:
+        return list(ledger_of(store).places()), ""
+    except CorruptionError:
+        raise
+    except HilumError as error:
+        return [], str(error)
 
 
 def damaged_places(store: Store) -> tuple[int, list[Damage]]:

@@ -105,7 +105,7 @@ def _tell_ingest(
 def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False) -> None:
     """Look a store over: its format, its ledger, every file of every run and every chunk of every volume."""
     from hilum.cli.composition import ledger_of, store_at
-    from hilum.cli.health import advice, damaged_places, damaged_volumes, first_reasons, machine
+    from hilum.cli.health import advice, damaged_places, damaged_volumes, first_reasons, ledger_places, machine
     from hilum.store.layout import FORMAT_VERSION
 
     opened = store_at(store)
@@ -116,7 +116,8 @@ def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False
 
         places = rebuild_ledger(opened, ledger=ledger_of(opened))
         lines.append(f"ledger: written again, {len(places)} campaigns")
-    places = list(ledger_of(opened).places())
+    places, untold = ledger_places(opened)
+    lines += [untold] if untold else []
     lines.append(table("Ledger", ["campaign", "round", "stage"], [[p.name, p.round_number, p.stage] for p in places]))
     num_checked, damaged = damaged_places(opened)
     lines.append(f"store {opened.url}: format {FORMAT_VERSION}")

@@ -125,9 +125,15 @@ def write_bytes(url: str, payload: bytes, *, only_if_absent: bool = False) -> bo
     fs, path = filesystem(url)
     if isinstance(fs, LocalFileSystem):
         return _write_locally(Path(path), payload, only_if_absent=only_if_absent)
-    if only_if_absent and fs.exists(path):
+    if not only_if_absent:
+        fs.pipe_file(path, payload)  # one PUT appears whole or not at all
+        return True
+    if fs.exists(path):
         return False
-    fs.pipe_file(path, payload)  # one PUT appears whole or not at all
+    try:
+        fs.pipe_file(path, payload, mode="create")  # one PUT on condition: the first writer stands
+    except FileExistsError:
+        return False
     return True
 
 
