@@ -109,7 +109,7 @@ def quarantined_files(store: Store, manifest: Manifest, source: Source) -> list[
     key = identity_key(store)
     names = {_source_id(key, item): item.image for item in source.items}
     rows = read_table(f"{store.run('ingest', manifest.run_id)}/quarantine.parquet", QUARANTINE).to_pylist()
-    return [(_printable(names.get(row["source"], row["source"])), row["reason"]) for row in rows]
+    return sorted((_printable(names.get(row["source"], row["source"])), row["reason"]) for row in rows)
 
 
 def _printable(name: str) -> str:

@@ -5,7 +5,9 @@ import traceback
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 (what everybody calls it)
 from PIL import Image
+from tests.unit.adapters.dicom_phantoms import ct_series, payload_of
 
 from hilum.adapters.reading import ending, read_item
 from hilum.core.errors import DataError
@@ -109,3 +111,67 @@ def test_an_unknown_ending_says_what_is_readable(tmp_path):
     (tmp_path / "a.bmp").write_bytes(b"BM")
     with pytest.raises(DataError, match=r"\.nii\.gz"):
         read(tmp_path, "a.bmp")
+
+
+def test_a_label_is_read_in_every_format_that_has_a_place_and_must_lie_on_its_image(tmp_path):
+    nifti(tmp_path / "scan.nii", SCAN)
+    image = sitk.GetImageFromArray(LABELS.T)
+    image.SetSpacing((1.0, 2.0, 3.0))
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    nib.save(nib.Nifti1Pair(LABELS, AFFINE), tmp_path / "truth.hdr")
+    for name in ("truth.nrrd", "truth.mha", "truth.mhd"):
+        sitk.WriteImage(image, str(tmp_path / name))
+    for name in ("truth.hdr", "truth.nrrd", "truth.mha", "truth.mhd"):
+        (found,) = read(tmp_path, "scan.nii", name)
+        assert np.array_equal(found.label_map_zyx, LABELS.T), name
+    image.SetOrigin((0.0, 0.0, 1.0))
+    sitk.WriteImage(image, str(tmp_path / "moved.nrrd"))
+    with pytest.raises(DataError, match="1 mm away"):
+        read(tmp_path, "scan.nii", "moved.nrrd")
+
+
+def test_a_label_map_needs_no_more_memory_than_its_image_allows(tmp_path):
+    nifti(tmp_path / "scan.nii", SCAN)
+    nifti(tmp_path / "huge.nii.gz", np.zeros((500, 500, 300), np.uint8))
+    with pytest.raises(DataError, match="GiB"):
+        read(tmp_path, "scan.nii", "huge.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr", "a.png", "a.tif", "a.npy", "a.npz", "a.nrrd", "a.mha"])
+def test_every_reader_keeps_to_the_limit_it_is_given(tmp_path, name):
+    pixels = np.random.default_rng(3).integers(0, 255, (40, 50)).astype(np.uint8)
+    match name:
+        case "a.nii" | "a.nii.gz":
+            nifti(tmp_path / name, pixels)
+        case "a.hdr":
+            nib.save(nib.Nifti1Pair(pixels, AFFINE), tmp_path / name)
+        case "a.npy":
+            np.save(tmp_path / name, pixels)
+        case "a.npz":
+            np.savez_compressed(tmp_path / name, images=pixels[None])
+        case "a.nrrd" | "a.mha":
+            sitk.WriteImage(sitk.GetImageFromArray(pixels), str(tmp_path / name), True)
+        case _:
+            Image.fromarray(pixels).save(tmp_path / name)
+    item = SourceItem(name)
+    assert len(list(read_item(str(tmp_path), item, max_bytes=1 << 20))) == 1
+    with pytest.raises(DataError, match="GiB"):
+        list(read_item(str(tmp_path), item, max_bytes=1500))
+
+
+def test_the_files_of_a_series_share_one_limit(tmp_path):
+    slices = ct_series("one")
+    for number, made in enumerate(slices):
+        (tmp_path / str(number)).write_bytes(payload_of(made))
+    item = SourceItem("0", parts=tuple(str(n) for n in range(1, len(slices))))
+    total = sum(path.stat().st_size for path in tmp_path.iterdir())
+    (found,) = read_item(str(tmp_path), item, max_bytes=total)
+    assert found.grid.shape_zyx[0] == len(slices)
+    with pytest.raises(DataError, match="GiB"):
+        list(read_item(str(tmp_path), item, max_bytes=total - 1))
+
+
+def test_dicom_with_another_ending_than_its_own_is_read_by_its_content(tmp_path):
+    (tmp_path / "IM0001.bin").write_bytes(payload_of(ct_series("one")[0]))
+    (found,) = read(tmp_path, "IM0001.bin")
+    assert found.modality == "CT"
