@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
+from fsspec.implementations.local import LocalFileSystem
+
 from hilum.adapters import endings
 from hilum.adapters.endings import ENDINGS, ending
 from hilum.adapters.grouping import group, lies_beside, voxels_of
@@ -78,7 +80,7 @@ def _matching(pattern: str) -> tuple[str, list[str]]:
 
 def _below(fs: Any, folder: str) -> list[str]:
     """Every file below ``folder``, relative to it; on a disk also links that leave it, which reading refuses."""
-    if not is_local(folder):
+    if not isinstance(fs, LocalFileSystem):
         found = sorted(str(file) for file in fs.find(folder))
         return [file.removeprefix(folder.rstrip("/") + "/") for file in found]
     files: list[Path] = []

@@ -3,6 +3,7 @@
 import io
 import zipfile
 
+import fsspec
 import nibabel as nib
 import numpy as np
 import pydicom
@@ -227,3 +228,37 @@ def test_a_dicom_file_without_a_preamble_is_found_too(tmp_path):
     (tmp_path / "bare").write_bytes(as_bytes(dataset, preamble=False))
     (found,) = read(tmp_path).values()
     assert found.modality == "CT"
+
+
+@pytest.fixture
+def bucket():
+    """A folder that is on no disk."""
+    memory = fsspec.filesystem("memory")
+    yield memory, "memory://grouping"
+    memory.rm("/grouping", recursive=True)
+
+
+def test_a_folder_that_is_on_no_disk_is_read_like_one_that_is(tmp_path, bucket):
+    memory, root = bucket
+    write_series(tmp_path / "ct", "one")
+    write_pair(tmp_path, "a.hdr")
+    (tmp_path / "b.zip").write_bytes(zipped({"x/c.png": b"no image"}))
+    (tmp_path / "notes.txt").write_text("no image")
+    memory.put(str(tmp_path), "/grouping", recursive=True)
+    here, there = find_source(str(tmp_path)), find_source(root)
+    assert there.items == here.items
+    assert there.fingerprint == here.fingerprint
+    assert [item.image for item in there.items] == ["a.hdr", "b.zip!/x/c.png", here.items[2].image]
+    for number in (0, 2):
+        (one,), (other,) = (list(read_item(source.root, source.items[number])) for source in (here, there))
+        assert one.image_digest() == other.image_digest()
+    assert [item.image for item in find_source(f"{root}/*.hdr").items] == ["a.hdr"]
+    assert [item.parts for item in find_source(f"{root}/*.hdr").items] == [("a.img",)]
+
+
+def test_images_and_labels_on_no_disk_are_paired(bucket):
+    memory, root = bucket
+    for name in ("images/a.png", "labels/a.png", "images/b.png"):
+        memory.pipe(f"/grouping/{name}", name.encode())
+    pairs = [(item.image, item.label) for item in find_source(root).items]
+    assert pairs == [("images/a.png", "labels/a.png"), ("images/b.png", None)]
