@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from hilum.cli import data, demo, label, model, recipe, rounds, simulate, steps, store, submit
+from hilum.cli import data, demo, identity, label, look, model, recipe, rounds, simulate, steps, store, submit
 from hilum.cli.boundary import run_guarded
 
 HELP = """Ask for the labels worth a radiologist's time.
@@ -17,10 +17,10 @@ people, train, keep the new model if it is not worse. `hilum demo` shows one on 
 """
 
 ORDER = (
-    *("demo", "init", "data", "ingest", "recipe"),
+    *("demo", "init", "data", "ingest", "look", "recipe"),
     *("campaign", "round", "simulate", "submit"),
     *("pool", "score", "select", "label", "finetune", "evaluate", "promote"),
-    *("model", "doctor"),
+    *("model", "doctor", "whois"),
 )
 
 
@@ -66,6 +66,7 @@ app.command("init", rich_help_panel=START, epilog="Example: hilum init ./demo")(
 app.command("ingest", rich_help_panel=START, epilog="Example: hilum ingest scans/ --recipe msd-hippocampus")(
     store.ingest
 )
+app.command("look", rich_help_panel=START, epilog="Example: hilum look --out look.png")(look.look)
 app.add_typer(data.group, name="data", rich_help_panel=START)
 app.add_typer(recipe.group, name="recipe", rich_help_panel=START)
 
@@ -87,6 +88,9 @@ steps.register_learning(app, panel=STEPS)
 
 app.add_typer(model.group, name="model", rich_help_panel=CARE)
 app.command("doctor", rich_help_panel=CARE, epilog="Example: hilum doctor --rebuild")(store.doctor)
+app.command("whois", rich_help_panel=CARE, epilog="Example: hilum whois 3f2a9c0b11de --mapping ~/private/people.hilum")(
+    identity.whois
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

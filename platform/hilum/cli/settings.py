@@ -24,6 +24,10 @@ class Settings(BaseSettings):
         default=None,
         description="The secret of the pseudonyms, 64 hexadecimal digits; `identity.key` in the store if unset.",
     )
+    mapping_passphrase: SecretStr | None = Field(
+        default=None,
+        description="Opens the file of `hilum ingest --mapping` and `hilum whois`, 12 characters or more.",
+    )
     data_mirror: Path | None = Field(
         default=None,
         description="A folder of prepared public data sets, used by `hilum data fetch` before the network.",

@@ -1,5 +1,6 @@
 """`hilum init`, `hilum ingest` and `hilum doctor`: a store is made, filled and looked after."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 Folder = Annotated[str, typer.Argument(metavar="URL", help="A folder, or a URL such as s3://bucket/prefix.")]
 Where = Annotated[
     str,
-    typer.Argument(metavar="FILES", help="A folder, a file, a pattern such as 'scans/**/*.nii.gz', or a URL of these."),
+    typer.Argument(
+        metavar="FILES",
+        help="A folder, a file, a pattern such as 'scans/**/*.nii.gz', a URL of these, or a search in a PACS: "
+        "'dicomweb+https://HOST/PATH?PatientID=…'.",
+    ),
 ]
 ForRecipe = Annotated[
     str | None,
@@ -32,6 +37,19 @@ MaxGib = Annotated[
 ]
 MOST_SHOWN = 20
 """Files set aside that are listed; `--json` lists all."""
+MappingOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--mapping",
+        metavar="FILE",
+        help="Also keep who is behind each pseudonym, in this encrypted file outside the store "
+        "(HILUM_MAPPING_PASSPHRASE opens it); nothing is kept if not given.",
+    ),
+]
+Lookalikes = Annotated[
+    bool,
+    typer.Option("--lookalikes", help="Also compare how images look: copies under two patients, leaks across sides."),
+]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Write a lost ledger again from the store's events.")]
 
 
@@ -52,6 +70,7 @@ def ingest(
     store: StoreUrl = None,
     recipe: ForRecipe = None,
     max_gib: MaxGib = None,
+    mapping: MappingOut = None,
     on: On = "local",
     address: Address = None,
     json_: Json = False,
@@ -63,15 +82,20 @@ def ingest(
     """
     from hilum.adapters.folders import find_source
     from hilum.cli.composition import engine, store_at
+    from hilum.cli.identity import check_mapping, keep_mapping
+    from hilum.cli.pacs import files_at
     from hilum.cli.reading import finished_ingest, ingest_recipe, run_ingest
 
     opened = store_at(store)
-    source = find_source(files)
     wanted = ingest_recipe(recipe, max_gib=max_gib)
-    manifest = finished_ingest(opened, wanted, source)
-    already_done = manifest is not None
-    if manifest is None:
-        manifest = run_ingest(opened, wanted, source, engine(on=on, address=address))
+    check_mapping(mapping, opened)
+    with files_at(files) as place:
+        source = find_source(place)
+        manifest = finished_ingest(opened, wanted, source)
+        already_done = manifest is not None
+        if manifest is None:
+            manifest = run_ingest(opened, wanted, source, engine(on=on, address=address))
+        keep_mapping(mapping, opened, source, max_bytes=wanted.max_bytes)
     _tell_ingest(opened, manifest, source, already_done=already_done, store=store, json_=json_)
 
 
@@ -102,7 +126,9 @@ def _tell_ingest(
         raise typer.Exit(PARTLY)
 
 
-def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False) -> None:
+def doctor(
+    store: StoreUrl = None, rebuild: Rebuild = False, lookalikes: Lookalikes = False, json_: Json = False
+) -> None:
     """Look a store over: its format, its ledger, every file of every run and every chunk of every volume."""
     from hilum.cli.composition import ledger_of, store_at
     from hilum.cli.health import advice, damaged_places, damaged_volumes, first_reasons, ledger_places, machine
@@ -136,6 +162,10 @@ def doctor(store: StoreUrl = None, rebuild: Rebuild = False, json_: Json = False
     }
     if damaged or broken:
         lines.append(table("Damaged", ["where", "what"], first_reasons([*damaged, *broken])))
+    if lookalikes:
+        from hilum.cli.identity import told_lookalikes
+
+        lines += told_lookalikes(opened, data)
     reply(json_, data, *lines, note=advice(runs=bool(damaged), volumes=bool(broken)))
     if damaged or broken:
         raise typer.Exit(4)
