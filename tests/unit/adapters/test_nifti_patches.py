@@ -62,7 +62,8 @@ def label_map_or_reason(path):
 def test_a_patch_that_is_written_and_ingested_again_has_its_voxels_and_its_place(shape, spacing, origin, degrees, seed):
     grid = turned(Grid(shape[1:], spacing, origin), degrees)
     patch = np.random.default_rng(seed).integers(-1000, 3000, shape).astype(np.int16)
-    image, found = read_nifti(nifti_bytes(patch, grid))
+    read = read_nifti(nifti_bytes(patch, grid))
+    image, found = read.image_czyx, read.grid
     assert np.array_equal(image, patch)
     corner = [n - 1 for n in grid.shape_zyx]
     for index in ([0, 0, 0], corner):
