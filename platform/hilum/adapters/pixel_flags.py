@@ -17,7 +17,7 @@ Plane = npt.NDArray[np.float32]
 
 BURNED_IN_TEXT, FACE = "burned_in_text", "face"
 
-MAX_PLANES = 5
+MAX_PLANES = 3
 MAX_SIDE_PX = 2048
 MAX_SHAPES = 3000
 """However odd an image is, looking at it stays a matter of a second."""
@@ -34,7 +34,7 @@ HEAD_MM = ((110.0, 330.0), (120.0, 300.0), (100.0, 230.0))
 """Shortest and longest plausible head, from below to above, front to back and side to side, neck included."""
 MIN_HEAD_LITRES, MAX_HEAD_LITRES = 1.8, 9.0
 """A brain without its skin fills less, a body more."""
-LOOK_MM = 4.0
+LOOK_MM = 6.0
 
 
 def with_pixel_flags(image: ReadImage) -> ReadImage:
