@@ -1,5 +1,8 @@
 """`hilum init` and `hilum doctor`."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from hilum.store.manifest import MANIFEST, read_manifest
@@ -66,6 +69,32 @@ def test_a_changed_byte_is_found_and_the_place_is_named(typed, store, tmp_path):
     (damaged,) = answer.document["damaged"]
     assert damaged["place"].startswith("runs/ingest/")
     assert damaged["reasons"] == ["volumes.parquet: changed since it was written"]
+
+
+def test_a_changed_chunk_is_found_and_its_volume_and_file_are_named(typed, store):
+    shard = sorted(p for p in Path(store.url, "volumes").glob("*/0/c/**/*") if p.is_file())[3]
+    changed = bytearray(shard.read_bytes())
+    changed[5] ^= 1
+    shard.write_bytes(changed)
+    answer = typed(f"doctor --store {store.url} --json")
+    assert answer.code == 4
+    assert answer.document["num_volumes"] == 30
+    (damaged,) = answer.document["damaged"]
+    assert str(shard).startswith(f"{store.url}/{damaged['place']}/0/c/")
+    assert "0/c/" in damaged["reasons"][0]
+    told = typed(f"doctor --store {store.url}")
+    assert "30 volumes checked, 1 damaged" in told.out
+    assert "then ingest the same files again" in told.out
+
+
+def test_what_the_doctor_advises_about_a_damaged_volume_helps(typed, store, scans):
+    volume = sorted(Path(store.url, "volumes").iterdir())[0]
+    shutil.rmtree(volume)
+    assert typed(f"doctor --store {store.url}").code == 4
+    again = typed(f"ingest {scans} --store {store.url} --json")
+    assert again.code == 0, again.err
+    assert not again.document["already_done"]
+    assert typed(f"doctor --store {store.url}").code == 0
 
 
 def test_people_are_told_of_damage_too(typed, store, tmp_path):

@@ -3,11 +3,14 @@
 The server is moto's, a real one on loopback that speaks S3.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,8 @@ from hilum.core.sources import ReadImage
 from hilum.steps import ingest
 from hilum.store import zarr_arrays
 from hilum.store.layout import Store
+from hilum.store.manifest import write_bytes
+from hilum.store.volume_checks import volume_damages
 from hilum.store.volumes import open_volume, volume_exists, volumes_of, write_volume
 
 BUCKET = "scans"
@@ -132,6 +137,90 @@ def test_a_damaged_shard_on_a_bucket_is_damage(bucket, damage):
 def test_a_server_that_is_gone_is_not_mistaken_for_damage(bucket):
     error = zarr_arrays._damaged("s3://x", ValueError("UNAVAILABLE: connection refused"))
     assert not isinstance(error, CorruptionError)
+
+
+def test_the_doctor_names_what_is_damaged_on_a_bucket(bucket):
+    store = Store(f"s3://{BUCKET}/doctor")
+    written(store, "abc")
+    written(store, "def")
+    assert list(volume_damages(store)) == [None, None]
+    shard = bucket.find(f"{BUCKET}/doctor/volumes/def.zarr/0/c")[0]
+    content = bytearray(bucket.cat_file(shard))
+    content[2] ^= 1
+    bucket.pipe_file(shard, bytes(content))
+    bucket.rm(bucket.find(f"{BUCKET}/doctor/volumes/def.zarr/labels/truth/0/c")[0])
+    none, damage = volume_damages(store)
+    assert none is None
+    assert damage.place == "volumes/def.zarr"
+    changed, missing = damage.reasons
+    assert changed.startswith("0/c/0/0/0/0: damaged in the chunk of voxels z ")
+    assert missing.startswith("labels/truth/0/c/0/0/0: missing")
+
+
+def test_of_two_writers_on_a_bucket_the_first_stands(bucket):
+    """Both look before either writes: what decides is the server's condition."""
+    url = f"s3://{BUCKET}/race/manifest.json"
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda n: write_bytes(url, str(n).encode(), only_if_absent=True), range(8)))
+    assert won.count(True) == 1
+    assert bucket.cat_file(f"{BUCKET}/race/manifest.json") == str(won.index(True)).encode()
+
+
+DELAY_SECONDS = 0.1
+
+
+def answer_slowly(client, port):
+    """Hand every request on at once, and every answer a tenth of a second later."""
+    with client, socket.create_connection(("127.0.0.1", port)) as server:
+
+        def hand_on(origin, target, delay):
+            with contextlib.suppress(OSError):
+                while payload := origin.recv(1 << 20):
+                    time.sleep(delay)
+                    target.sendall(payload)
+                target.shutdown(socket.SHUT_WR)
+
+        answers = threading.Thread(target=hand_on, args=(server, client, DELAY_SECONDS), daemon=True)
+        answers.start()
+        hand_on(client, server, 0)
+        answers.join()
+
+
+@pytest.fixture
+def slow_bucket(endpoint, bucket, monkeypatch):
+    """The same bucket, a tenth of a second further away."""
+    port = int(endpoint.rsplit(":", 1)[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def listen():
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    threading.Thread(target=answer_slowly, args=(client, port), daemon=True).start()
+
+        threading.Thread(target=listen, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield s3fs.S3FileSystem()
+        listener.shutdown(socket.SHUT_RDWR)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_slow_bucket_holds_the_same_bytes_and_gives_the_same_voxels(slow_bucket, tmp_path):
+    slow, local = Store(f"s3://{BUCKET}/slow"), Store(str(tmp_path))
+    started = time.monotonic()
+    volume, image, labels = written(slow, "abc")
+    written(local, "abc")
+    reader = open_volume(slow, volume)
+    patch = Patch("abc", (3, 10, 20), (8, 16, 16))
+    assert np.array_equal(reader.read_CZYX(patch), image[(slice(None), *patch.slices)])
+    assert np.array_equal(reader.read_label_map_ZYX(patch), labels[patch.slices])
+    assert time.monotonic() - started > 5 * DELAY_SECONDS, "nothing was slow"
+    here = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    there = {
+        path.removeprefix(f"{BUCKET}/slow/"): slow_bucket.cat_file(path) for path in slow_bucket.find(f"{BUCKET}/slow")
+    }
+    assert here == there
 
 
 def test_a_folder_of_images_on_a_bucket_is_ingested_into_a_bucket(bucket, tmp_path):
