@@ -27,8 +27,8 @@ class Demonstration:
     set_name: str
     preparation: str
     recipe: str
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     caveats: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
 
 
 _AVERAGES = (
@@ -39,8 +39,8 @@ _FEWER_SEEDS = (0, 1, 2, 3)
 """As many as ten minutes on two processors allow."""
 DEMONSTRATIONS: dict[str, tuple[Demonstration, ...]] = {
     "packaged": (
-        Demonstration("demo-classify", "packaged", "classify", "demo-classify", _FEWER_SEEDS, (_AVERAGES,)),
-        Demonstration("demo-segment", "packaged", "segment", "demo-segment", _FEWER_SEEDS, (_AVERAGES,)),
+        Demonstration("demo-classify", "packaged", "classify", "demo-classify", (_AVERAGES,), _FEWER_SEEDS),
+        Demonstration("demo-segment", "packaged", "segment", "demo-segment", (_AVERAGES,), _FEWER_SEEDS),
     ),
     "mednist": (Demonstration("mednist", "mednist", "rare", "mednist"),),
     "msd_hippocampus": (Demonstration("msd-hippocampus", "msd_hippocampus", "segment", "msd-hippocampus"),),
