@@ -148,7 +148,7 @@ def test_a_disk_that_is_full_or_closed_is_not_our_fault(number, capsys):
 
 
 def test_any_other_trouble_with_a_file_is_ours():
-    assert run_guarded(_raising(OSError(errno.EIO, "Input/output error")), []) == OUR_FAULT
+    assert run_guarded(_raising(OSError(errno.EBADF, "Bad file descriptor")), []) == OUR_FAULT
 
 
 def test_a_reader_that_goes_away_is_not_our_fault():
