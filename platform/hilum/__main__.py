@@ -1,7 +1,5 @@
 """`python -m hilum` is `hilum`: what a Ray Job runs."""
 
-import sys
+from hilum.cli.main import entry
 
-from hilum.cli.main import main
-
-sys.exit(main())
+entry()

@@ -25,6 +25,7 @@ from hilum.adapters.folders import find_source
 from hilum.adapters.inline import InlineExecutor
 from hilum.cli.boundary import run_guarded
 from hilum.cli.composition import Engine, store_at
+from hilum.cli.main import leave
 from hilum.cli.reading import ingest_recipe, run_ingest
 from hilum.core.resources import Resources
 print("begun", flush=True)
@@ -33,7 +34,7 @@ def ingest(_):
     engine = Engine(InlineExecutor(), Resources())
     print(run_ingest(store_at(sys.argv[1]), ingest_recipe(None), find_source(sys.argv[2]), engine).run_id)
 
-sys.exit(run_guarded(ingest, []))
+leave(run_guarded(ingest, []))
 """
 """`hilum ingest STORE FILES` without a Ray: what it does, in the process that is killed."""
 

@@ -1,7 +1,12 @@
 """The command line: every group's commands under one name, inside the error boundary."""
 
+import atexit
+import contextlib
+import os
 import sys
+import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -101,3 +106,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command.main(words, prog_name="hilum", standalone_mode=False)
 
     return run_guarded(invoke, sys.argv[1:] if arguments is None else arguments)
+
+
+def entry() -> NoReturn:
+    """The `hilum` process from its first word to its last."""
+    leave(main())
+
+
+def leave(code: int) -> NoReturn:
+    """End this process as Python does (threads joined, exit functions called, streams flushed) but one thing.
+
+    The interpreter is not taken apart: threads of tensorstore, Arrow and Ray outlive it, and
+    one that woke meanwhile has aborted a command that had done its work.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
