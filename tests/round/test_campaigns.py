@@ -108,11 +108,15 @@ def test_a_champion_that_stays_scores_the_pool_once(new_store: NewStore) -> None
 def test_a_campaign_may_go_on_from_its_champions_weights(new_store: NewStore) -> None:
     store, ingest_id = new_store()
     recipe = tiny_recipe("classify")
-    recipe = recipe.model_copy(update={"finetune": recipe.finetune.model_copy(update={"start": "champion"})})
+    recipe = recipe.model_copy(
+        update={"finetune": recipe.finetune.model_copy(update={"start": "champion", "num_first_steps": 9})}
+    )
     Campaign.create(store, "liver", recipe).run(executor=INLINE, annotator=Oracle(store, ingest_id))
     first, second = (runs_of(events) for events in history(store, "liver"))
     assert read_manifest(store.run("finetune", first["finetune"])).inputs["start"] == "none"
     assert read_manifest(store.run("finetune", second["finetune"])).inputs["start"] == first["finetune"]
+    steps = [read_manifest(store.run("finetune", one["finetune"])).results["num_steps"] for one in (first, second)]
+    assert steps == [9, recipe.finetune.num_steps]
 
 
 def test_each_round_draws_with_its_own_seed(new_store: NewStore) -> None:

@@ -90,7 +90,8 @@ class Chain:
         if self.labels == NONE:
             raise RequestError("Say what to learn from: --labels ID, as `hilum label collect` printed it.")
         start = self.checkpoint if self.recipe.finetune.start == "champion" else NONE
-        return self._planned("finetune", self.recipe.finetune, labels=self.labels, start=start, ingest=self.ingest_id)
+        recipe = self.recipe.finetune.of_training(is_first=start == NONE)
+        return self._planned("finetune", recipe, labels=self.labels, start=start, ingest=self.ingest_id)
 
     def evaluate(self, checkpoint: str = "") -> Planned:
         checkpoint = checkpoint or self.checkpoint

@@ -120,7 +120,9 @@ class SelectRecipe(Recipe):
 class FinetuneRecipe(Recipe):
     """How a checkpoint is trained from a label set.
 
-    ``from``: 'scratch', or 'champion' to go on from the model in force. A batch is cut into
+    ``from``: 'scratch', or 'champion' to go on from the model in force. Where trainings go on
+    from each other, the first, which has nothing to go on from, may take another number of
+    steps: ``num_first_steps``. A batch is cut into
     ``num_chunks`` whose gradients are added in a fixed order, so that one worker or
     ``num_chunks`` workers reach the same weights. The learning rate rises over the share
     ``warm_up`` of the steps and falls along a cosine; gradients longer than ``clip_norm``
@@ -132,6 +134,7 @@ class FinetuneRecipe(Recipe):
     start: Literal["scratch", "champion"] = Field(default="scratch", alias="from")
     architecture: Choice = Choice(kind="unet")
     num_steps: int = Field(default=300, ge=1)
+    num_first_steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
     num_chunks: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -150,6 +153,21 @@ class FinetuneRecipe(Recipe):
         if self.batch_size % self.num_chunks:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of num_chunks {self.num_chunks}")
         return self
+
+    @model_validator(mode="after")
+    def _a_first_training_has_others_after_it(self) -> "FinetuneRecipe":
+        if self.num_first_steps is not None and self.start == "scratch":
+            raise ValueError("num_first_steps is for 'from: champion'; from scratch every training is a first one")
+        return self
+
+    def num_steps_over(self, num_trainings: int) -> int:
+        """Steps behind the last of so many trainings, each going on from the one before."""
+        return (self.num_first_steps or self.num_steps) + (num_trainings - 1) * self.num_steps
+
+    def of_training(self, *, is_first: bool) -> "FinetuneRecipe":
+        """The recipe of one training: its number of steps settled."""
+        num_steps = self.num_steps_over(1) if is_first else self.num_steps
+        return self.model_copy(update={"num_steps": num_steps, "num_first_steps": None})
 
 
 class EvaluateRecipe(Recipe):

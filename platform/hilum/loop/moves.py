@@ -110,7 +110,8 @@ def _train(turn: Turn) -> Outcome:
     outcome = Outcome(Stage.TRAINED)
     start = turn.runs["champion"] if turn.recipe.finetune.start == "champion" else NONE
     inputs = {"labels": turn.runs["collect"], "start": start, "ingest": turn.runs["ingest"]}
-    outcome.timed("finetune", lambda: _run(turn, finetune, turn.recipe.finetune, **inputs))
+    recipe = turn.recipe.finetune.of_training(is_first=start == NONE)
+    outcome.timed("finetune", lambda: _run(turn, finetune, recipe, **inputs))
     return outcome
 
 

@@ -204,9 +204,16 @@ def _num_holding(labelled_fractions_LC: Floats, class_id: int) -> int:
 def _queues_by_fraction(
     scored: ScoredPool, num: int, scores: Floats, noisy: Callable[[Floats], AnyFloats]
 ) -> list[_Queue]:
-    """For every class the ``num`` candidates whose score times share of that class is highest."""
-    fractions_CN = scored.class_fractions.T
-    return [_Queue(c, best_rows(noisy(scores * of_N), num), float(of_N.sum())) for c, of_N in enumerate(fractions_CN)]
+    """For every class the ``num`` candidates, of those that seem to hold it, whose score times share of it is highest.
+
+    What the model has never seen it finds nowhere: its quota is better spent on classes that it does find.
+    """
+    queues = []
+    for class_id, of_N in enumerate(scored.class_fractions.T):
+        rows = np.flatnonzero(of_N >= _HOLDS)
+        priority = noisy(scores[rows] * of_N[rows])
+        queues.append(_Queue(class_id, rows[best_rows(priority, min(num, len(rows)))], float(of_N.sum())))
+    return queues
 
 
 def _queues_by_prediction(scored: ScoredPool, num: int, priority: AnyFloats) -> list[_Queue]:

@@ -28,7 +28,7 @@ from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import SELECTION_FILE
 from hilum.store.tables import SELECTION, read_table, scores_schema, write_rows
 
-STEP_VERSION = 2
+STEP_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -207,3 +207,15 @@ def test_a_simulation_runs_the_same_seeds_unless_told_otherwise():
     assert simulation.full_data
     with pytest.raises(ValidationError, match="question"):
         recipes.SimulateRecipe.model_validate({"campaign": {}})
+
+
+def test_only_the_first_of_trainings_that_go_on_from_each_other_takes_its_own_number_of_steps():
+    recipe = FinetuneRecipe.model_validate({"from": "champion", "num_steps": 60, "num_first_steps": 100})
+    assert recipe.of_training(is_first=True).num_steps == 100
+    assert recipe.of_training(is_first=False) == FinetuneRecipe.model_validate({"from": "champion", "num_steps": 60})
+    assert FinetuneRecipe(start="champion", num_steps=60).of_training(is_first=True).num_steps == 60
+
+
+def test_a_first_training_among_others_from_scratch_is_refused():
+    with pytest.raises(ValidationError, match="every training is a first one"):
+        FinetuneRecipe(num_first_steps=100)

@@ -86,6 +86,14 @@ def test_the_full_data_is_trained_on_as_long_as_the_labels_of_all_rounds(start, 
     assert made["random", 0].recipe.finetune.num_steps == 60
 
 
+def test_a_longer_first_training_counts_among_the_full_datas_steps():
+    finetune = FinetuneRecipe.model_validate({"from": "champion", "num_steps": 60, "num_first_steps": 100})
+    four_rounds = BudgetRecipe(num_first_round=10, num_per_round=5, num_in_total=24)
+    full = branches(simulation(campaign=CAMPAIGN.model_copy(update={"finetune": finetune, "campaign": four_rounds})))
+    once = full["full", 0].recipe.finetune
+    assert (once.num_steps, once.num_first_steps) == (100 + 3 * 60, None)
+
+
 def test_the_full_data_is_trained_on_by_as_many_seeds_as_are_wanted():
     made = branches(simulation(seeds=(3, 1, 2, 0), num_full_data_seeds=2))
     assert [seed for strategy, seed in made if strategy == "full"] == [3, 1]

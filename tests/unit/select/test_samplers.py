@@ -175,6 +175,14 @@ def test_a_labelled_patch_counts_for_every_class_it_holds_but_not_for_a_trace(he
     assert np.bincount(np.array(rows) // 20, minlength=2).tolist() == asked
 
 
+def test_a_class_that_is_found_nowhere_leaves_its_quota_to_the_others():
+    fractions = np.full((40, 3), [0.995, 0.0, 0.005], np.float32)
+    fractions[30:] = [0.8, 0.195, 0.005]
+    pool = replace(pool_of(np.ones(40), fractions=fractions), labelled_fractions=np.array([[0.7, 0.3, 0]], np.float32))
+    rows = ask("class_stratified", pool, 6, by="class_fractions", balance_labelled=True, skip_background=True)
+    assert min(rows) >= 30
+
+
 def test_a_plain_share_ignores_classes():
     scored = pool_of(np.linspace(1, 0, 100), [0] * 90 + [1] * 10)
     picked = ask("class_stratified", scored, 10, plain_share=0.4)
