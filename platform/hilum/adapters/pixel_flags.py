@@ -88,7 +88,9 @@ def _filled_surface(image_ZYX: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]
         return np.zeros(image_ZYX.shape, bool)
     largest = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
     closed = ndimage.binary_closing(np.pad(largest, 2), iterations=2)[2:-2, 2:-2, 2:-2]
-    return np.asarray(ndimage.binary_fill_holes(closed | largest), bool)
+    # What cannot be reached from outside is inside: the same as scipy's binary_fill_holes, at once.
+    around = ndimage.label(~np.pad(closed | largest, 1))[0]
+    return np.asarray(around != around[0, 0, 0], bool)[1:-1, 1:-1, 1:-1]
 
 
 def _otsu(image: npt.NDArray[np.float32]) -> float:
