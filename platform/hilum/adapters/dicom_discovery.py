@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 
@@ -23,6 +24,20 @@ NUM_THREADS = 8
 START_BYTES = 64 << 10
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _COLUMNS = 0x00280011
+_READ = [
+    tag_for_keyword(keyword) or 0
+    for keyword in (
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "ConcatenationUID",
+        "DirectoryRecordSequence",
+        "ImagePositionPatient",
+        "NumberOfFrames",
+        "Columns",
+    )
+]
 _SLICED = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "2.2", "4", "4.1", "4.4", "128", "128.1", "130"))
 """CT, MR and PET, plain, enhanced and legacy converted: files of one series are slices."""
 
@@ -78,7 +93,7 @@ def _company(header: Dataset, kind: str, series: str, path: str) -> Hashable:
 def _header(root: str, path: str) -> Dataset:
     """The header up to the image's size; the whole file is read only where the start does not reach so far."""
     start = io.BytesIO(read_start(root, path, START_BYTES))
-    header: Dataset = read_partial(start, _beyond_size, force=True)
+    header: Dataset = read_partial(start, _beyond_size, force=True, specific_tags=_READ)
     if whole(header, "Columns") is None:
         payload = bytes(read_bytes(root, path))
         return open_dataset(payload, max_bytes=max(START_BYTES, 64 * len(payload)))

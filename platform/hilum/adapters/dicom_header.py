@@ -72,6 +72,7 @@ def open_dataset(payload: bytes, *, max_bytes: int) -> Dataset:
     if DeflatedExplicitVRLittleEndian.encode() in payload[:_META_BYTES]:
         return _inflated(payload, max_bytes)
     dataset = pydicom.dcmread(io.BytesIO(payload), force=True)
+    dataset.buffer = None  # nothing is read later, and a series' files would fill the memory a second time
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -108,6 +109,11 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
     """The one whole number of an element, or None where it is absent."""
     found = number(dataset, keyword)
     return None if found is None else int(found)
+
+
+def present(dataset: Dataset, keyword: str) -> bool:
+    """Whether the element is there, be it empty."""
+    return _tag(keyword) in dataset
 
 
 def text(dataset: Dataset, keyword: str) -> str:

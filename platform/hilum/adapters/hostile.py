@@ -134,7 +134,7 @@ def _inflate_member(packed: memoryview, at: int, whole: memoryview, num_bytes: i
 def gunzip_start(payload: bytes, num_bytes: int) -> bytes:
     """The first bytes of a gzip stream, without unpacking the rest."""
     try:
-        return isal_zlib.decompressobj(_GZIP).decompress(payload[:_FEED], num_bytes)
+        return bytes(isal_zlib.decompressobj(_GZIP).decompress(payload[:_FEED], num_bytes))
     except isal_zlib.IsalError:
         raise DataError("The gzip stream is damaged.") from None
 

@@ -225,7 +225,7 @@ def _inflate(packed: bytes, needed: int) -> bytes:
     """A zlib stream to its end, with its checksum. Refused when it holds another number of bytes than ``needed``."""
     inflater = isal_zlib.decompressobj()
     try:
-        whole = inflater.decompress(packed, needed + 1)
+        whole = bytes(inflater.decompress(packed, needed + 1))
     except isal_zlib.IsalError:
         raise DataError("The compressed voxels are damaged: their checksum or their structure is wrong.") from None
     if len(whole) > needed:
