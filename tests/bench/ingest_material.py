@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless, generate_uid
 
-SLICES, PACKED_SLICES = 120, 40
+SLICES, PACKED_SLICES = 120, 60
 LOWEST_HU = -1024
 RADIOGRAPHS = ("RG1", "RG3")
 """Real ones, of pydicom-data, 1955 × 1841 and 1760 × 1760."""
