@@ -40,7 +40,7 @@ from hilum.store.layout import Store
 from hilum.store.manifest import Manifest
 from hilum.store.volumes import open_volume, volumes_of
 
-TURNS = 5
+TURNS = 3
 NUM_FILES, RAY_TURNS = 96, 3
 """A dozen shards: enough that the last ones, when a worker waits for the other, are few."""
 Volumes = Iterator[np.ndarray]
@@ -164,7 +164,8 @@ def _check_same_voxels(folder: Path, theirs: Volumes) -> int:
             whole = Patch(volume.volume_id, (0, 0, 0), volume.grid.shape_zyx)
             ours.append(open_volume(store, volume).read_CZYX(whole))
     for voxels in theirs:
-        assert any(np.array_equal(way, voxels) for mine in ours for way in _axes(mine)), folder
+        # A store has no 64 bits: fractions are the reader's, rounded to 32.
+        assert any(np.array_equal(way, voxels.astype(way.dtype)) for mine in ours for way in _axes(mine)), folder
     return sum(voxels.nbytes for voxels in ours)
 
 
