@@ -5,23 +5,19 @@ and one thread; the figure is the median over turns, in patches a second of proc
 (`PERFORMANCE.md`, Method). Every reader's patches are compared with the voxels themselves.
 """
 
-import datetime
 import gzip
 import importlib.util
-import json
-import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import tensorstore as ts
 import zarr
+from rows import row, write
 from scipy import ndimage
 
 from hilum.adapters.inline import InlineExecutor
@@ -38,7 +34,6 @@ from hilum.store.volumes import open_volume, volumes_of
 PATCH_ZYX = (32, 64, 64)
 TURNS = 5
 FAST, SLOW = 60, 1
-RESULTS = Path(__file__).parent / "results" / "reading.json"
 Read = Callable[[tuple[slice, ...]], np.ndarray]
 
 
@@ -133,14 +128,6 @@ def measure(voxels_ZYX: np.ndarray) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def hardware() -> str:
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, tensorstore {version('tensorstore')}"
-
-
 def main() -> None:
     rows = []
     for what, voxels in (
@@ -152,22 +139,9 @@ def main() -> None:
         for name, rate in rates.items():
             print(f"  {name:32} {rate:10,.1f}   hilum / this: {rates['hilum'] / rate:8.2f}")
             if name != "hilum":
-                rows.append(
-                    {
-                        "what": f"random 64x64x32 patch, {what}",
-                        "peer": name,
-                        "ours": round(rates["hilum"], 1),
-                        "theirs": round(rate, 1),
-                        "unit": "patches/s",
-                        "ratio": round(rates["hilum"] / rate, 3),
-                        "threads": 1,
-                        "hardware": hardware(),
-                        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-                    }
-                )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"\nWritten to {RESULTS}")
+                what_read = f"random 64x64x32 patch, {what}"
+                rows.append(row(what_read, name, rates["hilum"], rate, unit="patches/s"))
+    write("reading", rows)
 
 
 if __name__ == "__main__":

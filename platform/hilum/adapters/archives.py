@@ -8,12 +8,13 @@ share its name or its bytes, or when it unpacks to more than it can honestly hol
 import stat
 import struct
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO
+
+from isal import isal_zlib
 
 from hilum.adapters.hostile import check_ratio, check_size, refusing
 from hilum.core.errors import DataError
@@ -68,7 +69,7 @@ def unpack(archive: BinaryIO, member: Member, *, max_bytes: int) -> bytes:
     """The member's bytes, their checksum compared; never more than its directory entry announces."""
     check_size((max(1, member.unpacked_bytes),), 1, max_bytes)
     whole = _inflated(archive, member, member.unpacked_bytes)
-    if len(whole) != member.unpacked_bytes or zlib.crc32(whole) != member.checksum:
+    if len(whole) != member.unpacked_bytes or isal_zlib.crc32(whole) != member.checksum:
         raise DataError("The archive is damaged here: the member's checksum or its size is wrong.")
     return bytes(whole)
 
@@ -83,18 +84,20 @@ def _inflated(archive: BinaryIO, member: Member, wanted: int) -> bytearray:
         raise DataError(member.refusal)
     with refusing("zip archive"):
         left = _seek_to_data(archive, member)
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS) if member.deflated else None
+        inflater = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS) if member.deflated else None
         whole, tail = bytearray(), b""
         while len(whole) < wanted:
             feed = tail or archive.read(min(_BLOCK, left))
-            if not feed:
-                break
             left -= 0 if tail else len(feed)
             if inflater is None:
-                whole += feed[: wanted - len(whole)]
+                block = feed[: wanted - len(whole)]
             else:
-                whole += inflater.decompress(feed, min(_BLOCK, wanted - len(whole)))
+                # Also without feed: it may have taken all of it and still owe a part of what that unpacks to.
+                block = inflater.decompress(feed, min(_BLOCK, wanted - len(whole)))
                 tail = inflater.unconsumed_tail
+            if not feed and not block:
+                break
+            whole += block
         return whole
 
 

@@ -5,7 +5,7 @@ CT), colours become RGB, and LPS+ becomes RAS+. Frames without a place in the pa
 as those of an ultrasound film, are the items of a stack.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -14,7 +14,7 @@ from pydicom.uid import UID, RTStructureSetStorage, SegmentationStorage
 from hilum.adapters.deidentify import flags_of, kept_tags
 from hilum.adapters.dicom_header import first_item, is_dicom, number, numbers, open_dataset, quietly, text, whole
 from hilum.adapters.dicom_pixels import Pixels, frames_of, needed_bytes, rescaled, scales_of, stacked
-from hilum.adapters.dicom_planes import planes_of
+from hilum.adapters.dicom_planes import Plane, planes_of
 from hilum.adapters.dicom_series import Stack, lay_out
 from hilum.adapters.dicom_words import CROSS_SECTIONAL, MODALITIES
 from hilum.adapters.hostile import MAX_BYTES, refusing, storable
@@ -35,10 +35,11 @@ _NOT_IMAGE_FAMILIES = (
     "1.2.840.10008.5.1.4.1.1.30",  # parametric maps
 )
 _RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
+_PIXEL_DATA = 0x7FE00010
 _CENTIMETRE = 3  # PS3.3 C.8.5.5.1.15
 
 
-def read_dicom(payloads: Sequence[bytes], *, max_bytes: int = MAX_BYTES) -> Iterator[ReadImage]:
+def read_dicom(payloads: Iterable[bytes], *, max_bytes: int = MAX_BYTES) -> Iterator[ReadImage]:
     """The volumes in the files of one series, given in any order. One that is not whole is refused altogether."""
     with refusing("DICOM"), quietly():
         datasets = [open_dataset(payload, max_bytes=max_bytes) for payload in payloads]
@@ -77,8 +78,8 @@ def _images(datasets: Sequence[Dataset], max_bytes: int) -> list[ReadImage]:
     planes = [planes_of(dataset, n) for n, dataset in enumerate(datasets)]
     if all(planes):
         stacks = lay_out([plane for of_file in planes for plane in of_file])
-        values = [_values(dataset, max_bytes) for dataset in datasets]
-        return [_volume(stack, datasets, values) for stack in stacks]
+        frames = _Frames(datasets, max_bytes)
+        return [_volume(stack, datasets, frames) for stack in stacks]
     if len(datasets) > 1:
         number_without = sum(not of_file for of_file in planes)
         raise DataError(f"{number_without} of {len(datasets)} slices have no position in the patient.")
@@ -108,18 +109,38 @@ def _values(dataset: Dataset, max_bytes: int) -> list[Pixels]:
     return rescaled(frames, scales, dataset)
 
 
-def _volume(stack: Stack, datasets: Sequence[Dataset], values: Sequence[list[Pixels]]) -> ReadImage:
-    for plane in stack.planes:
-        if plane.frame >= len(values[plane.file]):
+class _Frames:
+    """The frames of all files of a series, each file decoded when one of its frames is asked for.
+
+    A file of one slice gives its compressed pixels away: the memory serves the next slice.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset], max_bytes: int):
+        self._datasets = datasets
+        self._max_bytes = max_bytes
+        self._of_file: dict[int, list[Pixels]] = {}
+
+    def of(self, plane: Plane) -> Pixels:
+        found = self._of_file.get(plane.file) or _values(self._datasets[plane.file], self._max_bytes)
+        if plane.frame >= len(found):
             raise DataError("The file describes more frames than it has.")
-    image = stacked(values[plane.file][plane.frame] for plane in stack.planes)
+        if len(found) > 1:
+            self._of_file[plane.file] = found
+        else:
+            self._datasets[plane.file].pop(_PIXEL_DATA, None)
+        return found[plane.frame]
+
+
+def _volume(stack: Stack, datasets: Sequence[Dataset], frames: _Frames) -> ReadImage:
+    image = stacked((frames.of(plane) for plane in stack.planes), len(stack.planes))
     flags = (*stack.flags, *(flag for dataset in datasets for flag in flags_of(dataset)))
     return _described(datasets[stack.planes[0].file], image, stack.grid, stack.grid.shape_zyx, flags)
 
 
 def _frames_as_items(dataset: Dataset, max_bytes: int) -> ReadImage:
     """A picture, or a film whose frames are items: its spacing may be known, its place in the patient is not."""
-    image = stacked(_values(dataset, max_bytes))
+    values = _values(dataset, max_bytes)
+    image = stacked(values, len(values))
     spacing = _spacing_mm(dataset)
     flags = [*flags_of(dataset), "position_unknown", *([] if spacing else ["spacing_unknown"])]
     y, x = spacing or (1.0, 1.0)

@@ -8,13 +8,13 @@ import io
 import logging
 import math
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import pydicom
+from isal import isal_zlib
 from pydicom.datadict import dictionary_has_tag
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
@@ -72,6 +72,7 @@ def open_dataset(payload: bytes, *, max_bytes: int) -> Dataset:
     if DeflatedExplicitVRLittleEndian.encode() in payload[:_META_BYTES]:
         return _inflated(payload, max_bytes)
     dataset = pydicom.dcmread(io.BytesIO(payload), force=True)
+    dataset.buffer = None  # nothing is read later, and a series' files would fill the memory a second time
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -108,6 +109,11 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
     """The one whole number of an element, or None where it is absent."""
     found = number(dataset, keyword)
     return None if found is None else int(found)
+
+
+def present(dataset: Dataset, keyword: str) -> bool:
+    """Whether the element is there, be it empty."""
+    return _tag(keyword) in dataset
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -166,7 +172,7 @@ def _inflated(payload: bytes, max_bytes: int) -> Dataset:
     if length_element[:8] != _GROUP_LENGTH:
         raise DataError("The deflated file does not say where its header ends.")
     start = PREAMBLE_BYTES + 16 + int.from_bytes(length_element[8:], "little")
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflater = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS)
     body = inflater.decompress(payload[start:], max_bytes + 1)
     if len(body) > max_bytes:
         raise DataError(f"The deflated file holds more than the {max_bytes / 2**30:.1f} GiB that are read.")

@@ -3,6 +3,7 @@
 Shape letters: F = frames, Y, X = space, S = samples (1 grey, 3 colour).
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ from hilum.adapters.hostile import check_size
 from hilum.core.errors import DataError
 
 Pixels = npt.NDArray[Any]
+_FLOAT = np.dtype(np.float32)
 Scale = tuple[float, float]
 
 _BITS = (1, 8, 16, 32, 64)
@@ -109,13 +111,23 @@ def rescaled(frames_FYXS: Pixels, scales: Sequence[Scale], dataset: Dataset) -> 
     return [_apply(frame, *scale) for frame, scale in zip(frames_FYXS, scales, strict=True)]
 
 
-def stacked(frames: Iterable[Pixels]) -> Pixels:
-    """Frames (Y, X, S) as (S, Z, Y, X) in the narrowest type that holds them all."""
-    every = list(frames)
+def stacked(frames: Iterable[Pixels], num: int) -> Pixels:
+    """``num`` frames (Y, X, S) as (S, Z, Y, X) in the narrowest type that holds them all."""
+    coming = iter(frames)
+    first = next(coming)
+    image = np.empty((first.shape[2], num, *first.shape[:2]), _FLOAT if first.dtype.kind == "f" else first.dtype)
+    for z, frame in enumerate(itertools.chain([first], coming)):
+        if frame.dtype != first.dtype or frame.dtype.itemsize > 4:
+            before = [image[:, n].transpose(1, 2, 0) for n in range(z)]
+            return _of_one_type([*before, frame, *coming])
+        image[:, z] = frame.transpose(2, 0, 1)
+    return image
+
+
+def _of_one_type(every: Sequence[Pixels]) -> Pixels:
+    """The same of frames whose types differ."""
     if any(frame.dtype.kind == "f" for frame in every):
-        kind: Any = np.float32
-    elif len({frame.dtype for frame in every}) == 1 and every[0].dtype.itemsize <= 4:
-        kind = every[0].dtype
+        kind: Any = _FLOAT
     else:
         kind = _narrowest(min(int(f.min()) for f in every), max(int(f.max()) for f in every))
     image = np.empty((every[0].shape[2], len(every), *every[0].shape[:2]), dtype=kind)
@@ -201,11 +213,23 @@ def _apply(frame: Pixels, slope: float, intercept: float) -> Pixels:
         return frame
     if frame.dtype.kind in "iu" and slope == round(slope) and intercept == round(intercept):
         ends = [int(v) * int(slope) + int(intercept) for v in (frame.min(), frame.max())]
-        if min(ends) >= -(2**31) and max(ends) < 2**32:
-            fits = max(map(abs, (*ends, int(slope), int(intercept), *(e - int(intercept) for e in ends)))) < 2**31
-            wide = frame.astype(np.int32 if fits and frame.dtype != np.uint32 else np.int64)
-            return (wide * int(slope) + int(intercept)).astype(_narrowest(min(ends), max(ends)))
+        kind = np.dtype(_narrowest(min(ends), max(ends)))
+        if kind.kind != "f":
+            return _scaled_in(kind, frame, int(slope), int(intercept))
     return (frame.astype(np.float64) * slope + intercept).astype(np.float32)
+
+
+def _scaled_in(kind: np.dtype[Any], frame: Pixels, slope: int, intercept: int) -> Pixels:
+    """``frame * slope + intercept`` in a type that holds the result.
+
+    What overflows on the way comes back: arithmetic of whole numbers is exact modulo 2 ** bits.
+    """
+    modulo = 2 ** (8 * kind.itemsize)
+    scaled = frame.astype(kind)
+    for change, by in ((np.multiply, slope), (np.add, intercept)):
+        if by != (1 if change is np.multiply else 0):
+            change(scaled, np.array(by % modulo, f"u{kind.itemsize}").view(kind), out=scaled)
+    return scaled
 
 
 def _narrowest(low: int, high: int) -> Any:

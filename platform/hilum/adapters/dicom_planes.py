@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pydicom.dataset import Dataset
 
-from hilum.adapters.dicom_header import first_item, number, numbers, text, whole
+from hilum.adapters.dicom_header import first_item, number, numbers, present, text, whole
 from hilum.core.errors import DataError
 
 Xyz = tuple[float, float, float]
@@ -114,8 +114,8 @@ def _plane(groups: Sequence[Dataset], file: int, frame: int, shape_yx: tuple[int
         (spacing[0], spacing[1]),
         abs(thickness) if thickness else 1.0,
         whole(groups[-1], "InstanceNumber") if frame == 0 else None,
-        next((text(g, "StackID") for g in groups if "StackID" in g), ""),
-        tuple(next((text(g, k) for g in groups if k in g), "") for k in VOLUMES_DIFFER_IN),
+        next((text(g, "StackID") for g in groups if present(g, "StackID")), ""),
+        tuple(next((text(g, k) for g in groups if present(g, k)), "") for k in VOLUMES_DIFFER_IN),
         number(groups[-1], "GantryDetectorTilt") or 0.0,
     )
 

@@ -194,14 +194,11 @@ def _digests(root: str, items: Sequence[SourceItem]) -> tuple[str, ...]:
 
 def _sha256(root: str, path: str) -> str:
     """'missing' for a file that cannot be read: ingest will quarantine it and go on."""
-    digest = hashlib.sha256()
     try:
         with opened(root, path) as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except (DataError, OSError):
         return "missing"
-    return digest.hexdigest()
 
 
 def _numbers_first(name: str) -> tuple[bool, int, str]:

@@ -17,6 +17,9 @@ from hilum.core.errors import DataError
 
 SECONDS_A_FRAME = 60.0
 _LENGTH_BYTES = 8
+_PIPE_BYTES = 1 << 20
+"""A slice in one piece: with the usual 64 KiB both processes wake up for every part of it."""
+
 _LOCK = threading.Lock()
 _running: dict[int, subprocess.Popen[bytes]] = {}
 """By the process that started it: a fork must not talk to its parent's decoder."""
@@ -51,6 +54,7 @@ def _decoder() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        pipesize=_PIPE_BYTES,
     )
     _running[os.getpid()] = decoder
     return decoder

@@ -8,12 +8,12 @@ import io
 import logging
 import struct
 import warnings
-import zlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
+from isal import isal_zlib
 from PIL import Image
 
 from hilum.adapters.hostile import MAX_BYTES, check_ratio, check_size, refusing, storable
@@ -62,7 +62,7 @@ def check_chunks(payload: bytes) -> None:
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", payload, at)
         end = at + 8 + length
-        if zlib.crc32(payload[at + 4 : end]) != struct.unpack_from(">I", payload, end)[0]:
+        if isal_zlib.crc32(payload[at + 4 : end]) != struct.unpack_from(">I", payload, end)[0]:
             raise DataError("The PNG file is damaged: the checksum of one of its chunks is wrong.")
         at = end + 4
 

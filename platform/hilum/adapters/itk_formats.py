@@ -10,7 +10,6 @@ import importlib
 import math
 import re
 import tempfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 
 from hilum.adapters.hostile import MAX_BYTES, check_ratio, check_size, gunzip, refusing, storable
 from hilum.adapters.nifti import MAX_CHANNELS, grid_of
@@ -223,10 +223,10 @@ def _exactly(raw: bytes, needed: int) -> bytes:
 
 def _inflate(packed: bytes, needed: int) -> bytes:
     """A zlib stream to its end, with its checksum. Refused when it holds another number of bytes than ``needed``."""
-    inflater = zlib.decompressobj()
+    inflater = isal_zlib.decompressobj()
     try:
-        whole = inflater.decompress(packed, needed + 1)
-    except zlib.error:
+        whole = bytes(inflater.decompress(packed, needed + 1))
+    except isal_zlib.IsalError:
         raise DataError("The compressed voxels are damaged: their checksum or their structure is wrong.") from None
     if len(whole) > needed:
         raise DataError(f"The compressed voxels are more than the {needed:,} bytes that the header announces.")
@@ -234,7 +234,7 @@ def _inflate(packed: bytes, needed: int) -> bytes:
         # The checksum comes after the last voxel and is compared only if it is asked for.
         try:
             inflater.decompress(inflater.unconsumed_tail, 1)
-        except zlib.error:
+        except isal_zlib.IsalError:
             raise DataError("The compressed voxels are damaged: their checksum is wrong.") from None
     if not inflater.eof:
         raise DataError("The compressed voxels are cut short.")

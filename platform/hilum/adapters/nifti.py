@@ -92,8 +92,8 @@ def _start(payload: bytes) -> bytes:
     return gunzip_start(payload, NIFTI2_BYTES) if is_gzip(payload) else bytes(payload[:NIFTI2_BYTES])
 
 
-def _unpacked(payload: bytes, end: int, *, is_label: bool) -> bytes | bytearray:
-    whole: bytes | bytearray = payload
+def _unpacked(payload: bytes, end: int, *, is_label: bool) -> bytes | memoryview:
+    whole: bytes | memoryview = payload
     if is_gzip(payload):
         if not is_label:
             check_ratio(len(payload), end)
@@ -131,7 +131,7 @@ def _kind(start: bytes) -> Any:
     raise DataError("Not a NIfTI file: it does not begin with the size of a NIfTI header.")
 
 
-def _image(header: _Header, whole: bytes | bytearray) -> ReadImage:
+def _image(header: _Header, whole: bytes | memoryview) -> ReadImage:
     raw = np.frombuffer(whole, header.fields.get_data_dtype(), math.prod(header.shape), header.offset)
     voxels, flags = _scaled(header.fields, _ijkc(raw.reshape(header.shape, order="F")))
     # The file is in Fortran order, so its axes reversed are C order: nothing is copied.
@@ -165,7 +165,11 @@ def _scaled(fields: Any, voxels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tu
         return voxels, ()
     if voxels.dtype.kind not in "iuf":
         raise DataError(f"Voxels of type {voxels.dtype} cannot be scaled; give integers or floating point numbers.")
-    return voxels.astype(np.float64) * slope + intercept, ()
+    scaled = np.empty_like(voxels, np.float32)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and ingest refuses that
+        for k in range(voxels.shape[2]):  # slice by slice, so that what has 64 bits stays in the processor's cache
+            scaled[:, :, k] = voxels[:, :, k].astype(np.float64) * slope + intercept
+    return scaled, ()
 
 
 def _grid(header: _Header) -> tuple[Grid, tuple[str, ...]]:

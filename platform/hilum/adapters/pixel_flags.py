@@ -26,6 +26,7 @@ GLYPH_HEIGHT_PX = (6, 48)
 TEXT_LEVEL = 0.75
 """Writing is as bright as the image can be; this share of it still belongs to a letter's soft edge."""
 MIN_EDGE = 0.35
+AROUND_PX = 2
 MAX_SHARE_BRIGHT = 0.25
 MIN_SHARE_GLYPHS = 0.1
 """Of all bright spots; among those of noise a few look like letters, too."""
@@ -88,7 +89,9 @@ def _filled_surface(image_ZYX: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]
         return np.zeros(image_ZYX.shape, bool)
     largest = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
     closed = ndimage.binary_closing(np.pad(largest, 2), iterations=2)[2:-2, 2:-2, 2:-2]
-    return np.asarray(ndimage.binary_fill_holes(closed | largest), bool)
+    # What cannot be reached from outside is inside: the same as scipy's binary_fill_holes, at once.
+    around = ndimage.label(~np.pad(closed | largest, 1))[0]
+    return np.asarray(around != around[0, 0, 0], bool)[1:-1, 1:-1, 1:-1]
 
 
 def _otsu(image: npt.NDArray[np.float32]) -> float:
@@ -122,6 +125,8 @@ def _has_bright_text(plane_YX: Plane) -> bool:
     bright = plane_YX >= TEXT_LEVEL
     if not 0 < bright.mean() <= MAX_SHARE_BRIGHT:
         return False
+    place = _around(bright)
+    plane_YX, bright = plane_YX[place], bright[place]
     parts, num_parts = ndimage.label(bright, structure=np.ones((3, 3)))
     fewest = max(MIN_GLYPHS, MIN_SHARE_GLYPHS * num_parts)
     sized = [box for box in ndimage.find_objects(parts) if _has_letter_size(box)]
@@ -134,6 +139,14 @@ def _has_bright_text(plane_YX: Plane) -> bool:
     return any(_row_length(boxes, box) >= MIN_GLYPHS for box in boxes)
 
 
+def _around(bright_YX: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Where anything is bright, with as much around it as `_is_drawn` looks at: often a corner of the image."""
+    y, x = (np.flatnonzero(bright_YX.any(axis=axis)) for axis in (1, 0))
+    return slice(max(0, y[0] - AROUND_PX), y[-1] + 1 + AROUND_PX), slice(
+        max(0, x[0] - AROUND_PX), x[-1] + 1 + AROUND_PX
+    )
+
+
 def _has_letter_size(box: tuple[slice, slice]) -> bool:
     height, width = (side.stop - side.start for side in box)
     return bool(GLYPH_HEIGHT_PX[0] <= height <= GLYPH_HEIGHT_PX[1] and width <= 1.6 * height)
@@ -141,8 +154,7 @@ def _has_letter_size(box: tuple[slice, slice]) -> bool:
 
 def _is_drawn(plane_YX: Plane, bright_YX: npt.NDArray[np.bool_], box: tuple[slice, slice]) -> bool:
     """True for a shape drawn in one grey on an even ground: sharp edges, and nothing as bright around it."""
-    y, x = box
-    around = (slice(max(0, y.start - 2), y.stop + 2), slice(max(0, x.start - 2), x.stop + 2))
+    around = tuple(slice(max(0, side.start - AROUND_PX), side.stop + AROUND_PX) for side in box)
     near, inside = plane_YX[around], bright_YX[around]
     outside = near[~ndimage.binary_dilation(inside, structure=np.ones((3, 3)))]
     strokes = near[inside]

@@ -73,12 +73,15 @@ def _read_series(root: str, item: SourceItem, first: bytes, max_bytes: int) -> l
     """All files of a series. Together they may hold no more than one file may."""
     from hilum.adapters.dicom import read_dicom
 
-    payloads = [first]
-    left = max_bytes - len(first)
-    for path in item.parts:
-        payloads.append(read_bytes(root, path, max_bytes=max(0, left)))
-        left -= len(payloads[-1])
-    return list(read_dicom(payloads, max_bytes=max_bytes))
+    def payloads() -> Iterator[bytes]:
+        yield first
+        left = max_bytes - len(first)
+        for path in item.parts:
+            payload = read_bytes(root, path, max_bytes=max(0, left))
+            left -= len(payload)
+            yield payload
+
+    return list(read_dicom(payloads(), max_bytes=max_bytes))
 
 
 def _read(root: str, path: str, kind: str, payload: bytes, max_bytes: int, *, is_label: bool = False) -> ReadImage:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from hilum.core.geometry import Grid, Zyx
 from hilum.core.imaging import Side
+from hilum.core.percentiles import percentiles
 
 Voxels = npt.NDArray[Any]
 PERCENTILES = (0.5, 99.5)
@@ -102,7 +103,7 @@ class ReadImage:
             # A photograph of only 0 and 1 is a drawing: its range is what it uses.
             return 0.0, float(np.iinfo(image.dtype).max if image.max() > 1 else 1)
         every = max(1, image.size // MAX_VOXELS_FOR_RANGE)
-        low, high = (float(v) for v in np.percentile(image.reshape(-1)[::every], PERCENTILES))
+        low, high = percentiles(image.reshape(-1)[::every], PERCENTILES)
         if high <= low:
             low, high = float(image.min()), float(image.max())
         return low, high if high > low else low + 1.0

@@ -139,17 +139,19 @@ def _ingest_shard(plan: _Plan, shard: _Shard) -> Counts:
             # All images of a file are checked before the first is written.
             limit, names = plan.recipe.max_bytes, plan.class_names
             images = list(plan.read(plan.root, item, max_bytes=limit, class_names=names))
-            described = [_describe(plan, item, image) for image in images]
+            digests = [image.image_digest() for image in images]
+            described = [_describe(plan, item, *found) for found in zip(images, digests, strict=True)]
         except DataError as error:
             refused.append({"source": source_id, "reason": str(error)})
             continue
-        for image, volume in zip(images, described, strict=True):
-            volumes.append(_write(plan, source_id, image, volume))
+        for image, digest, volume in zip(images, digests, described, strict=True):
+            written = _write(plan, image, volume)
+            volumes.append({**written, "source": source_id, "image_digest": digest})
     write_json(plan.part(shard.number), {"volumes": volumes, "quarantined": refused})
     return {"shard": shard.number, "num_volumes": len(volumes), "num_quarantined": len(refused)}
 
 
-def _write(plan: _Plan, source_id: str, image: ReadImage, volume: Volume) -> dict[str, Any]:
+def _write(plan: _Plan, image: ReadImage, volume: Volume) -> dict[str, Any]:
     write_volume(
         plan.store,
         volume,
@@ -160,14 +162,12 @@ def _write(plan: _Plan, source_id: str, image: ReadImage, volume: Volume) -> dic
     )
     return {
         "row": volume_row(volume),
-        "source": source_id,
-        "image_digest": image.image_digest(),
         "class_names": list(image.class_names),
         "highest_label": -1 if image.label_map_zyx is None else int(image.label_map_zyx.max()),
     }
 
 
-def _describe(plan: _Plan, item: SourceItem, image: ReadImage) -> Volume:
+def _describe(plan: _Plan, item: SourceItem, image: ReadImage, image_digest: str) -> Volume:
     """The volume that an image will be. Its id is its content's, on every machine; its patient's is keyed."""
     _check_voxels(image, plan.class_names)
     classes = _classes(item, image, plan.class_names)
@@ -176,7 +176,7 @@ def _describe(plan: _Plan, item: SourceItem, image: ReadImage) -> Volume:
     grid = image.grid
     place = [[round(v, 6) + 0.0 for v in vector] for vector in (grid.spacing_mm_zyx, grid.origin_mm_xyz)]
     turns = [[round(v, 6) + 0.0 for v in row] for row in grid.direction]
-    content = [image.image_digest(), image.label_digest(), place, turns, list(image.item_shape_zyx)]
+    content = [image_digest, image.label_digest(), place, turns, list(image.item_shape_zyx)]
     low, high = image.grey_range()
     return Volume(
         volume_id=content_id([*content, list(classes), side, image.modality, image.intensity]),

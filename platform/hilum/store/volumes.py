@@ -281,7 +281,9 @@ def _write_array(folder: str, array: npt.NDArray[Any], volume: Volume, patch_sha
         "store_data_equal_to_fill_value": True,
     }
     try:
-        ts.open(spec, open=True).result().write(np.ascontiguousarray(array)).result()
+        # The array lives until the write has ended, so that it need not be copied first.
+        writing = ts.open(spec, open=True).result()
+        writing.write(np.ascontiguousarray(array), can_reference_source_data_indefinitely=True).result()
     except ValueError as error:
         raise _of_the_disk(error, volume) from None
 

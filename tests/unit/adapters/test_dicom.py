@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
 from hilum.adapters.dicom import identity_of, is_dicom, read_dicom
-from hilum.adapters.dicom_pixels import rescaled
+from hilum.adapters.dicom_pixels import rescaled, stacked
 from hilum.core.errors import DataError
 from hilum.testing.dicom_phantoms import as_bytes, ct_series, ct_slice, enhanced_mr, film, picture
 
@@ -388,3 +389,30 @@ def test_whole_numbers_stay_exact_whatever_the_slope(kind, slope, intercept):
         assert np.allclose(scaled.ravel(), exact, rtol=1e-6)
     else:
         assert scaled.ravel().tolist() == exact
+
+
+KINDS = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"]
+
+
+@given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=5), st.integers(0, 2**32 - 1), st.sampled_from([1, 3]))
+@settings(deadline=None)
+def test_frames_of_any_types_lie_in_one_that_holds_them_all(kinds, seed, samples):
+    rng = np.random.default_rng(seed)
+    frames = [rng.integers(0 if kind[0] == "u" else -100, 101, (2, 3, samples)).astype(kind) for kind in kinds]
+    image = stacked(iter(frames), len(frames))
+    assert image.shape == (samples, len(frames), 2, 3)
+    assert np.array_equal(image, np.stack(frames).transpose(3, 0, 1, 2))
+    if len(set(kinds)) == 1 and kinds[0] not in ("i8", "f8"):
+        assert image.dtype == kinds[0]
+    assert image.dtype.itemsize <= 4
+
+
+def test_a_series_is_held_in_memory_hardly_more_than_twice():
+    """As its files' pixels until they are decoded, and as the volume; not as files, stored and rescaled values, too."""
+    voxels = np.zeros((40, 256, 256), np.int16)
+    files = [as_bytes(one) for one in ct_series(voxels)]
+    tracemalloc.start()
+    (image,) = read_dicom(bytes(bytearray(file)) for file in files)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * image.image_czyx.nbytes

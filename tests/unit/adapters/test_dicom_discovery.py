@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
 from hilum.adapters.dicom import read_dicom
-from hilum.adapters.dicom_discovery import START_BYTES, group_series
+from hilum.adapters.dicom_discovery import FILES_AT_A_TIME, START_BYTES, group_series
 from hilum.core.errors import DataError
 from hilum.testing.dicom_phantoms import as_bytes, ct_series, enhanced_mr, film, picture
 
@@ -124,3 +124,12 @@ def test_slices_inside_an_archive_are_grouped_too(tmp_path):
 def test_nobody_is_named_when_an_item_is_shown(tmp_path):
     (item,) = written(tmp_path, {f"Nobody^At^All/{n}": d for n, d in enumerate(ct_series(VOXELS))})
     assert "Nobody" not in repr(item)
+
+
+def test_a_long_series_is_one_item_and_a_file_that_cannot_be_read_hides_none_of_it(tmp_path):
+    voxels = np.zeros((FILES_AT_A_TIME + 7, 2, 2), np.int16)
+    for n, one in enumerate(ct_series(voxels)):
+        (tmp_path / f"{n:03}").write_bytes(as_bytes(one))
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    items = group_series(str(tmp_path), [*(f"{n:03}" for n in range(len(voxels))), "gone"])
+    assert files_of(items) == [[f"{n:03}" for n in range(len(voxels))], ["gone"]]

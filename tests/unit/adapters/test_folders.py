@@ -120,15 +120,23 @@ def test_a_spreadsheet_s_byte_order_mark_does_not_hide_the_first_column(tmp_path
 
 
 def test_a_link_that_leaves_the_folder_is_an_item_that_is_never_opened_and_hides_no_other(tmp_path):
-    touch(tmp_path, "secret.png", "secrets/b.png", "scans/a.png")
+    touch(tmp_path, "secret.png", "secrets/b.png", "scans/a.png", "scans-of-others/c.png")
     (tmp_path / "scans" / "inside.png").symlink_to(tmp_path / "scans" / "a.png")
     (tmp_path / "scans" / "outside.png").symlink_to(tmp_path / "secret.png")
     (tmp_path / "scans" / "outer").symlink_to(tmp_path / "secrets")
     (tmp_path / "scans" / "round").symlink_to(tmp_path / "scans")
     (tmp_path / "scans" / "nowhere.png").symlink_to(tmp_path / "scans" / "gone.png")
+    (tmp_path / "scans" / "of-others.png").symlink_to(tmp_path / "scans-of-others" / "c.png")
     source = find_source(f"{tmp_path}/scans")
-    assert [item.image for item in source.items] == ["a.png", "inside.png", "nowhere.png", "outer", "outside.png"]
-    assert [digest == "missing" for digest in source.digests] == [False, False, True, True, True]
+    assert [item.image for item in source.items] == [
+        "a.png",
+        "inside.png",
+        "nowhere.png",
+        "of-others.png",
+        "outer",
+        "outside.png",
+    ]
+    assert [digest == "missing" for digest in source.digests] == [False, False, True, True, True, True]
 
 
 @pytest.mark.parametrize("content", ['["air", "liver"]', '{"0": "air", "1": "liver"}'])

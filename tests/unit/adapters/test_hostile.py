@@ -3,6 +3,7 @@
 import gzip
 import pickle
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -127,3 +128,34 @@ def test_only_what_is_both_large_and_packed_beyond_belief_is_taken_for_a_bomb(pa
             check_ratio(packed, unpacked)
     else:
         check_ratio(packed, unpacked)
+
+
+@pytest.mark.parametrize("trailer_begins", range(-9, 1))
+def test_a_checksum_that_arrives_in_two_pieces_is_compared_to_its_last_bit(trailer_begins):
+    """A stream is fed in pieces of 256 KiB; the eight bytes that end it may lie on both sides of such a border."""
+    payload = np.random.default_rng(1).bytes((256 << 10) + trailer_begins - 10 - 4 * 5 - 5)
+    packed = gzip.compress(payload, 0, mtime=0)
+    assert -9 <= len(packed) - 8 - (256 << 10) <= 0
+    assert gunzip(packed, at_most=len(payload)) == payload
+    for bit in range(64):
+        damaged = bytearray(packed)
+        damaged[-1 - bit // 8] ^= 1 << bit % 8
+        with pytest.raises(DataError, match="damaged"):
+            gunzip(bytes(damaged), at_most=len(payload))
+    for missing in range(1, 9):
+        with pytest.raises(DataError, match="cut short"):
+            gunzip(packed[:-missing], at_most=len(payload))
+
+
+@given(st.binary(max_size=400), st.binary(max_size=400), st.data())
+def test_what_pythons_own_reader_makes_of_a_damaged_stream_is_made_of_it_here(first, second, data):
+    packed = bytearray(gzip.compress(first * 3, mtime=0) + gzip.compress(second, mtime=0))
+    for _ in range(data.draw(st.integers(1, 3))):
+        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        expected = gzip.decompress(packed)
+    except (OSError, EOFError, zlib.error):
+        with pytest.raises(DataError):
+            gunzip(bytes(packed), at_most=10_000)
+    else:
+        assert gunzip(bytes(packed), at_most=10_000) == expected

@@ -77,6 +77,18 @@ def test_the_file_s_scaling_is_applied():
     assert np.allclose(image[0], scan_XYZ().T * 2.5 - 10)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 4), (6, 5, 4, 3)])
+def test_scaling_is_exact_in_64_bits_and_rounded_once(dtype, shape):
+    data = scan_XYZ(shape, dtype)
+    payload = patched(patched(as_bytes(data), "scl_slope", 1 / 3), "scl_inter", 1e-3)
+    slope, intercept = (float(np.float32(value)) for value in (1 / 3, 1e-3))
+    image, _ = voxels_and_grid(payload)
+    expected = (data.astype(np.float64) * slope + intercept).astype(np.float32)
+    assert np.array_equal(image.squeeze(), expected.T)
+    assert image.flags.c_contiguous
+
+
 @pytest.mark.parametrize("slope", [0.0, np.nan])
 def test_a_slope_of_zero_or_nan_means_unscaled_as_the_standard_says(slope):
     image, _ = voxels_and_grid(patched(as_bytes(scan_XYZ()), "scl_slope", slope))

@@ -173,3 +173,22 @@ def test_looking_changes_no_voxel():
     before = voxels.copy()
     with_pixel_flags(_image(voxels, spacing=(4.0, 4.0, 4.0)))
     np.testing.assert_array_equal(voxels, before)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (300, 0), (0, 230), (300, 230)])
+@pytest.mark.parametrize("grey", [255, 0])
+def test_writing_alone_in_a_corner_is_noticed_and_alike_in_every_corner(at, grey):
+    ground = np.full((256, 480), 255.0 - grey)
+    assert has_text(_image(_written(ground, "DOE JANE", size=16, grey=grey, at=at)[None]))
+    assert not has_text(_image(_written(ground, "DO", size=16, grey=grey, at=at)[None]))
+
+
+def test_a_cup_of_bone_holds_what_cannot_leak_out_and_nothing_else():
+    """A sealed shell counts as full; one that is open to the outside counts as its wall."""
+    z, y, x = np.mgrid[-60:60, -60:60, -60:60] * 3.0
+    distance = np.sqrt((z / HEAD_MM[0]) ** 2 + (y / HEAD_MM[2]) ** 2 + (x / HEAD_MM[1]) ** 2)
+    shell = np.where((distance < 1) & (distance > 0.8), 100.0, 0.0).astype(np.float32)
+    opened = shell.copy()
+    opened[60:, 50:70, 50:70] = 0
+    assert has_face(_image(shell, spacing=(3.0, 3.0, 3.0)))
+    assert not has_face(_image(opened, spacing=(3.0, 3.0, 3.0)))
