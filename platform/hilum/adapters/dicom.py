@@ -6,6 +6,7 @@ as those of an ultrasound film, are the items of a stack.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -41,7 +42,10 @@ _CENTIMETRE = 3  # PS3.3 C.8.5.5.1.15
 def read_dicom(payloads: Sequence[bytes], *, max_bytes: int = MAX_BYTES) -> Iterator[ReadImage]:
     """The volumes in the files of one series, given in any order. One that is not whole is refused altogether."""
     with refusing("DICOM"), quietly():
-        datasets = [open_dataset(payload, max_bytes=max_bytes) for payload in payloads]
+        datasets = []
+        for place, payload in enumerate(payloads, start=1):
+            with _naming(place, len(payloads)):
+                datasets.append(open_dataset(payload, max_bytes=max_bytes))
         images = _images(datasets, max_bytes)
     return iter(images)
 
@@ -68,16 +72,32 @@ def refuse_what_is_no_image(dataset: Dataset) -> None:
         raise DataError("The file is DICOM but not an image: it has no rows and columns.")
 
 
+@contextmanager
+def _naming(place: int, num_files: int) -> Iterator[None]:
+    """Say which file of a series is refused; its name is not known here, and not to be told."""
+    try:
+        with refusing("DICOM"):
+            yield
+    except DataError as error:
+        raise error if num_files == 1 else DataError(f"File {place} of {num_files} of the series: {error}") from None
+
+
 def _images(datasets: Sequence[Dataset], max_bytes: int) -> list[ReadImage]:
-    for dataset in datasets:
-        refuse_what_is_no_image(dataset)
+    needed = 0
+    for place, dataset in enumerate(datasets, start=1):
+        with _naming(place, len(datasets)):
+            refuse_what_is_no_image(dataset)
+            needed += needed_bytes(dataset, max_bytes)
     _check_one_series(datasets)
-    if sum(needed_bytes(dataset, max_bytes) for dataset in datasets) > max_bytes:
+    if needed > max_bytes:
         raise DataError(f"The series holds more than the {max_bytes / 2**30:.1f} GiB that are read.")
     planes = [planes_of(dataset, n) for n, dataset in enumerate(datasets)]
     if all(planes):
         stacks = lay_out([plane for of_file in planes for plane in of_file])
-        values = [_values(dataset, max_bytes) for dataset in datasets]
+        values = []
+        for place, dataset in enumerate(datasets, start=1):
+            with _naming(place, len(datasets)):
+                values.append(_values(dataset, max_bytes))
         return [_volume(stack, datasets, values) for stack in stacks]
     if len(datasets) > 1:
         number_without = sum(not of_file for of_file in planes)

@@ -106,7 +106,7 @@ def _read(root: str, path: str, kind: str, payload: bytes, max_bytes: int, *, is
         case ".zip":
             member_names(root, path)
             raise DataError("The archive holds no image.")
-    raise DataError(f"No reader for this kind of file. Readable: {', '.join(ENDINGS)}.")
+    raise DataError(f"No reader for this kind of file. Readable: {', '.join(endings.KINDS)}.")
 
 
 def _voxels(root: str, path: str, max_bytes: int) -> bytes | None:

@@ -1,9 +1,12 @@
 """`hilum init`, `hilum ingest` and `hilum doctor`: a store is made, filled and looked after."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from hilum.cli.boundary import PARTLY
 from hilum.cli.console import reply, table
@@ -35,8 +38,9 @@ MaxGib = Annotated[
         help="Refuse files that hold more than this, packed or unpacked, before they get memory; 8 if not given.",
     ),
 ]
-MOST_SHOWN = 20
-"""Files set aside that are listed; `--json` lists all."""
+MOST_SHOWN = 100
+"""Files set aside that are listed one by one; of more, the commonest reasons. `--json` lists all."""
+MOST_REASONS = 10
 MappingOut = Annotated[
     Path | None,
     typer.Option(
@@ -108,10 +112,7 @@ def _tell_ingest(
     refused = quarantined_files(opened, manifest, source) if manifest.results["num_quarantined"] else []
     how = "already done" if already_done else "done"
     lines: list[Any] = [f"ingest {manifest.run_id}: {how}", *facts(manifest.results)]
-    if refused:
-        lines.append(table("Set aside", ["file", "why"], refused[:MOST_SHOWN]))
-    if len(refused) > MOST_SHOWN:
-        lines.append(f"… and {len(refused) - MOST_SHOWN} more; --json lists all of them.")
+    lines += _set_aside(refused)
     data = {
         "step": "ingest",
         "run_id": manifest.run_id,
@@ -124,6 +125,19 @@ def _tell_ingest(
     reply(json_, data, *lines, next_commands=following)
     if refused:
         raise typer.Exit(PARTLY)
+
+
+def _set_aside(refused: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for every file, so that it can be searched for; a terminal breaks long ones where it likes."""
+    if not refused:
+        return []
+    lines = ["Set aside, with the reason:"]
+    lines += [f"  [cyan]{escape(file)}[/]: {escape(reason)}" for file, reason in refused[:MOST_SHOWN]]
+    if more := refused[MOST_SHOWN:]:
+        lines.append(f"… and {len(more)} more, which --json lists; their commonest reasons:")
+        commonest = Counter(reason for _, reason in more).most_common(MOST_REASONS)
+        lines += [f"  {count} × {escape(reason)}" for reason, count in commonest]
+    return lines
 
 
 def doctor(

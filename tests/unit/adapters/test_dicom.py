@@ -280,6 +280,16 @@ def test_a_file_cut_short_is_refused_wherever_it_is_cut():
         read_dicom([bundled("MR_truncated.dcm")])
 
 
+def test_a_damaged_file_of_a_series_is_told_by_its_place_in_it():
+    payloads = [as_bytes(one) for one in ct_series(VOXELS)]
+    payloads[2] = payloads[2][:-40]
+    with pytest.raises(DataError, match=rf"File 3 of {len(payloads)} of the series: The file is cut short"):
+        read_dicom(payloads)
+    payloads[2] = b"no DICOM at all" * 100
+    with pytest.raises(DataError, match=rf"File 3 of {len(payloads)} of the series: Not a DICOM file"):
+        read_dicom(payloads)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
