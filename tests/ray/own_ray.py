@@ -47,7 +47,7 @@ class Watched:
 
 @contextmanager
 def watched(command, *, folder, **variables):
-    """The command, run to its end; its Ray's session is there as long as the context lasts."""
+    """The command, run in ``folder`` to its end; its Ray's session is there as long as the context lasts."""
     # Sockets lie in it, and their paths must be shorter than 108 characters.
     session = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     try:
@@ -63,7 +63,12 @@ def _run(command, session, folder, variables):
     seen = Watched(session=session)
     with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
         process = subprocess.Popen(
-            command, env=inherited | _OWN | own | variables, stdout=out, stderr=err, stdin=subprocess.DEVNULL
+            command,
+            env=inherited | _OWN | own | variables,
+            cwd=folder,
+            stdout=out,
+            stderr=err,
+            stdin=subprocess.DEVNULL,
         )
         seen.driver = process.pid
         while process.poll() is None:
