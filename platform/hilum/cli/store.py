@@ -145,7 +145,15 @@ def doctor(
 ) -> None:
     """Look a store over: its format, its ledger, every file of every run and every chunk of every volume."""
     from hilum.cli.composition import ledger_of, store_at
-    from hilum.cli.health import advice, damaged_places, damaged_volumes, first_reasons, ledger_places, machine
+    from hilum.cli.health import (
+        advice,
+        damaged_places,
+        damaged_volumes,
+        first_reasons,
+        key_of_pseudonyms,
+        ledger_places,
+        machine,
+    )
     from hilum.store.layout import FORMAT_VERSION
 
     opened = store_at(store)
@@ -159,11 +167,14 @@ def doctor(
     places, untold = ledger_places(opened)
     lines += [untold] if untold else []
     lines.append(table("Ledger", ["campaign", "round", "stage"], [[p.name, p.round_number, p.stage] for p in places]))
-    num_checked, damaged = damaged_places(opened)
     lines.append(f"store {opened.url}: format {FORMAT_VERSION}")
+    told_key, wrong_key = key_of_pseudonyms(opened)
+    num_checked, damaged = damaged_places(opened)
     num_volumes, broken = damaged_volumes(opened)
+    lines.append(told_key)
     lines.append(f"{num_checked} runs, models and label sets checked, {len(damaged)} damaged")
     lines.append(f"{num_volumes} volumes checked, {len(broken)} damaged")
+    wrong = [*wrong_key, *damaged, *broken]
     data = {
         "store": opened.url,
         "format_version": FORMAT_VERSION,
@@ -172,14 +183,14 @@ def doctor(
         "campaigns": [{"name": p.name, "round": p.round_number, "stage": p.stage} for p in places],
         "num_checked": num_checked,
         "num_volumes": num_volumes,
-        "damaged": [{"place": d.place, "reasons": list(d.reasons)} for d in [*damaged, *broken]],
+        "damaged": [{"place": d.place, "reasons": list(d.reasons)} for d in wrong],
     }
-    if damaged or broken:
-        lines.append(table("Damaged", ["where", "what"], first_reasons([*damaged, *broken])))
+    if wrong:
+        lines.append(table("Damaged", ["where", "what"], first_reasons(wrong)))
     if lookalikes:
         from hilum.cli.identity import told_lookalikes
 
         lines += told_lookalikes(opened, data)
-    reply(json_, data, *lines, note=advice(runs=bool(damaged), volumes=bool(broken)))
-    if damaged or broken:
+    reply(json_, data, *lines, note=advice(runs=bool(damaged), volumes=bool(broken), key=bool(wrong_key)))
+    if wrong:
         raise typer.Exit(4)

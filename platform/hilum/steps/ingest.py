@@ -21,7 +21,7 @@ from hilum.core.ports import Counts, Executor
 from hilum.core.recipes import IngestRecipe
 from hilum.core.resources import Resources
 from hilum.core.sources import Reader, ReadImage, Source, SourceItem
-from hilum.store.identity import identity_key, pseudonymous_tags
+from hilum.store.identity import identity_key, pseudonymous_tags, settled_key
 from hilum.store.layout import Store, filesystem
 from hilum.store.manifest import Manifest, Run, read_json, write_json
 from hilum.store.tables import QUARANTINE, read_table, write_rows
@@ -71,7 +71,7 @@ def run(
         return before
     sweep_partials(store)
     names = recipe.class_names or source.class_names
-    plan = _Plan(store, this.url, recipe, names, read, source.root, identity_key(store))
+    plan = _Plan(store, this.url, recipe, names, read, source.root, settled_key(store))
     shards = list(_shards(source.items))
     pending = [shard for shard in shards if not _is_done(plan.part(shard.number))]
     work = partial(_ingest_shard, plan)
