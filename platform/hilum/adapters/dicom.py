@@ -51,10 +51,15 @@ def read_dicom(payloads: Sequence[bytes], *, max_bytes: int = MAX_BYTES) -> Iter
 
 
 def identity_of(dataset: Dataset) -> str | None:
-    """Whose image it is, for a keyed hash only. Without a patient's number, at least studies stay together."""
+    """Whose image it is, for a keyed hash only. Without a patient's number, at least studies stay together.
+
+    Two hospitals may have given one number to two people: who issued it, if the file says so, is part of it.
+    """
     number_of_patient = text(dataset, "PatientID")
     if number_of_patient:
-        return f"{text(dataset, 'IssuerOfPatientID')}\n{number_of_patient}".strip()
+        qualifiers = first_item(dataset, "IssuerOfPatientIDQualifiersSequence") or Dataset()
+        issuer = text(dataset, "IssuerOfPatientID") or text(qualifiers, "UniversalEntityID")
+        return f"{issuer}\n{number_of_patient}".strip()
     study = text(dataset, "StudyInstanceUID")
     return f"study:{study}" if study else None
 
@@ -162,6 +167,7 @@ def _described(
         modality=modality if modality in MODALITIES else "OT",
         intensity=intensity,
         patient=identity_of(dataset),
+        study=text(dataset, "StudyInstanceUID") or None,
         tags=kept_tags(dataset),
         flags=tuple(sorted(set(flags))),
     )

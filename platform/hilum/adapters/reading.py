@@ -52,7 +52,8 @@ def _images(root: str, item: SourceItem, max_bytes: int, class_names: Sequence[s
             raise DataError("A stack (.npz) carries its labels inside; its row must not name a label file.")
         yield from read_npz(payload, max_bytes=max_bytes)
     elif kind in endings.DICOM:
-        images = _read_series(root, item, payload, max_bytes)
+        # Who lists a patient beside a series knows better than a scanner, which may know no number at all.
+        images = [replace(i, patient=item.patient or i.patient) for i in _read_series(root, item, payload, max_bytes)]
         yield from images if item.label is None else [_labelled(root, item, images, max_bytes, class_names)]
     else:
         image = _read(root, item.image, kind, payload, max_bytes)

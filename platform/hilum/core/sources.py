@@ -47,6 +47,10 @@ class SourceItem:
         """Whose image it is. Without a word from its owner, every file is a patient of its own."""
         return self.patient or f"file:{self.image}"
 
+    def study_of(self, patient: str, study: str | None = None) -> str:
+        """What is one study: images of one patient that share a study's number or, without one, a file."""
+        return f"{patient}\n{study or self.image}"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -70,7 +74,8 @@ class ReadImage:
     """Voxels of one patient as read from a file: a scan, an image, or a stack of equal items along Z.
 
     ``intensity`` says how grey levels are scaled later: 'measured' by robust percentiles,
-    'photograph' by the range of the file's data type. ``tags`` are what may be kept of the
+    'photograph' by the range of the file's data type. ``patient`` and ``study`` are what the
+    file calls them, for a keyed hash only. ``tags`` are what may be kept of the
     file's header, by DICOM keyword: of the machine, never of the person. ``flags`` are
     warnings that travel with the volume, such as 'burned_in_text' or 'face'.
     """
@@ -84,6 +89,7 @@ class ReadImage:
     classes: tuple[int, ...] = ()
     class_names: tuple[str, ...] = ()
     patient: str | None = field(default=None, repr=False)
+    study: str | None = field(default=None, repr=False)
     side: Side | None = None
     tags: Mapping[str, str] = field(default_factory=dict, repr=False)
     flags: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ from hilum.store.volumes import (
     write_volume_table,
 )
 
-STEP_VERSION = 2
+STEP_VERSION = 3
 FILES_PER_SHARD = 8
 
 
@@ -180,7 +180,9 @@ def _describe(plan: _Plan, item: SourceItem, image: ReadImage) -> Volume:
     low, high = image.grey_range()
     return Volume(
         volume_id=content_id([*content, list(classes), side, image.modality, image.intensity]),
-        study=Study(pseudonym(plan.key, "study", f"{patient}\n{item.image}"), pseudonym(plan.key, "patient", patient)),
+        study=Study(
+            pseudonym(plan.key, "study", item.study_of(patient, image.study)), pseudonym(plan.key, "patient", patient)
+        ),
         grid=grid,
         item_shape_zyx=image.item_shape_zyx,
         num_channels=image.image_czyx.shape[0],
