@@ -24,7 +24,7 @@ from tests.unit.adapters.hostile_corpus import archive, nifti, scan_XYZ, write_c
 from hilum.testing.dicom_phantoms import as_bytes, ct_series, enhanced_mr
 
 TURNED = np.array([[0.0, 0.54, 1.6, 5], [-0.8, 0.0, 0.0, -7], [0.0, 0.72, -1.2, 30], [0, 0, 0, 1]])
-LIVER = "Liver"
+LIVER, SPLEEN = "Liver", "Spleen"
 
 
 @dataclass
@@ -115,14 +115,16 @@ def _write_dicom(folder):
         for file, payload in written:
             _write(folder / name / file, payload)
         good.append(_read_series(folder / name))
-    mask = (np.random.default_rng(5).random(SHAPE_ZYX) < 0.3).astype(np.uint8)
-    _write(folder / "labels" / "organ", payload_of(segmentation(drawn_on, mask[..., np.newaxis], [LIVER])))
+    label_map = np.random.default_rng(5).integers(0, 3, SHAPE_ZYX)
+    for value, name in enumerate((LIVER, SPLEEN), start=1):
+        mask = (label_map == value).astype(np.uint8)
+        _write(folder / "labels" / name, payload_of(segmentation(drawn_on, mask[..., np.newaxis], [name])))
     frames = _levels(122, (4, 10, 12))
     places = [{"position": (0, 0, 4.0 * n)} for n in range(4)]
     enhanced = enhanced_mr(frames[::-1], places[::-1])
     _write(folder / "enhanced.dcm", as_bytes(enhanced))
     good.append(fingerprint(pydicom.dcmread(folder / "enhanced.dcm").pixel_array[::-1][np.newaxis]))
-    return good, [fingerprint(mask)]
+    return good, [fingerprint(label_map)]
 
 
 def _write_bad_series(folder):
@@ -143,7 +145,7 @@ def _write_bad_series(folder):
         for n, payload in enumerate(payloads):
             _write(folder / name / f"{n}.dcm", payload)
     far = labelled_series("far away")
-    orphan = segmentation(far, np.ones((*SHAPE_ZYX, 1), np.uint8), ["Spleen"])
+    orphan = segmentation(far, np.ones((*SHAPE_ZYX, 1), np.uint8), ["Kidney"])
     _write(folder / "labels" / "orphan", payload_of(orphan))
     return {
         "missing/0.dcm": "missing",

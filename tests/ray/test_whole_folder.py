@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from tests.ray.hospital import LIVER, fingerprint, write_hospital
+from tests.ray.hospital import LIVER, SPLEEN, fingerprint, write_hospital
 from tests.ray.own_ray import watched
 
 from hilum.store.opening import create_store
@@ -66,7 +66,7 @@ def test_the_label_map_of_a_series_is_what_was_drawn_on_it(run, hospital):
     _, store = run
     assert [fingerprint(labels) for labels in arrays(store, "labels/truth/0")] == hospital.label_maps
     (manifest,) = (store / "runs" / "ingest").glob("*/manifest.json")
-    assert json.loads(manifest.read_text())["results"]["class_names"] == ["background", LIVER]
+    assert json.loads(manifest.read_text())["results"]["class_names"] == ["background", LIVER, SPLEEN]
 
 
 def test_every_bad_file_is_on_the_screen_with_its_reason_in_one_line(run, hospital):

@@ -132,7 +132,8 @@ def _labelled(
     payload = read_bytes(root, path, max_bytes=max_bytes)
     kind = _kind(path, payload)
     if kind in endings.DICOM:
-        return _drawn(image, payload, max_bytes, class_names)
+        older = [read_bytes(root, other, max_bytes=max_bytes) for other in item.older_labels]
+        return _drawn(image, [payload, *older], max_bytes, class_names)
     if kind == ".png":
         _check_same_place(image.grid, None, (labels := read_label_image(payload, max_bytes=most)).shape)
         return replace(image, label_map_zyx=label_map(labels))
@@ -143,10 +144,10 @@ def _labelled(
     return replace(image, label_map_zyx=label_map(found.image_czyx[0]))
 
 
-def _drawn(image: ReadImage, payload: bytes, max_bytes: int, class_names: Sequence[str]) -> ReadImage:
+def _drawn(image: ReadImage, payloads: Sequence[bytes], max_bytes: int, class_names: Sequence[str]) -> ReadImage:
     from hilum.adapters.dicom_labels import read_labels
 
-    drawn = read_labels(payload, image, class_names=class_names, max_bytes=max_bytes)
+    drawn = read_labels(payloads[0], image, older=payloads[1:], class_names=class_names, max_bytes=max_bytes)
     flags = (*image.flags, *drawn.flags)
     return replace(image, label_map_zyx=drawn.label_map_zyx, class_names=drawn.class_names, flags=flags)
 

@@ -27,7 +27,9 @@ class SourceItem:
     """One image to be ingested, and what its owner says of it. Paths are relative to the source's root.
 
     A path is a file's, or ``archive.zip!/path/inside``. ``parts`` are further files of the
-    same image: the other slices of a series, the voxels that belong to a header.
+    same image: the other slices of a series, the voxels that belong to a header. DICOM may
+    draw an image's labels in several files: ``older_labels`` are those besides ``label``, the
+    newest first.
     """
 
     image: str = field(repr=False)
@@ -36,11 +38,17 @@ class SourceItem:
     patient: str | None = field(default=None, repr=False)
     side: Side | None = None
     parts: tuple[str, ...] = field(default=(), repr=False)
+    older_labels: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label file of this item, the newest first."""
+        return (*(() if self.label is None else (self.label,)), *self.older_labels)
 
     @property
     def files(self) -> tuple[str, ...]:
         """Every file that is read for this item."""
-        return (self.image, *self.parts, *(() if self.label is None else (self.label,)))
+        return (self.image, *self.parts, *self.labels)
 
     @property
     def patient_or_file(self) -> str:
@@ -64,7 +72,7 @@ class Source:
     @property
     def fingerprint(self) -> str:
         """One name for the list, the contents and what is said of them; the root's place does not matter."""
-        rows = [[i.image, i.label, i.class_name, i.patient, i.side, list(i.parts)] for i in self.items]
+        rows = [[i.image, i.label, i.class_name, i.patient, i.side, list(i.parts), *i.older_labels] for i in self.items]
         content = json.dumps([rows, list(self.digests), list(self.class_names)], separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
