@@ -17,6 +17,7 @@ from hilum.adapters.dicom_header import first_item, is_dicom, number, numbers, o
 from hilum.adapters.dicom_pixels import Pixels, frames_of, needed_bytes, rescaled, scales_of, stacked
 from hilum.adapters.dicom_planes import planes_of
 from hilum.adapters.dicom_series import Stack, lay_out
+from hilum.adapters.dicom_slides import check_slide, is_slide, put_together, slide_spacing_mm
 from hilum.adapters.dicom_words import CROSS_SECTIONAL, MODALITIES
 from hilum.adapters.hostile import MAX_BYTES, refusing, storable
 from hilum.core.errors import DataError
@@ -96,6 +97,8 @@ def _images(datasets: Sequence[Dataset], max_bytes: int) -> list[ReadImage]:
     _check_one_series(datasets)
     if needed > max_bytes:
         raise DataError(f"The series holds more than the {max_bytes / 2**30:.1f} GiB that are read.")
+    if len(datasets) == 1 and is_slide(datasets[0]):
+        return [_slide(datasets[0], max_bytes)]
     planes = [planes_of(dataset, n) for n, dataset in enumerate(datasets)]
     if all(planes):
         stacks = lay_out([plane for of_file in planes for plane in of_file])
@@ -144,8 +147,17 @@ def _volume(stack: Stack, datasets: Sequence[Dataset], values: Sequence[list[Pix
 
 def _frames_as_items(dataset: Dataset, max_bytes: int) -> ReadImage:
     """A picture, or a film whose frames are items: its spacing may be known, its place in the patient is not."""
-    image = stacked(_values(dataset, max_bytes))
-    spacing = _spacing_mm(dataset)
+    return _placeless(dataset, stacked(_values(dataset, max_bytes)), _spacing_mm(dataset))
+
+
+def _slide(dataset: Dataset, max_bytes: int) -> ReadImage:
+    check_slide(dataset, max_bytes)
+    tiles_FYXS = frames_of(dataset, max_bytes=max_bytes)
+    return _placeless(dataset, stacked(put_together(tiles_FYXS, dataset)), slide_spacing_mm(dataset))
+
+
+def _placeless(dataset: Dataset, image: Pixels, spacing: tuple[float, float] | None) -> ReadImage:
+    """Pictures whose place in the patient is not known; each is an item."""
     flags = [*flags_of(dataset), "position_unknown", *([] if spacing else ["spacing_unknown"])]
     y, x = spacing or (1.0, 1.0)
     _, num, rows, columns = image.shape
