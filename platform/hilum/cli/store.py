@@ -122,6 +122,9 @@ def _tell_ingest(
     }
     at = f" --store {store}" if store else ""
     following = ["hilum recipe list", f"hilum campaign create NAME --recipe RECIPE{at}"]
+    if manifest.results["num_patients"] > 1:
+        # It reads planes of every image, so it is not done unasked.
+        following.insert(0, f"hilum doctor --lookalikes{at}")
     reply(json_, data, *lines, next_commands=following)
     if refused:
         raise typer.Exit(PARTLY)

@@ -42,6 +42,10 @@ def test_an_ingest_that_set_something_aside_ends_with_five_and_names_the_file_an
     assert "good-0.png" not in answer.out
 
 
+def test_who_took_in_several_patients_is_told_how_to_look_for_copies(typed, ingested):
+    assert "hilum doctor --lookalikes --store" in typed(ingested([])).out
+
+
 def test_an_ingest_that_took_everything_ends_with_zero(typed, ingested):
     assert typed(ingested([])).code == 0
 
