@@ -150,7 +150,7 @@ def _write_bad_series(folder):
     return {
         "missing/0.dcm": "missing",
         "twice/0.dcm": "there 2 times",
-        "mixed/0.dcm": "2 patients",
+        "mixed/0.dcm": "2 patients: file 5",
         "torn/0.dcm": "File 3 of 4 of the series: The file is cut short",
         "labels/orphan": "labels of an image",
     }

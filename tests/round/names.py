@@ -7,6 +7,7 @@ import base64
 import gzip
 import io
 import struct
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import nibabel
 import numpy as np
 import pyarrow.parquet
 import pydicom
+import SimpleITK
 from PIL import Image, PngImagePlugin
 from pydicom.datadict import DicomDictionary, dictionary_VR
 from pydicom.dataelem import RawDataElement
@@ -74,6 +76,18 @@ def _text_attributes():
             and not is_structure
         ):
             yield keyword, vr
+
+
+def fill_with_names(dataset, *, but):
+    """A name in every text attribute that the dataset has, at any depth, and in every one about the patient."""
+    for keyword in ("PatientComments", "StudyDescription", "SeriesDescription", "InstitutionName", "OperatorsName"):
+        setattr(dataset, keyword, f"{CANARY}MORE")
+
+    def rename(_, element):
+        if element.VR in ("PN", "LO", "SH", "ST", "LT", "UT") and element.keyword not in but:
+            element.value = f"{CANARY}{element.VR}"
+
+    dataset.walk(rename)
 
 
 def dicom(seed, *, is_valid=True):
@@ -155,7 +169,25 @@ def tiff(seed):
     return file.getvalue()
 
 
-KINDS = {"nii": nifti, "dcm": dicom, "png": png, "jpg": jpeg, "tif": tiff}
+def _itk(seed, ending):
+    image = SimpleITK.GetImageFromArray(_frame(seed)[np.newaxis])
+    for key in ("Patient", "Comment", "content", f"{CANARY}KEY"):
+        image.SetMetaData(key, f"{CANARY}{ending.upper()}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"image.{ending}")
+        SimpleITK.WriteImage(image, str(path))
+        return path.read_bytes()
+
+
+def nrrd(seed):
+    return _itk(seed, "nrrd")
+
+
+def mha(seed):
+    return _itk(seed, "mha")
+
+
+KINDS = {"nrrd": nrrd, "mha": mha, "nii": nifti, "dcm": dicom, "png": png, "jpg": jpeg, "tif": tiff}
 
 
 def write_mess(folder):

@@ -6,6 +6,7 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 from tests.round.names import (
@@ -16,12 +17,14 @@ from tests.round.names import (
     SIDES,
     SIZE,
     dicom,
+    fill_with_names,
     leaks,
     png,
     says,
     write_bad_files,
     write_mess,
 )
+from tests.unit.adapters.dicom_phantoms import ct_series, drawn_ZYX, payload_of, segmentation, square, structure_set
 
 from hilum.adapters.directory import Directory
 from hilum.adapters.folders import find_source
@@ -157,6 +160,27 @@ def test_names_where_a_date_or_a_number_belongs_are_neither_kept_nor_complained_
     assert leaks(store.url) == []
     said = capfd.readouterr()
     assert says(said.out + said.err + caplog.text) == []
+
+
+def test_every_text_of_a_segmentation_and_a_structure_set_but_the_names_of_what_is_drawn_is_left_behind(
+    tmp_path, capfd
+):
+    slices = ct_series()
+    voxels = segmentation(slices, drawn_ZYX()[..., np.newaxis], ["Liver"])
+    lines = structure_set({"Spleen": [square(slices, 1, 1, 5)]}, series=slices[:1])
+    (tmp_path / "in").mkdir()
+    for number, made in enumerate([*slices, voxels, lines]):
+        fill_with_names(made, but=("SegmentLabel", "ROIName"))
+        payload = payload_of(made)
+        assert payload.count(CANARY.encode()) > 5
+        (tmp_path / "in" / f"{CANARY}{number}").write_bytes(payload)
+    store, _ = create_store(str(tmp_path / "store"))
+    manifest = _ingested(tmp_path / "in", store)
+    assert manifest.results["class_names"] == ["background", "Liver", "Spleen"]
+    assert manifest.results["num_quarantined"] == 0
+    assert leaks(store.url) == []
+    said = capfd.readouterr()
+    assert says(said.out + said.err) == []
 
 
 def test_an_error_about_a_folder_of_bad_files_repeats_no_name(bad_files, tmp_path):

@@ -5,6 +5,7 @@ CT), colours become RGB, and LPS+ becomes RAS+. Frames without a place in the pa
 as those of an ultrasound film, are the items of a stack.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -115,13 +116,18 @@ def _images(datasets: Sequence[Dataset], max_bytes: int) -> list[ReadImage]:
 
 def _check_one_series(datasets: Sequence[Dataset]) -> None:
     for what, values in (
-        ("patients", {identity_of(dataset) for dataset in datasets}),
-        ("series", {text(dataset, "SeriesInstanceUID") for dataset in datasets}),
-        ("frames of reference", {text(dataset, "FrameOfReferenceUID") for dataset in datasets}),
-        ("kinds of pixels", {_kind_of_pixels(dataset) for dataset in datasets}),
+        ("patients", [identity_of(dataset) for dataset in datasets]),
+        ("series", [text(dataset, "SeriesInstanceUID") for dataset in datasets]),
+        ("frames of reference", [text(dataset, "FrameOfReferenceUID") for dataset in datasets]),
+        ("kinds of pixels", [_kind_of_pixels(dataset) for dataset in datasets]),
     ):
-        if len(values) > 1:
-            raise DataError(f"The {len(datasets)} files are of {len(values)} {what}; give each a series of its own.")
+        tally = Counter(values)
+        if len(tally) > 1:
+            odd = values.index(min(values, key=lambda value: tally[value])) + 1
+            raise DataError(
+                f"The {len(datasets)} files are of {len(tally)} {what}: file {odd}, for one, is not like most. "
+                "Give each a series of its own."
+            )
 
 
 def _kind_of_pixels(dataset: Dataset) -> tuple[str, str]:
