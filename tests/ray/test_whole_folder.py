@@ -44,10 +44,10 @@ def arrays(store, place):
 
 
 def told(out):
-    """The lines between 'Set aside' and what to type next."""
-    lines = out.splitlines()
-    start = next(n for n, line in enumerate(lines) if line.startswith("Set aside"))
-    return lines[start + 1 : lines.index("Next:")]
+    """The lines between 'Set aside' and the counts, which stand last on the screen."""
+    first, *lines = out.splitlines()
+    assert first.startswith("Set aside")
+    return lines[: next(n for n, line in enumerate(lines) if line.startswith("ingest "))]
 
 
 def test_it_finishes_and_says_partly(run):

@@ -6,7 +6,7 @@ as those of an ultrasound film, are the items of a stack.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -115,12 +115,13 @@ def _images(datasets: Sequence[Dataset], max_bytes: int) -> list[ReadImage]:
 
 
 def _check_one_series(datasets: Sequence[Dataset]) -> None:
-    for what, values in (
-        ("patients", [identity_of(dataset) for dataset in datasets]),
-        ("series", [text(dataset, "SeriesInstanceUID") for dataset in datasets]),
-        ("frames of reference", [text(dataset, "FrameOfReferenceUID") for dataset in datasets]),
-        ("kinds of pixels", [_kind_of_pixels(dataset) for dataset in datasets]),
-    ):
+    said: dict[str, list[Hashable]] = {
+        "patients": [identity_of(dataset) for dataset in datasets],
+        "series": [text(dataset, "SeriesInstanceUID") for dataset in datasets],
+        "frames of reference": [text(dataset, "FrameOfReferenceUID") for dataset in datasets],
+        "kinds of pixels": [_kind_of_pixels(dataset) for dataset in datasets],
+    }
+    for what, values in said.items():
         tally = Counter(values)
         if len(tally) > 1:
             odd = values.index(min(values, key=lambda value: tally[value])) + 1

@@ -111,8 +111,8 @@ def _tell_ingest(
 
     refused = quarantined_files(opened, manifest, source) if manifest.results["num_quarantined"] else []
     how = "already done" if already_done else "done"
-    lines: list[Any] = [f"ingest {manifest.run_id}: {how}", *facts(manifest.results)]
-    lines += _set_aside(refused)
+    # The long list first: what is read is what stands last on a screen.
+    lines: list[Any] = [*_set_aside(refused), f"ingest {manifest.run_id}: {how}", *facts(manifest.results)]
     data = {
         "step": "ingest",
         "run_id": manifest.run_id,
