@@ -38,9 +38,16 @@ def check_slide(dataset: Dataset, max_bytes: int) -> None:
 def put_together(tiles_FYXS: Pixels, dataset: Dataset) -> Pixels:
     """The tiles as one picture (1, Y, X, S). A place without a tile is refused: it would be taken for glass."""
     height, width = _shape_yx(dataset)
-    _, rows, columns, samples = tiles_FYXS.shape
+    num_tiles, rows, columns, samples = tiles_FYXS.shape
+    down, across = -(-height // rows), -(-width // columns)
+    # Before anything as large as the header says is allocated.
+    if num_tiles < down * across:
+        raise DataError(
+            f"{down * across - num_tiles} of the {down * across} tiles of the slide are missing: they were lost, or "
+            "left out as empty. Save the slide whole (TILED_FULL)."
+        )
     whole_YXS = np.zeros((height, width, samples), tiles_FYXS.dtype)
-    covered = np.zeros((-(-height // rows), -(-width // columns)), bool)
+    covered = np.zeros((down, across), bool)
     for tile_YXS, (y, x) in zip(tiles_FYXS, _corners(dataset, len(tiles_FYXS)), strict=True):
         if not (0 <= y < height and 0 <= x < width) or y % rows or x % columns:
             raise DataError(f"A tile of the slide begins at row {y}, column {x}, where no tile can begin.")
@@ -49,11 +56,6 @@ def put_together(tiles_FYXS: Pixels, dataset: Dataset) -> Pixels:
         covered[y // rows, x // columns] = True
         part = whole_YXS[y : y + rows, x : x + columns]
         part[:] = tile_YXS[: part.shape[0], : part.shape[1]]
-    if not covered.all():
-        raise DataError(
-            f"{(~covered).sum()} of the {covered.size} tiles of the slide are missing: they were lost, or left out "
-            "as empty. Save the slide whole (TILED_FULL)."
-        )
     return whole_YXS[np.newaxis]
 
 

@@ -85,6 +85,7 @@ def test_tiles_that_say_where_they_lie_are_put_there_in_any_order():
         ({"TotalPixelMatrixFocalPlanes": 3}, "3 focal planes"),
         ({"NumberOfOpticalPaths": 2}, "2 optical paths"),
         ({"TotalPixelMatrixRows": 300_000, "TotalPixelMatrixColumns": 200_000}, "GiB"),
+        ({"TotalPixelMatrixRows": 80_000, "TotalPixelMatrixColumns": 30_000}, "tiles of the slide are missing"),
         ({"TotalPixelMatrixRows": 170}, "12 of the 24 tiles of the slide are missing"),
         ({"TotalPixelMatrixRows": 40}, "begins at row 64, column 0"),
         ({"TotalPixelMatrixRows": 0}, "at least one voxel"),
@@ -108,6 +109,23 @@ def test_a_slide_that_is_not_one_whole_picture_is_refused(changes, reason):
 def test_a_tile_that_lies_nowhere_or_twice_is_refused(places, reason):
     with pytest.raises(DataError, match=reason):
         read(slide(tiles_FYXS(picture_YXS()), places=places))
+
+
+def test_damage_is_refused_or_read_and_never_crashes():
+    sound = as_bytes(slide(tiles_FYXS(picture_YXS()), places=corners()))
+    rng = np.random.default_rng(11)
+    refusals = []
+    for _ in range(400):
+        payload = bytearray(sound)
+        place = int(rng.integers(132, sound.rindex(b"OB")))
+        payload[place : place + int(rng.integers(1, 5))] = rng.bytes(2)
+        try:
+            for image in read_dicom([bytes(payload)], max_bytes=1 << 20):
+                assert image.image_czyx.nbytes <= 1 << 20
+        except DataError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 40
+    assert all(reason.endswith(".") for reason in refusals)
 
 
 def test_highdicom_puts_the_same_slide_together_alike(tmp_path):
