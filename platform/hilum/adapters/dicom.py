@@ -5,7 +5,10 @@ CT), colours become RGB, and LPS+ becomes RAS+. Frames without a place in the pa
 as those of an ultrasound film, are the items of a stack.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import length_hint
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -16,6 +19,7 @@ from hilum.adapters.dicom_header import first_item, is_dicom, number, numbers, o
 from hilum.adapters.dicom_pixels import Pixels, frames_of, needed_bytes, rescaled, scales_of, stacked
 from hilum.adapters.dicom_planes import Plane, planes_of
 from hilum.adapters.dicom_series import Stack, lay_out
+from hilum.adapters.dicom_slides import check_slide, is_slide, put_together, slide_spacing_mm
 from hilum.adapters.dicom_words import CROSS_SECTIONAL, MODALITIES
 from hilum.adapters.hostile import MAX_BYTES, refusing, storable
 from hilum.core.errors import DataError
@@ -39,19 +43,33 @@ _PIXEL_DATA = 0x7FE00010
 _CENTIMETRE = 3  # PS3.3 C.8.5.5.1.15
 
 
-def read_dicom(payloads: Iterable[bytes], *, max_bytes: int = MAX_BYTES) -> Iterator[ReadImage]:
-    """The volumes in the files of one series, given in any order. One that is not whole is refused altogether."""
+def read_dicom(
+    payloads: Iterable[bytes], *, num_files: int | None = None, max_bytes: int = MAX_BYTES
+) -> Iterator[ReadImage]:
+    """The volumes in the files of one series, given in any order. One that is not whole is refused altogether.
+
+    ``num_files`` is how many there are, where ``payloads`` does not know itself.
+    """
+    num_files = num_files or length_hint(payloads, 1)
     with refusing("DICOM"), quietly():
-        datasets = [open_dataset(payload, max_bytes=max_bytes) for payload in payloads]
+        datasets = []
+        for place, payload in enumerate(payloads, start=1):
+            with _naming(place, num_files):
+                datasets.append(open_dataset(payload, max_bytes=max_bytes))
         images = _images(datasets, max_bytes)
     return iter(images)
 
 
 def identity_of(dataset: Dataset) -> str | None:
-    """Whose image it is, for a keyed hash only. Without a patient's number, at least studies stay together."""
+    """Whose image it is, for a keyed hash only. Without a patient's number, at least studies stay together.
+
+    Two hospitals may have given one number to two people: who issued it, if the file says so, is part of it.
+    """
     number_of_patient = text(dataset, "PatientID")
     if number_of_patient:
-        return f"{text(dataset, 'IssuerOfPatientID')}\n{number_of_patient}".strip()
+        qualifiers = first_item(dataset, "IssuerOfPatientIDQualifiersSequence") or Dataset()
+        issuer = text(dataset, "IssuerOfPatientID") or text(qualifiers, "UniversalEntityID")
+        return f"{issuer}\n{number_of_patient}".strip()
     study = text(dataset, "StudyInstanceUID")
     return f"study:{study}" if study else None
 
@@ -69,12 +87,27 @@ def refuse_what_is_no_image(dataset: Dataset) -> None:
         raise DataError("The file is DICOM but not an image: it has no rows and columns.")
 
 
+@contextmanager
+def _naming(place: int, num_files: int) -> Iterator[None]:
+    """Say which file of a series is refused; its name is not known here, and not to be told."""
+    try:
+        with refusing("DICOM"):
+            yield
+    except DataError as error:
+        raise error if num_files == 1 else DataError(f"File {place} of {num_files} of the series: {error}") from None
+
+
 def _images(datasets: Sequence[Dataset], max_bytes: int) -> list[ReadImage]:
-    for dataset in datasets:
-        refuse_what_is_no_image(dataset)
+    needed = 0
+    for place, dataset in enumerate(datasets, start=1):
+        with _naming(place, len(datasets)):
+            refuse_what_is_no_image(dataset)
+            needed += needed_bytes(dataset, max_bytes)
     _check_one_series(datasets)
-    if sum(needed_bytes(dataset, max_bytes) for dataset in datasets) > max_bytes:
+    if needed > max_bytes:
         raise DataError(f"The series holds more than the {max_bytes / 2**30:.1f} GiB that are read.")
+    if len(datasets) == 1 and is_slide(datasets[0]):
+        return [_slide(datasets[0], max_bytes)]
     planes = [planes_of(dataset, n) for n, dataset in enumerate(datasets)]
     if all(planes):
         stacks = lay_out([plane for of_file in planes for plane in of_file])
@@ -87,14 +120,20 @@ def _images(datasets: Sequence[Dataset], max_bytes: int) -> list[ReadImage]:
 
 
 def _check_one_series(datasets: Sequence[Dataset]) -> None:
-    for what, values in (
-        ("patients", {identity_of(dataset) for dataset in datasets}),
-        ("series", {text(dataset, "SeriesInstanceUID") for dataset in datasets}),
-        ("frames of reference", {text(dataset, "FrameOfReferenceUID") for dataset in datasets}),
-        ("kinds of pixels", {_kind_of_pixels(dataset) for dataset in datasets}),
-    ):
-        if len(values) > 1:
-            raise DataError(f"The {len(datasets)} files are of {len(values)} {what}; give each a series of its own.")
+    said: dict[str, list[Hashable]] = {
+        "patients": [identity_of(dataset) for dataset in datasets],
+        "series": [text(dataset, "SeriesInstanceUID") for dataset in datasets],
+        "frames of reference": [text(dataset, "FrameOfReferenceUID") for dataset in datasets],
+        "kinds of pixels": [_kind_of_pixels(dataset) for dataset in datasets],
+    }
+    for what, values in said.items():
+        tally = Counter(values)
+        if len(tally) > 1:
+            odd = values.index(min(values, key=lambda value: tally[value])) + 1
+            raise DataError(
+                f"The {len(datasets)} files are of {len(tally)} {what}: file {odd}, for one, is not like most. "
+                "Give each a series of its own."
+            )
 
 
 def _kind_of_pixels(dataset: Dataset) -> tuple[str, str]:
@@ -121,7 +160,7 @@ class _Frames:
         self._of_file: dict[int, list[Pixels]] = {}
 
     def of(self, plane: Plane) -> Pixels:
-        found = self._of_file.get(plane.file) or _values(self._datasets[plane.file], self._max_bytes)
+        found = self._of_file.get(plane.file) or self._decoded(plane.file)
         if plane.frame >= len(found):
             raise DataError("The file describes more frames than it has.")
         if len(found) > 1:
@@ -129,6 +168,10 @@ class _Frames:
         else:
             self._datasets[plane.file].pop(_PIXEL_DATA, None)
         return found[plane.frame]
+
+    def _decoded(self, file: int) -> list[Pixels]:
+        with _naming(file + 1, len(self._datasets)):
+            return _values(self._datasets[file], self._max_bytes)
 
 
 def _volume(stack: Stack, datasets: Sequence[Dataset], frames: _Frames) -> ReadImage:
@@ -140,8 +183,18 @@ def _volume(stack: Stack, datasets: Sequence[Dataset], frames: _Frames) -> ReadI
 def _frames_as_items(dataset: Dataset, max_bytes: int) -> ReadImage:
     """A picture, or a film whose frames are items: its spacing may be known, its place in the patient is not."""
     values = _values(dataset, max_bytes)
-    image = stacked(values, len(values))
-    spacing = _spacing_mm(dataset)
+    return _placeless(dataset, stacked(values, len(values)), _spacing_mm(dataset))
+
+
+def _slide(dataset: Dataset, max_bytes: int) -> ReadImage:
+    check_slide(dataset, max_bytes)
+    tiles_FYXS = frames_of(dataset, max_bytes=max_bytes)
+    whole_FYXS = put_together(tiles_FYXS, dataset)
+    return _placeless(dataset, stacked(whole_FYXS, len(whole_FYXS)), slide_spacing_mm(dataset))
+
+
+def _placeless(dataset: Dataset, image: Pixels, spacing: tuple[float, float] | None) -> ReadImage:
+    """Pictures whose place in the patient is not known; each is an item."""
     flags = [*flags_of(dataset), "position_unknown", *([] if spacing else ["spacing_unknown"])]
     y, x = spacing or (1.0, 1.0)
     _, num, rows, columns = image.shape
@@ -163,6 +216,7 @@ def _described(
         modality=modality if modality in MODALITIES else "OT",
         intensity=intensity,
         patient=identity_of(dataset),
+        study=text(dataset, "StudyInstanceUID") or None,
         tags=kept_tags(dataset),
         flags=tuple(sorted(set(flags))),
     )

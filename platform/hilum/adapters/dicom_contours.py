@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from hilum.adapters.dicom_structures import PLACE_UNKNOWN, Structure, identity_words, index_of_lps, structure_name
+from hilum.adapters.dicom_structures import (
+    CERTAIN,
+    PLACE_UNKNOWN,
+    Structure,
+    identity_words,
+    index_of_lps,
+    structure_name,
+)
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
 from hilum.core.sources import ReadImage
@@ -37,7 +44,8 @@ def read_contours(dataset: pydicom.Dataset, image: ReadImage) -> list[Structure]
         if number not in texts:
             raise DataError("A contour belongs to a structure that the file does not name.")
         voxels = _voxels(_outlines(contours, image.grid), image.grid)
-        found.append(Structure(structure_name(texts[number], identity), voxels, np.ones(voxels.size, np.uint8)))
+        claims = np.full(voxels.size, CERTAIN, np.uint8)
+        found.append(Structure(structure_name(texts[number], identity), voxels, claims))
     if not found:
         raise DataError("The structure set holds no closed contour: there is no area to learn from.")
     return found

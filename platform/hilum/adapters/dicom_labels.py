@@ -4,7 +4,8 @@ A label file says itself which series, which slices and which frame of reference
 on; file names and folders play no part.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydicom.dataset import Dataset
 from hilum.adapters.dicom_contours import CLOSED, read_contours
 from hilum.adapters.dicom_header import first_item, is_dicom, open_dataset, quietly, text
 from hilum.adapters.dicom_segmentations import read_segmentation
-from hilum.adapters.dicom_structures import BACKGROUND, DrawnLabels, draw, identity_words, structure_name
+from hilum.adapters.dicom_structures import BACKGROUND, DrawnLabels, Structure, draw, identity_words, structure_name
 from hilum.adapters.hostile import MAX_BYTES, refusing
 from hilum.adapters.payloads import read_bytes, read_start
 from hilum.core.errors import DataError
@@ -23,26 +24,35 @@ SEGMENTATIONS = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.
 STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _KINDS = SEGMENTATIONS | {STRUCTURE_SET}
 _START_BYTES = 4096
-_WHEN = ("ContentDate", "ContentTime", "StructureSetDate", "StructureSetTime")
+_WHEN = (("ContentDate", "StructureSetDate"), ("ContentTime", "StructureSetTime"))
 
 
 def read_labels(
-    payload: bytes | bytearray, image: ReadImage, *, class_names: Sequence[str] = (), max_bytes: int = MAX_BYTES
+    payload: bytes | bytearray,
+    image: ReadImage,
+    *,
+    older: Sequence[bytes] = (),
+    class_names: Sequence[str] = (),
+    max_bytes: int = MAX_BYTES,
 ) -> DrawnLabels:
     """The label map that a segmentation or structure set draws on ``image``.
 
-    With ``class_names`` (the background first) its values count in that list and other
-    structures are left out; without, in the file's own names, sorted.
+    ``older`` are further files of the same image, the newest first: what they draw is united
+    with it, but for structures that a newer file draws, too. With ``class_names`` (the
+    background first) values count in that list and other structures are left out; without,
+    in the files' own names, sorted.
     """
-    with refusing("DICOM label"), quietly():
-        dataset = open_dataset(bytes(payload), max_bytes=max_bytes)
-        if text(dataset, "SOPClassUID") == STRUCTURE_SET:
-            structures = read_contours(dataset, image)
-        elif text(dataset, "SOPClassUID") in SEGMENTATIONS:
-            structures = read_segmentation(dataset, image)
-        else:
-            raise DataError("The label file is DICOM but neither a segmentation nor a structure set.")
-        return draw(structures, image.grid.shape_zyx, class_names)
+    drawn: list[Structure] = []
+    for place, one in enumerate((payload, *older), start=1):
+        newer = {structure.name for structure in drawn}
+        try:
+            found = _structures(one, image, max_bytes)
+        except DataError as error:
+            which = f"Label file {place} of {1 + len(older)}, the newest first: " if older else ""
+            raise DataError(f"{which}{error}") from None
+        drawn += [structure for structure in found if structure.name not in newer]
+    with refusing("DICOM label"):
+        return draw(drawn, image.grid.shape_zyx, class_names)
 
 
 def may_be_labels(start: bytes) -> bool:
@@ -53,22 +63,22 @@ def may_be_labels(start: bytes) -> bool:
 def labels_of_series(root: str, items: Sequence[SourceItem], files: Sequence[str]) -> list[SourceItem]:
     """``items`` with their labels: every segmentation or structure set among ``files`` goes to the image it names.
 
-    Of several for one image the newest is taken. A label file without an image here, or with
-    a newer one beside it, stays an item of its own, which its reader will refuse.
+    Several for one image are all its own, the newest first. A label file without an image
+    here, or all of whose structures newer ones draw, stays an item of its own, which its
+    reader will refuse.
     """
     labels = [found for path in sorted(set(files)) if (found := _label(root, path)) is not None]
     if not labels:
         return list(items)
     paths = {label.path for label in labels}
     images = [_Image.of(root, item) for item in items if not paths & {item.image, *item.parts}]
-    newest: dict[str, _Label] = {}
-    for label in labels:
+    of_image: dict[str, list[_Label]] = defaultdict(list)
+    for label in sorted(labels, key=lambda one: one.when, reverse=True):
         image = _image_of(label, images)
-        if image is not None and image.item.label is None:
-            other = newest.get(image.item.image)
-            newest[image.item.image] = label if other is None else max(other, label, key=lambda one: one.when)
-    used = {label.path for label in newest.values()}
-    return [*_with_labels(items, newest, paths), *(SourceItem(path) for path in sorted(paths - used))]
+        if image is not None and image.item.label is None and not _is_outdated(label, of_image[image.item.image]):
+            of_image[image.item.image].append(label)
+    used = {label.path for several in of_image.values() for label in several}
+    return [*_with_labels(items, of_image, paths), *(SourceItem(path) for path in sorted(paths - used))]
 
 
 def label_names(root: str, items: Iterable[SourceItem]) -> tuple[str, ...]:
@@ -77,10 +87,10 @@ def label_names(root: str, items: Iterable[SourceItem]) -> tuple[str, ...]:
     One list for the whole source: the same structure gets the same value in every image.
     """
     found: set[str] = set()
-    for path in sorted({item.label for item in items if item.label is not None}):
+    for path in sorted({label for item in items for label in item.labels}):
         dataset = _opened(root, path)
         if dataset is not None:
-            found.update(_names(dataset))
+            found |= _names(dataset)
     return (BACKGROUND, *sorted(found - {BACKGROUND})) if found else ()
 
 
@@ -93,6 +103,7 @@ class _Label:
     instances: frozenset[str] = field(repr=False)
     frames_of_reference: frozenset[str] = field(repr=False)
     when: tuple[str, ...] = field(repr=False)
+    names: frozenset[str] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -131,15 +142,22 @@ def _image_of(label: _Label, images: Sequence[_Image]) -> _Image | None:
     return in_frame[0] if len(in_frame) == 1 else None
 
 
-def _with_labels(items: Sequence[SourceItem], labels: dict[str, _Label], label_paths: set[str]) -> Iterator[SourceItem]:
+def _is_outdated(label: _Label, newer: Sequence[_Label]) -> bool:
+    """True when every structure of a label is drawn by newer ones; one without names is kept, to be refused."""
+    return bool(label.names) and label.names <= frozenset().union(*(one.names for one in newer))
+
+
+def _with_labels(
+    items: Sequence[SourceItem], labels: Mapping[str, Sequence[_Label]], label_paths: set[str]
+) -> Iterator[SourceItem]:
     """Every image, with its label; files that are labels are no images, whichever series they were grouped into."""
     for item in items:
         files = [path for path in (item.image, *item.parts) if path not in label_paths]
         if not files:
             continue
-        found = labels.get(item.image)
-        label = item.label if found is None else found.path
-        yield replace(item, image=files[0], parts=tuple(files[1:]), label=label)
+        found = [label.path for label in labels.get(item.image, ())] or list(item.labels)
+        own = replace(item, image=files[0], parts=tuple(files[1:]))
+        yield replace(own, label=found[0], older_labels=tuple(found[1:])) if found else own
 
 
 def _label(root: str, path: str) -> _Label | None:
@@ -157,7 +175,8 @@ def _label(root: str, path: str) -> _Label | None:
             frozenset(_series(dataset)),
             frozenset(_instances(dataset)),
             frozenset(_frames_of_reference(dataset)),
-            tuple(text(dataset, keyword) for keyword in _WHEN),
+            tuple(next(filter(None, (text(dataset, keyword) for keyword in either)), "") for either in _WHEN),
+            frozenset(_names(dataset)),
         )
 
 
@@ -170,13 +189,23 @@ def _opened(root: str, path: str) -> Dataset | None:
         return None
 
 
-def _names(dataset: Dataset) -> Iterator[str]:
+def _names(dataset: Dataset) -> set[str]:
     try:
         with refusing("DICOM label"), quietly():
             identity = identity_words(dataset)
-            yield from [structure_name(name, identity) for name in _texts(dataset)]
+            return {structure_name(name, identity) for name in _texts(dataset)}
     except DataError:
-        return  # refused when it is read
+        return set()  # refused when it is read
+
+
+def _structures(payload: bytes | bytearray, image: ReadImage, max_bytes: int) -> list[Structure]:
+    with refusing("DICOM label"), quietly():
+        dataset = open_dataset(bytes(payload), max_bytes=max_bytes)
+        if text(dataset, "SOPClassUID") == STRUCTURE_SET:
+            return read_contours(dataset, image)
+        if text(dataset, "SOPClassUID") in SEGMENTATIONS:
+            return read_segmentation(dataset, image)
+        raise DataError("The label file is DICOM but neither a segmentation nor a structure set.")
 
 
 def _texts(dataset: Dataset) -> Iterator[object]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pydicom
 
 from hilum.adapters.dicom_structures import (
+    CERTAIN,
     PLACE_UNKNOWN,
     Structure,
     identity_words,
@@ -68,15 +69,18 @@ def _check_frames(dataset: pydicom.Dataset, shape_zyx: Zyx) -> None:
 def _segments_of(
     dataset: pydicom.Dataset, number: int, pixels: npt.NDArray[Any]
 ) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-    """Which segments a frame (rows, columns) holds, each with its pixels: 0 is outside."""
+    """Which segments a frame (rows, columns) holds, each with its pixels' claims: 0 is outside."""
     kind = str(dataset.SegmentationType)
     if kind == "LABELMAP":
-        return [(int(n), (pixels == n).astype(np.uint8)) for n in np.unique(pixels) if n != 0]
+        return [(int(n), CERTAIN * (pixels == n).astype(np.uint8)) for n in np.unique(pixels) if n != 0]
     segment = int(_group(dataset, number, "SegmentIdentificationSequence").ReferencedSegmentNumber)
     if kind == "FRACTIONAL":
-        half = int(dataset.MaximumFractionalValue) / 2
-        return [(segment, np.where(pixels >= half, pixels, 0).astype(np.uint8))]
-    return [(segment, (pixels != 0).astype(np.uint8))]
+        whole = int(dataset.MaximumFractionalValue)
+        if whole < 1:
+            raise DataError(f"The segmentation says that {whole} is the whole of a voxel; 1 to 255 can be.")
+        share = pixels / whole
+        return [(segment, np.rint(CERTAIN * np.where(share >= 0.5, share, 0)).clip(0, CERTAIN).astype(np.uint8))]
+    return [(segment, CERTAIN * (pixels != 0).astype(np.uint8))]
 
 
 def _claims(inside: npt.NDArray[np.uint8], placing: _Steps, shape_zyx: Zyx) -> _Claims:

@@ -16,6 +16,8 @@ from hilum.core.errors import DataError
 from hilum.core.geometry import Grid, Zyx
 
 BACKGROUND = "background"
+CERTAIN = 255
+"""The claim of who drew a line: inside or outside, nothing between."""
 OVERLAP = "overlapping_labels"
 PLACE_UNKNOWN = "position_unknown"
 MAX_NAME = 64
@@ -28,7 +30,7 @@ _SHORTEST_WORD = 3
 class Structure:
     """One drawn structure: the voxels it claims, as positions in the flattened (Z, Y, X) image.
 
-    ``claims`` says how strongly, as whole numbers that can be compared within one file.
+    ``claims`` says how strongly: 1 to `CERTAIN`.
     """
 
     name: str = field(repr=False)

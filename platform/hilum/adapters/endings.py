@@ -10,6 +10,8 @@ ARRAYS = (".npy", ".npz")
 ARCHIVES = (".zip",)
 ENDINGS = (*NIFTI, *ITK, *DICOM, *FLAT, *ARRAYS, *ARCHIVES)
 """What hilum reads. DICOM is found by its content too, whatever a file is called."""
+KINDS = ("NIfTI", "NRRD", "MetaImage", "DICOM", "PNG", "JPEG", "TIFF", "NumPy (.npy, .npz)", "zip of these")
+"""The same in words."""
 
 PARTS = (".img", ".img.gz")
 _LONGEST_FIRST = sorted((*ENDINGS, *PARTS), key=len, reverse=True)

@@ -121,8 +121,9 @@ def _with_parts(fs: Any, where: str, item: SourceItem) -> SourceItem:
         files = [f"{item.image.rstrip('/')}/{file}" for file in _below(fs, f"{root}/{item.image}")]
         series = group(where, files)
         if len(series) == 1:
-            label = item.label or series[0].label
-            item = replace(item, image=series[0].image, parts=series[0].parts, label=label)
+            drawn = item if item.label else series[0]
+            item = replace(item, image=series[0].image, parts=series[0].parts)
+            item = replace(item, label=drawn.label, older_labels=drawn.older_labels)
     beside = [voxels_of(where, path) for path in (item.image, *filter(None, [item.label]))]
     return replace(item, parts=tuple(dict.fromkeys([*item.parts, *filter(None, beside)])))
 

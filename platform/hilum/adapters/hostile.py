@@ -45,8 +45,13 @@ def check_size(shape: Sequence[int], bytes_per_voxel: int, max_bytes: int) -> in
         raise DataError(f"Every axis needs at least one voxel; the file says {list(shape)}.")
     needed = math.prod(int(n) for n in shape) * bytes_per_voxel
     if needed > max_bytes:
-        raise DataError(f"The file says it holds {needed / 2**30:.3g} GiB; at most {max_bytes / 2**30:.3g} are read.")
+        raise DataError(f"The file says it holds {_gib(needed)} GiB; at most {_gib(max_bytes)} are read.")
     return needed
+
+
+def _gib(num_bytes: int) -> str:
+    gib = num_bytes / 2**30
+    return f"{gib:,.0f}" if gib >= 1000 else f"{gib:.3g}"
 
 
 def check_ratio(packed_bytes: int, unpacked_bytes: int) -> None:

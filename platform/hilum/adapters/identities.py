@@ -18,19 +18,19 @@ def identities_of(source: Source, key: bytes, *, max_bytes: int = MAX_BYTES) -> 
     found: dict[str, dict[str, str]] = {"patient": {}, "study": {}, "source": {}}
     for item in source.items:
         found["source"][pseudonym(key, "source", item.image)] = item.image
-        for patient in _patients(source.root, item, max_bytes):
+        for patient, study in _patients_and_studies(source.root, item, max_bytes):
             found["patient"][pseudonym(key, "patient", patient)] = patient
-            found["study"][pseudonym(key, "study", f"{patient}\n{item.image}")] = item.image
+            found["study"][pseudonym(key, "study", item.study_of(patient, study))] = study or item.image
     return found
 
 
-def _patients(root: str, item: SourceItem, max_bytes: int) -> Iterator[str]:
+def _patients_and_studies(root: str, item: SourceItem, max_bytes: int) -> Iterator[tuple[str, str | None]]:
     if ending(item.image) not in SAY_WHOSE_THEY_ARE:
-        yield item.patient_or_file
+        yield item.patient_or_file, None
         return
     try:
         for image in read_item(root, item, max_bytes=max_bytes):
-            yield image.patient or item.patient_or_file
+            yield image.patient or item.patient_or_file, image.study
     except DataError:
         # Set aside by ingest, with its reason: no pseudonym of a patient was made from it.
         return

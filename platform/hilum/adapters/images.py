@@ -6,8 +6,10 @@ has no place in a patient, so its grid begins at zero; its spacing is the file's
 
 import io
 import logging
+import math
 import struct
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from hilum.core.geometry import Grid
 MAX_CHANNELS = 4
 MAX_PAGES = 100_000
 _BIG_TIFF = 43
+_BESIDE_A_SLIDE = ("Label", "Macro", "Thumbnail")
+"""What slide scanners put beside the tissue, as tifffile names it; names are written on the first two."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MM_PER_UNIT = {2: 25.4, 3: 10.0}  # TIFF 6.0, ResolutionUnit: inch, centimetre
 _GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16", "I": "I", "F": "F", "LA": "L"}
@@ -92,16 +96,40 @@ def read_tiff(payload: bytes, *, max_bytes: int = MAX_BYTES, is_label: bool = Fa
 
 def _tiff(payload: bytes, max_bytes: int, *, is_label: bool) -> tuple[npt.NDArray[Any], Grid]:
     with tifffile.TiffFile(io.BytesIO(payload)) as tiff:
-        if not tiff.series:
-            raise DataError("The TIFF file holds no image.")
-        series = tiff.series[0]
-        needed = check_size(series.shape, series.dtype.itemsize, max_bytes)
+        several = _images_in(tiff)
+        _check_fits(several, max_bytes)
         if not is_label:
-            check_ratio(len(payload), needed)
-        pixels = _czyx(series.asarray(), series.axes)
+            check_ratio(len(payload), sum(one.size * one.dtype.itemsize for one in several))
+        pixels = np.concatenate([_czyx(one.asarray(), one.axes) for one in several], axis=1)
         spacing = _spacing(tiff)
     _, z, y, x = pixels.shape
     return storable(np.ascontiguousarray(pixels)), Grid((z, y, x), spacing)
+
+
+def _images_in(tiff: Any) -> list[Any]:
+    """The image of the file, or equal ones that were written one after the other; what shows it smaller is left out."""
+    several = [one for one in tiff.series if not one.keyframe.is_reduced and one.name not in _BESIDE_A_SLIDE]
+    several = several or tiff.series[:1]
+    if not several:
+        raise DataError("The TIFF file holds no image.")
+    are_pages = len(several) == 1 or all(len(one.pages) == 1 for one in several)
+    if not are_pages or len({(one.shape, one.axes, one.dtype) for one in several}) > 1:
+        raise DataError(f"The TIFF file holds {len(several)} images that are no stack: save each as a file of its own.")
+    return several
+
+
+def _check_fits(several: Sequence[Any], max_bytes: int) -> None:
+    """Hold the images' size against the cap before they get memory; of a pyramid say which level would fit."""
+    shape, width = several[0].shape, several[0].dtype.itemsize
+    try:
+        check_size((len(several), *shape), width, max_bytes)
+    except DataError as error:
+        fitting = [level.shape for level in several[0].levels[1:] if math.prod(level.shape) * width <= max_bytes]
+        if not fitting or len(several) > 1:
+            raise
+        raise DataError(
+            f"{error} It is a pyramid: save its level of {' × '.join(map(str, fitting[0]))} as a file of its own."
+        ) from None
 
 
 def _plain(image: Image.Image) -> Image.Image:

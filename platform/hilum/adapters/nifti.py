@@ -16,6 +16,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from nibabel.spatialimages import HeaderDataError
 
 from hilum.adapters.hostile import (
     MAX_BYTES,
@@ -114,11 +115,18 @@ def _header(start: bytes, max_bytes: int) -> _Header:
     if not 1 <= num_axes <= 7:
         raise DataError(f"The header says {num_axes} axes; NIfTI has 1 to 7.")
     shape = tuple(int(n) for n in fields["dim"][1 : num_axes + 1])
-    needed = check_size(shape, fields.get_data_dtype().itemsize, max_bytes)
+    needed = check_size(shape, _bytes_per_voxel(fields), max_bytes)
     offset, least = float(fields["vox_offset"]), 0 if magic == b"ni" else fields.sizeof_hdr
     if not math.isfinite(offset) or not least <= offset <= least + MAX_EXTENSION_BYTES:
         raise DataError(f"The header says that voxels begin at byte {offset:g}; {least} or a little more is possible.")
     return _Header(fields, shape, int(offset), int(offset) + needed, magic == b"ni")
+
+
+def _bytes_per_voxel(fields: Any) -> int:
+    try:
+        return int(fields.get_data_dtype().itemsize)
+    except KeyError:
+        raise DataError(f"The header says data type {int(fields['datatype'])}, which NIfTI does not have.") from None
 
 
 def _kind(start: bytes) -> Any:
@@ -158,7 +166,10 @@ def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def _scaled(fields: Any, voxels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
     """Stored values turned into what they mean; without a slope, or with 1 and 0, they keep their type."""
-    slope, intercept = fields.get_slope_inter()
+    try:
+        slope, intercept = fields.get_slope_inter()
+    except HeaderDataError:
+        raise DataError("The header gives a slope and an intercept that is no number; save the file again.") from None
     if slope is None:
         return voxels, ("slope_ignored",)
     if (slope, intercept) == (1, 0):

@@ -136,4 +136,11 @@ def _directory(root: str, archive: str, _version: str) -> dict[str, archives.Mem
 
 
 def _cannot_open(error: Exception) -> DataError:
+    match error:
+        case FileNotFoundError():
+            return DataError("The file cannot be opened: it is not there, or it is a link to one that is not there.")
+        case PermissionError():
+            return DataError("The file cannot be opened: you have no leave to read it.")
+        case RuntimeError():  # pathlib's word for it
+            return DataError("The file cannot be opened: it is a link that leads back to itself.")
     return DataError(f"The file cannot be opened ({type(error).__name__}).")

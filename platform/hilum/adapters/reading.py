@@ -52,7 +52,8 @@ def _images(root: str, item: SourceItem, max_bytes: int, class_names: Sequence[s
             raise DataError("A stack (.npz) carries its labels inside; its row must not name a label file.")
         yield from read_npz(payload, max_bytes=max_bytes)
     elif kind in endings.DICOM:
-        images = _read_series(root, item, payload, max_bytes)
+        # Who lists a patient beside a series knows better than a scanner, which may know no number at all.
+        images = [replace(i, patient=item.patient or i.patient) for i in _read_series(root, item, payload, max_bytes)]
         yield from images if item.label is None else [_labelled(root, item, images, max_bytes, class_names)]
     else:
         image = _read(root, item.image, kind, payload, max_bytes)
@@ -81,7 +82,7 @@ def _read_series(root: str, item: SourceItem, first: bytes, max_bytes: int) -> l
             left -= len(payload)
             yield payload
 
-    return list(read_dicom(payloads(), max_bytes=max_bytes))
+    return list(read_dicom(payloads(), num_files=1 + len(item.parts), max_bytes=max_bytes))
 
 
 def _read(root: str, path: str, kind: str, payload: bytes, max_bytes: int, *, is_label: bool = False) -> ReadImage:
@@ -109,7 +110,7 @@ def _read(root: str, path: str, kind: str, payload: bytes, max_bytes: int, *, is
         case ".zip":
             member_names(root, path)
             raise DataError("The archive holds no image.")
-    raise DataError(f"No reader for this kind of file. Readable: {', '.join(ENDINGS)}.")
+    raise DataError(f"No reader for this kind of file. Readable: {', '.join(endings.KINDS)}.")
 
 
 def _voxels(root: str, path: str, max_bytes: int) -> bytes | None:
@@ -134,7 +135,8 @@ def _labelled(
     payload = read_bytes(root, path, max_bytes=max_bytes)
     kind = _kind(path, payload)
     if kind in endings.DICOM:
-        return _drawn(image, payload, max_bytes, class_names)
+        older = [read_bytes(root, other, max_bytes=max_bytes) for other in item.older_labels]
+        return _drawn(image, [payload, *older], max_bytes, class_names)
     if kind == ".png":
         _check_same_place(image.grid, None, (labels := read_label_image(payload, max_bytes=most)).shape)
         return replace(image, label_map_zyx=label_map(labels))
@@ -145,10 +147,10 @@ def _labelled(
     return replace(image, label_map_zyx=label_map(found.image_czyx[0]))
 
 
-def _drawn(image: ReadImage, payload: bytes, max_bytes: int, class_names: Sequence[str]) -> ReadImage:
+def _drawn(image: ReadImage, payloads: Sequence[bytes], max_bytes: int, class_names: Sequence[str]) -> ReadImage:
     from hilum.adapters.dicom_labels import read_labels
 
-    drawn = read_labels(payload, image, class_names=class_names, max_bytes=max_bytes)
+    drawn = read_labels(payloads[0], image, older=payloads[1:], class_names=class_names, max_bytes=max_bytes)
     flags = (*image.flags, *drawn.flags)
     return replace(image, label_map_zyx=drawn.label_map_zyx, class_names=drawn.class_names, flags=flags)
 

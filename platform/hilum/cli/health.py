@@ -10,6 +10,7 @@ from hilum.cli.composition import ledger_of
 from hilum.cli.progress import counted
 from hilum.core.errors import CorruptionError, HilumError
 from hilum.core.ports import CampaignPlace
+from hilum.store.identity import ENVIRONMENT, find_key, fingerprint
 from hilum.store.inspection import Damage, damages, finished_places
 from hilum.store.layout import Store
 from hilum.store.volume_checks import volume_damages, volume_ids
@@ -40,6 +41,18 @@ def ledger_places(store: Store) -> tuple[list[CampaignPlace], str]:
         return [], str(error)
 
 
+def key_of_pseudonyms(store: Store) -> tuple[str, list[Damage]]:
+    """What is to be said of the store's key, and what is wrong with it."""
+    try:
+        found = find_key(store)
+    except HilumError as error:
+        place = ENVIRONMENT if ENVIRONMENT in os.environ else Path(store.identity_file).name
+        return "key of the pseudonyms: cannot be used", [Damage(place, (str(error),))]
+    if found is None:
+        return "key of the pseudonyms: not here; the store can be worked with, and nothing be ingested into it", []
+    return f"key of the pseudonyms: sound, fingerprint {fingerprint(found)}", []
+
+
 def damaged_places(store: Store) -> tuple[int, list[Damage]]:
     """How many finished runs, models and label sets there are, and those whose bytes have changed."""
     places = finished_places(store)
@@ -62,9 +75,11 @@ def first_reasons(damaged: Sequence[Damage]) -> list[list[str]]:
     return rows
 
 
-def advice(*, runs: bool, volumes: bool) -> str:
+def advice(*, runs: bool, volumes: bool, key: bool = False) -> str:
     """What to do about damage; empty when there is none."""
     sentences = []
+    if key:
+        sentences.append("Ingest nothing before the key of the pseudonyms is the store's own again.")
     if runs:
         sentences.append("Restore these folders from a copy, or delete them and run the same commands again.")
     if volumes:

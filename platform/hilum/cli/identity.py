@@ -85,6 +85,11 @@ def told_lookalikes(store: "Store", data: dict[str, Any]) -> list[Any]:
         lines.append(table("Look the same", ["image (side)", "image (side)", "alike"], rows))
     if len(pairs) > MOST_PAIRS_SHOWN:
         lines.append(f"… and {len(pairs) - MOST_PAIRS_SHOWN} more; --json lists all of them.")
+    if pairs:
+        lines.append(
+            "Of a true copy, take one file out, or give both one patient in index.csv, and ingest again: "
+            "a patient is on one side of a split."
+        )
     return lines
 
 

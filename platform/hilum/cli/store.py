@@ -1,9 +1,12 @@
 """`hilum init`, `hilum ingest` and `hilum doctor`: a store is made, filled and looked after."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from hilum.cli.boundary import PARTLY
 from hilum.cli.console import reply, table
@@ -35,8 +38,9 @@ MaxGib = Annotated[
         help="Refuse files that hold more than this, packed or unpacked, before they get memory; 8 if not given.",
     ),
 ]
-MOST_SHOWN = 20
-"""Files set aside that are listed; `--json` lists all."""
+MOST_SHOWN = 100
+"""Files set aside that are listed one by one; of more, the commonest reasons. `--json` lists all."""
+MOST_REASONS = 10
 MappingOut = Annotated[
     Path | None,
     typer.Option(
@@ -107,11 +111,8 @@ def _tell_ingest(
 
     refused = quarantined_files(opened, manifest, source) if manifest.results["num_quarantined"] else []
     how = "already done" if already_done else "done"
-    lines: list[Any] = [f"ingest {manifest.run_id}: {how}", *facts(manifest.results)]
-    if refused:
-        lines.append(table("Set aside", ["file", "why"], refused[:MOST_SHOWN]))
-    if len(refused) > MOST_SHOWN:
-        lines.append(f"… and {len(refused) - MOST_SHOWN} more; --json lists all of them.")
+    # The long list first: what is read is what stands last on a screen.
+    lines: list[Any] = [*_set_aside(refused), f"ingest {manifest.run_id}: {how}", *facts(manifest.results)]
     data = {
         "step": "ingest",
         "run_id": manifest.run_id,
@@ -121,9 +122,25 @@ def _tell_ingest(
     }
     at = f" --store {store}" if store else ""
     following = ["hilum recipe list", f"hilum campaign create NAME --recipe RECIPE{at}"]
+    if manifest.results["num_patients"] > 1:
+        # It reads planes of every image, so it is not done unasked.
+        following.insert(0, f"hilum doctor --lookalikes{at}")
     reply(json_, data, *lines, next_commands=following)
     if refused:
         raise typer.Exit(PARTLY)
+
+
+def _set_aside(refused: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for every file, so that it can be searched for; a terminal breaks long ones where it likes."""
+    if not refused:
+        return []
+    lines = ["Set aside, with the reason:"]
+    lines += [f"  [cyan]{escape(file)}[/]: {escape(reason)}" for file, reason in refused[:MOST_SHOWN]]
+    if more := refused[MOST_SHOWN:]:
+        lines.append(f"… and {len(more)} more, which --json lists; their commonest reasons:")
+        commonest = Counter(reason for _, reason in more).most_common(MOST_REASONS)
+        lines += [f"  {count} × {escape(reason)}" for reason, count in commonest]
+    return lines
 
 
 def doctor(
@@ -131,7 +148,15 @@ def doctor(
 ) -> None:
     """Look a store over: its format, its ledger, every file of every run and every chunk of every volume."""
     from hilum.cli.composition import ledger_of, store_at
-    from hilum.cli.health import advice, damaged_places, damaged_volumes, first_reasons, ledger_places, machine
+    from hilum.cli.health import (
+        advice,
+        damaged_places,
+        damaged_volumes,
+        first_reasons,
+        key_of_pseudonyms,
+        ledger_places,
+        machine,
+    )
     from hilum.store.layout import FORMAT_VERSION
 
     opened = store_at(store)
@@ -145,11 +170,14 @@ def doctor(
     places, untold = ledger_places(opened)
     lines += [untold] if untold else []
     lines.append(table("Ledger", ["campaign", "round", "stage"], [[p.name, p.round_number, p.stage] for p in places]))
-    num_checked, damaged = damaged_places(opened)
     lines.append(f"store {opened.url}: format {FORMAT_VERSION}")
+    told_key, wrong_key = key_of_pseudonyms(opened)
+    num_checked, damaged = damaged_places(opened)
     num_volumes, broken = damaged_volumes(opened)
+    lines.append(told_key)
     lines.append(f"{num_checked} runs, models and label sets checked, {len(damaged)} damaged")
     lines.append(f"{num_volumes} volumes checked, {len(broken)} damaged")
+    wrong = [*wrong_key, *damaged, *broken]
     data = {
         "store": opened.url,
         "format_version": FORMAT_VERSION,
@@ -158,14 +186,14 @@ def doctor(
         "campaigns": [{"name": p.name, "round": p.round_number, "stage": p.stage} for p in places],
         "num_checked": num_checked,
         "num_volumes": num_volumes,
-        "damaged": [{"place": d.place, "reasons": list(d.reasons)} for d in [*damaged, *broken]],
+        "damaged": [{"place": d.place, "reasons": list(d.reasons)} for d in wrong],
     }
-    if damaged or broken:
-        lines.append(table("Damaged", ["where", "what"], first_reasons([*damaged, *broken])))
+    if wrong:
+        lines.append(table("Damaged", ["where", "what"], first_reasons(wrong)))
     if lookalikes:
         from hilum.cli.identity import told_lookalikes
 
         lines += told_lookalikes(opened, data)
-    reply(json_, data, *lines, note=advice(runs=bool(damaged), volumes=bool(broken)))
-    if damaged or broken:
+    reply(json_, data, *lines, note=advice(runs=bool(damaged), volumes=bool(broken), key=bool(wrong_key)))
+    if wrong:
         raise typer.Exit(4)

@@ -28,7 +28,9 @@ class SourceItem:
     """One image to be ingested, and what its owner says of it. Paths are relative to the source's root.
 
     A path is a file's, or ``archive.zip!/path/inside``. ``parts`` are further files of the
-    same image: the other slices of a series, the voxels that belong to a header.
+    same image: the other slices of a series, the voxels that belong to a header. DICOM may
+    draw an image's labels in several files: ``older_labels`` are those besides ``label``, the
+    newest first.
     """
 
     image: str = field(repr=False)
@@ -37,16 +39,26 @@ class SourceItem:
     patient: str | None = field(default=None, repr=False)
     side: Side | None = None
     parts: tuple[str, ...] = field(default=(), repr=False)
+    older_labels: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label file of this item, the newest first."""
+        return (*(() if self.label is None else (self.label,)), *self.older_labels)
 
     @property
     def files(self) -> tuple[str, ...]:
         """Every file that is read for this item."""
-        return (self.image, *self.parts, *(() if self.label is None else (self.label,)))
+        return (self.image, *self.parts, *self.labels)
 
     @property
     def patient_or_file(self) -> str:
         """Whose image it is. Without a word from its owner, every file is a patient of its own."""
         return self.patient or f"file:{self.image}"
+
+    def study_of(self, patient: str, study: str | None = None) -> str:
+        """What is one study: images of one patient that share a study's number or, without one, a file."""
+        return f"{patient}\n{study or self.image}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ class Source:
     @property
     def fingerprint(self) -> str:
         """One name for the list, the contents and what is said of them; the root's place does not matter."""
-        rows = [[i.image, i.label, i.class_name, i.patient, i.side, list(i.parts)] for i in self.items]
+        rows = [[i.image, i.label, i.class_name, i.patient, i.side, list(i.parts), *i.older_labels] for i in self.items]
         content = json.dumps([rows, list(self.digests), list(self.class_names)], separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -71,7 +83,8 @@ class ReadImage:
     """Voxels of one patient as read from a file: a scan, an image, or a stack of equal items along Z.
 
     ``intensity`` says how grey levels are scaled later: 'measured' by robust percentiles,
-    'photograph' by the range of the file's data type. ``tags`` are what may be kept of the
+    'photograph' by the range of the file's data type. ``patient`` and ``study`` are what the
+    file calls them, for a keyed hash only. ``tags`` are what may be kept of the
     file's header, by DICOM keyword: of the machine, never of the person. ``flags`` are
     warnings that travel with the volume, such as 'burned_in_text' or 'face'.
     """
@@ -85,6 +98,7 @@ class ReadImage:
     classes: tuple[int, ...] = ()
     class_names: tuple[str, ...] = ()
     patient: str | None = field(default=None, repr=False)
+    study: str | None = field(default=None, repr=False)
     side: Side | None = None
     tags: Mapping[str, str] = field(default_factory=dict, repr=False)
     flags: tuple[str, ...] = ()

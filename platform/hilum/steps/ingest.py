@@ -21,7 +21,7 @@ from hilum.core.ports import Counts, Executor
 from hilum.core.recipes import IngestRecipe
 from hilum.core.resources import Resources
 from hilum.core.sources import Reader, ReadImage, Source, SourceItem
-from hilum.store.identity import identity_key, pseudonymous_tags
+from hilum.store.identity import identity_key, pseudonymous_tags, settled_key
 from hilum.store.layout import Store, filesystem
 from hilum.store.manifest import Manifest, Run, read_json, write_json
 from hilum.store.tables import QUARANTINE, read_table, write_rows
@@ -35,7 +35,7 @@ from hilum.store.volumes import (
     write_volume_table,
 )
 
-STEP_VERSION = 2
+STEP_VERSION = 3
 FILES_PER_SHARD = 8
 
 
@@ -71,7 +71,7 @@ def run(
         return before
     sweep_partials(store)
     names = recipe.class_names or source.class_names
-    plan = _Plan(store, this.url, recipe, names, read, source.root, identity_key(store))
+    plan = _Plan(store, this.url, recipe, names, read, source.root, settled_key(store))
     shards = list(_shards(source.items))
     pending = [shard for shard in shards if not _is_done(plan.part(shard.number))]
     work = partial(_ingest_shard, plan)
@@ -180,7 +180,9 @@ def _describe(plan: _Plan, item: SourceItem, image: ReadImage, image_digest: str
     low, high = image.grey_range()
     return Volume(
         volume_id=content_id([*content, list(classes), side, image.modality, image.intensity]),
-        study=Study(pseudonym(plan.key, "study", f"{patient}\n{item.image}"), pseudonym(plan.key, "patient", patient)),
+        study=Study(
+            pseudonym(plan.key, "study", item.study_of(patient, image.study)), pseudonym(plan.key, "patient", patient)
+        ),
         grid=grid,
         item_shape_zyx=image.item_shape_zyx,
         num_channels=image.image_czyx.shape[0],

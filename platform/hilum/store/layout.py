@@ -8,6 +8,7 @@ campaigns/<name>/                 recipe.json, rounds/<n>/events/<k>-<stage>.jso
 ledger.sqlite                     who may move a round next (or HILUM_LEDGER_URL)
 hilum.json                        the store's format version
 identity.key                      secret of the pseudonyms, never shared (or HILUM_IDENTITY_KEY)
+identity.json                     which key that is, without saying it
 """
 
 from dataclasses import dataclass
@@ -55,6 +56,10 @@ class Store:
     @property
     def identity_file(self) -> str:
         return self.path("identity.key")
+
+    @property
+    def identity_record(self) -> str:
+        return self.path("identity.json")
 
     @property
     def settings_file(self) -> str:

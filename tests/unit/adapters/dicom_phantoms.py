@@ -87,6 +87,11 @@ def segmentation(slices, masks_ZYXN, labels, *, kind="BINARY", when="20200101", 
     return made
 
 
+def drawn_ZYX(seed=0, shape=SHAPE_ZYX, share=0.2):
+    """Scattered voxels, a share of them drawn."""
+    return (np.random.default_rng(seed).random(shape) < share).astype(np.uint8)
+
+
 def contour(points_P3, image=None, kind="CLOSED_PLANAR"):
     drawn = Dataset()
     drawn.ContourGeometricType = kind
@@ -138,3 +143,9 @@ def lps_of(slices, index_P3):
     along_z = np.cross(cosines[:3], cosines[3:]) * SPACING_ZYX[0]
     steps = np.stack([along_z, along_y, along_x])
     return np.array(first.ImagePositionPatient, dtype=float) + np.asarray(index_P3, dtype=float) @ steps
+
+
+def square(slices, z, low, high, **options):
+    """A square contour on slice ``z``, from and to voxel centres."""
+    corners = [(z, low, low), (z, low, high), (z, high, high), (z, high, low)]
+    return contour(lps_of(slices, corners), **options)

@@ -124,7 +124,7 @@ BAD_FILES = {
     "d3-no-axes.nii": (nifti(scan_XYZ(), dim=[0, 12, 11, 10, 1, 1, 1, 1]), "axes"),
     "d3-far.nii": (nifti(scan_XYZ(), vox_offset=1e12), "begin at byte"),
     "d3-nan.nii": (nifti(scan_XYZ(), vox_offset=np.nan), "begin at byte"),
-    "d3-type.nii": (nifti(scan_XYZ(), datatype=31), "NIfTI"),
+    "d3-type.nii": (nifti(scan_XYZ(), datatype=31), "data type 31"),
     "d3-huge.nrrd": (b"NRRD0004\ntype: short\ndimension: 3\nsizes: 90000 90000 90000\nendian: little\n\n", "GiB"),
     "d3-huge.mha": (
         b"NDims = 3\nDimSize = 90000 90000 90000\nElementType = MET_SHORT\nElementDataFile = LOCAL\n",
@@ -146,7 +146,7 @@ BAD_FILES = {
     "d6-tiny.nii": (nifti(scan_XYZ(2), srow_z=[0, 0, 1e-9, 0]), "singular"),
     "d6-nan.nii": (nifti(scan_XYZ(2), srow_y=[0, np.nan, 0, 0]), "not finite"),
     # D7: a slope that makes numbers of nothing
-    "d7-intercept.nii": (nifti(scan_XYZ(3), scl_slope=2, scl_inter=np.nan), "NIfTI"),
+    "d7-intercept.nii": (nifti(scan_XYZ(3), scl_slope=2, scl_inter=np.nan), "slope"),
     "d7-overflow.nii": (nifti(scan_XYZ(3), scl_slope=3e38), "finite"),
     # D8: half a pair
     "d8-alone.hdr": (nifti(scan_XYZ(4), magic=b"ni1", vox_offset=0)[:348], "not beside"),
@@ -196,7 +196,8 @@ def write_corpus(folder):
     (place / "dangling.nii").symlink_to(place / "gone.nii")
     (place / "round.nii").symlink_to(place / "round.nii")
     os.mkfifo(place / "pipe.nii")
-    reasons |= {"link-out.nii": "link", "folder-out": "link", "dangling.nii": "opened", "round.nii": "", "pipe.nii": ""}
+    reasons |= {"link-out.nii": "link", "folder-out": "link", "dangling.nii": "not there"}
+    reasons |= {"round.nii": "leads back", "pipe.nii": "not a file"}
     (place / "sub" / "good.nii.gz").write_bytes(gzip.compress(nifti(scan_XYZ(51))))
     (place / "sub" / "good.png").write_bytes(png(PIXELS))
     (place / "sub" / "notes.txt").write_text("no image, and nobody says so")

@@ -247,6 +247,26 @@ def test_without_a_number_the_images_of_a_study_stay_together():
     assert identity_of(Dataset()) is None
 
 
+def test_one_number_of_two_issuers_is_two_patients():
+    entity = Dataset()
+    entity.UniversalEntityID = "1.2.3"
+    issuers = [
+        {},
+        {"IssuerOfPatientID": "A"},
+        {"IssuerOfPatientID": "B"},
+        {"IssuerOfPatientIDQualifiersSequence": [entity]},
+    ]
+    assert len({identity_of(ct_series(VOXELS, **issuer)[0]) for issuer in issuers}) == 4
+
+
+def test_an_image_knows_its_study_and_does_not_show_it():
+    (image,) = read(*ct_series(VOXELS, StudyInstanceUID="1.2.77"))
+    assert image.study == "1.2.77"
+    assert "1.2.77" not in repr(image)
+    (without,) = read(*ct_series(VOXELS, StudyInstanceUID=None))
+    assert without.study is None
+
+
 def test_a_modality_of_its_own_invention_is_not_kept():
     (image,) = read(picture(VOXELS[0].astype(np.uint16), modality="JOHN_DOE"))
     assert image.modality == "OT"
@@ -279,6 +299,16 @@ def test_a_file_cut_short_is_refused_wherever_it_is_cut():
                 read_dicom([payload[:kept]])
     with pytest.raises(DataError, match=r"cut short: 8,130 bytes of pixels of 8,192"):
         read_dicom([bundled("MR_truncated.dcm")])
+
+
+def test_a_damaged_file_of_a_series_is_told_by_its_place_in_it():
+    payloads = [as_bytes(one) for one in ct_series(VOXELS)]
+    payloads[2] = payloads[2][:-40]
+    with pytest.raises(DataError, match=rf"File 3 of {len(payloads)} of the series: The file is cut short"):
+        read_dicom(payloads)
+    payloads[2] = b"no DICOM at all" * 100
+    with pytest.raises(DataError, match=rf"File 3 of {len(payloads)} of the series: Not a DICOM file"):
+        read_dicom(payloads)
 
 
 @pytest.mark.parametrize(

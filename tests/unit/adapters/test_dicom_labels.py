@@ -15,19 +15,21 @@ from tests.unit.adapters.dicom_phantoms import (
     STRAIGHT,
     contour,
     ct_series,
+    drawn_ZYX,
     lps_of,
     payload_of,
     segmentation,
+    square,
     structure_set,
 )
 
 from hilum.adapters.dicom import read_dicom
 from hilum.adapters.dicom_contours import inside
-from hilum.adapters.dicom_labels import label_names, labels_of_series, may_be_labels, read_labels
+from hilum.adapters.dicom_labels import read_labels
 from hilum.adapters.nifti import grid_of
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
-from hilum.core.sources import ReadImage, SourceItem
+from hilum.core.sources import ReadImage
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -35,10 +37,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 def image_of(slices):
     (image,) = read_dicom([payload_of(one) for one in slices])
     return image
-
-
-def drawn_ZYX(seed=0, shape=SHAPE_ZYX, share=0.2):
-    return (np.random.default_rng(seed).random(shape) < share).astype(np.uint8)
 
 
 def labels_on(slices, label, **options):
@@ -154,11 +152,6 @@ def test_an_image_without_a_place_takes_a_segmentation_frame_by_frame_and_no_con
         read_labels(payload_of(made), placeless)
     with pytest.raises(DataError, match="no place in the patient"):
         read_labels(payload_of(structure_set({"Liver": [square(slices, 1, 2, 5)]})), placeless)
-
-
-def square(slices, z, low, high, **options):
-    corners = [(z, low, low), (z, low, high), (z, high, high), (z, high, low)]
-    return contour(lps_of(slices, corners), **options)
 
 
 @pytest.mark.parametrize("orientation", [STRAIGHT, OBLIQUE])
@@ -331,89 +324,3 @@ def test_a_damaged_label_is_read_or_refused_and_nothing_else(where, value, conto
 
 IMAGE = image_of(ct_series())
 SEGMENTATION = segmentation(ct_series(), drawn_ZYX()[..., np.newaxis], ["Liver"])
-
-
-def folder_of(tmp_path, **files):
-    for name, made in files.items():
-        (tmp_path / name).write_bytes(payload_of(made))
-    return str(tmp_path), sorted(files)
-
-
-def item_of(name, slices):
-    names = [f"{name}{one.InstanceNumber}" for one in slices]
-    return SourceItem(names[0], parts=tuple(names[1:]), patient=name), dict(zip(names, slices, strict=True))
-
-
-def test_a_label_goes_to_the_series_it_names_among_neighbours_of_one_study(tmp_path):
-    first, second = ct_series("first"), ct_series("second")
-    item_a, files_a = item_of("a", first)
-    item_b, files_b = item_of("b", second)
-    made = {
-        "x": structure_set({"Liver": [square(second, 1, 1, 5)]}, series=[second[0]]),
-        "y": segmentation(first, drawn_ZYX()[..., np.newaxis], ["Spleen"]),
-    }
-    root, names = folder_of(tmp_path, **files_a, **files_b, **made)
-    found = labels_of_series(root, [item_a, item_b, SourceItem("x"), SourceItem("y")], names)
-    assert [(item.image, item.label, item.patient) for item in found] == [("a1", "y", "a"), ("b1", "x", "b")]
-    assert [item.parts for item in found] == [item_a.parts, item_b.parts]
-    assert label_names(root, found) == ("background", "Liver", "Spleen")
-
-
-def test_a_series_in_two_items_gives_its_label_to_the_one_whose_slices_were_drawn_on(tmp_path):
-    slices = ct_series()
-    low = [one for one in slices if one.InstanceNumber <= 2]
-    high = [one for one in slices if one.InstanceNumber > 2]
-    item_a, files_a = item_of("a", low)
-    item_b, files_b = item_of("b", high)
-    drawn = square(slices, 3, 1, 5, image=next(one for one in slices if one.InstanceNumber == 4))
-    for references in ([slices[0]], []):
-        made = structure_set({"Liver": [drawn]}, series=references)
-        root, names = folder_of(tmp_path, **files_a, **files_b, x=made)
-        found = labels_of_series(root, [item_a, item_b], names)
-        assert [item.label for item in found] == [None, "x"]
-
-
-def test_without_series_and_slices_the_frame_of_reference_decides_if_only_one_image_has_it(tmp_path):
-    here, there = ct_series("here", frame="one"), ct_series("there", frame="two")
-    item_a, files_a = item_of("a", here)
-    item_b, files_b = item_of("b", there)
-    made = structure_set({"Liver": [square(there, 1, 1, 5)]}, frame="two")
-    root, names = folder_of(tmp_path, **files_a, **files_b, x=made)
-    assert [item.label for item in labels_of_series(root, [item_a, item_b], names)] == [None, "x"]
-    item_c, files_c = item_of("c", ct_series("third", frame="two"))
-    root, names = folder_of(tmp_path, **files_c)
-    found = labels_of_series(root, [item_a, item_b, item_c], [*names, "x"])
-    assert [item.label for item in found] == [None, None, None, None]
-    assert found[-1] == SourceItem("x")
-
-
-def test_the_newest_of_two_labels_is_taken_and_every_other_label_file_stays_to_be_refused(tmp_path):
-    slices = ct_series()
-    item, files = item_of("a", slices)
-    old = segmentation(slices, drawn_ZYX()[..., np.newaxis], ["Liver"], when="20190101")
-    new = segmentation(slices, drawn_ZYX(1)[..., np.newaxis], ["Liver"], when="20210101")
-    stranger = structure_set({"Liver": [square(slices, 1, 1, 5)]}, series=ct_series("elsewhere")[:1])
-    root, names = folder_of(tmp_path, **files, p=new, q=old, r=stranger)
-    found = labels_of_series(root, [item, SourceItem("p", parts=("q",))], names)
-    assert found[0].label == "p"
-    assert found[1:] == [SourceItem("q"), SourceItem("r")]
-
-
-def test_a_label_that_the_owner_named_is_kept_and_a_source_without_dicom_labels_is_left_alone(tmp_path):
-    slices = ct_series()
-    item, files = item_of("a", slices)
-    owned = SourceItem(item.image, label="mine.nii.gz", parts=item.parts)
-    made = segmentation(slices, drawn_ZYX()[..., np.newaxis], ["Liver"])
-    (tmp_path / "notes").write_text("1.2.840.10008.5.1.4.1.1.66.4 is only mentioned here")
-    root, names = folder_of(tmp_path, **files, p=made)
-    assert labels_of_series(root, [owned], [*names, "notes"]) == [owned, SourceItem("p")]
-    assert labels_of_series(root, [item], sorted(files)) == [item]
-    assert label_names(root, [item, owned]) == ()
-
-
-def test_only_segmentations_and_structure_sets_are_taken_for_labels():
-    slices = ct_series()
-    assert may_be_labels(payload_of(SEGMENTATION)[:4096])
-    assert may_be_labels(payload_of(structure_set({"L": []}))[:4096])
-    assert not may_be_labels(payload_of(slices[0])[:4096])
-    assert not may_be_labels(b"1.2.840.10008.5.1.4.1.1.66.4")

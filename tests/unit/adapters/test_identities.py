@@ -52,6 +52,14 @@ def test_every_pseudonym_of_a_store_is_explained(tmp_path):
     assert set(found["patient"].values()) == {"4711", "file:broken.png", "file:jane 0.png", "file:jane 1.png"}
 
 
+def test_a_study_is_explained_by_its_number_and_without_one_by_its_file(tmp_path):
+    source = find_source(str(_folder(tmp_path)))
+    number = dcmread(get_testdata_file("CT_small.dcm", download=False)).StudyInstanceUID
+    assert set(identities_of(source, b"k" * 32)["study"].values()) == {
+        number, "broken.png", "jane 0.png", "jane 1.png",
+    }  # fmt: skip
+
+
 def test_another_store_has_other_pseudonyms_of_the_same_people(tmp_path):
     source = find_source(str(_folder(tmp_path)))
     one, other = (identities_of(source, key * 32) for key in (b"a", b"b"))

@@ -166,6 +166,72 @@ def test_a_tiff_beyond_the_limit_is_refused_before_it_is_unpacked():
         read_tiff(tiff(np.zeros((64, 64), np.uint8)), max_bytes=1000)
 
 
+def written(*pages, **options):
+    """A TIFF of images written one after the other."""
+    sink = io.BytesIO()
+    with tifffile.TiffWriter(sink) as writer:
+        for page, own in pages:
+            writer.write(page, photometric="rgb" if page.shape[-1] == 3 else "minisblack", **options, **own)
+    return sink.getvalue()
+
+
+def pyramid(*, inside):
+    """A slide as pathologists save it: tiles, and levels of half the size, inside the first or after it."""
+    finest = np.random.default_rng(4).integers(0, 255, (256, 384, 3)).astype(np.uint8)
+    first = {"subifds": 2} if inside else {}
+    levels = [(finest, first), *((finest[::n, ::n], {"subfiletype": 1}) for n in (2, 4))]
+    return finest, written(*levels, tile=(64, 64), resolution=(4e4, 2e4), resolutionunit="CENTIMETER", metadata=None)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_of_a_pyramid_the_finest_level_is_read(inside):
+    finest, payload = pyramid(inside=inside)
+    image, grid = read_tiff(payload)
+    assert np.array_equal(image[:, 0], finest.transpose(2, 0, 1))
+    assert np.allclose(grid.spacing_mm_zyx, (1.0, 5e-4, 2.5e-4))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_of_a_pyramid_that_is_too_large_a_level_that_fits_is_named(inside):
+    _, payload = pyramid(inside=inside)
+    with pytest.raises(DataError, match=r"GiB.*save its level of 128 × 192 × 3 as a file of its own"):
+        read_tiff(payload, max_bytes=100_000)
+    with pytest.raises(DataError, match=r"are read\.$"):
+        read_tiff(payload, max_bytes=1_000)
+
+
+def test_pages_written_one_by_one_are_slices_and_none_is_lost():
+    pages = np.random.default_rng(5).integers(0, 9999, (3, 7, 9)).astype(np.uint16)
+    payload = written(*((page, {}) for page in pages))
+    with tifffile.TiffFile(io.BytesIO(payload)) as tiff:
+        assert len(tiff.series) == 3
+    image, grid = read_tiff(payload)
+    assert np.array_equal(image[0], pages)
+    assert grid.shape_zyx == (3, 7, 9)
+    with pytest.raises(DataError, match="GiB"):
+        read_tiff(payload, max_bytes=pages.nbytes - 1)
+
+
+@pytest.mark.parametrize(
+    "other", [np.zeros((5, 9), np.uint8), np.zeros((7, 9), np.uint16), np.zeros((7, 9, 3), np.uint8)]
+)
+def test_images_of_two_kinds_in_one_tiff_are_refused_and_not_passed_over(other):
+    with pytest.raises(DataError, match="2 images that are no stack"):
+        read_tiff(written((np.zeros((7, 9), np.uint8), {}), (other, {})))
+
+
+def test_two_stacks_in_one_tiff_are_not_one():
+    stack = np.zeros((4, 7, 9), np.uint8)
+    with pytest.raises(DataError, match="2 images that are no stack"):
+        read_tiff(written((stack, {}), (stack, {})))
+
+
+def test_a_small_copy_of_the_image_is_left_out():
+    page, small = np.random.default_rng(6).integers(0, 255, (40, 60)).astype(np.uint8), np.zeros((4, 6), np.uint8)
+    image, _ = read_tiff(written((page, {}), (small, {"subfiletype": 1})))
+    assert np.array_equal(image[0, 0], page)
+
+
 def test_a_tiff_cut_short_is_refused():
     good = tiff(np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8))
     for keep in (0, 4, 8, 100):

@@ -113,5 +113,7 @@ def test_copies_across_sides_are_reported_and_a_healthy_store_stays_healthy(type
     assert answer.code == 0, answer.err
     crossing = [pair for pair in answer.document["lookalikes"] if pair["crosses_sides"]]
     assert [{pair["one"]["side"], pair["other"]["side"]} for pair in crossing] == [{"pool", "test"}]
-    assert "1 across sides" in typed(f"doctor --store {store.url} --lookalikes").out
+    told = typed(f"doctor --store {store.url} --lookalikes").out
+    assert "1 across sides" in told
+    assert "one patient in index.csv" in told
     assert "lookalikes" not in typed(f"doctor --store {store.url} --json").document

@@ -42,18 +42,31 @@ def test_an_ingest_that_set_something_aside_ends_with_five_and_names_the_file_an
     assert "good-0.png" not in answer.out
 
 
+def test_who_took_in_several_patients_is_told_how_to_look_for_copies(typed, ingested):
+    assert "hilum doctor --lookalikes --store" in typed(ingested([])).out
+
+
 def test_an_ingest_that_took_everything_ends_with_zero(typed, ingested):
     assert typed(ingested([])).code == 0
 
 
-def test_people_see_twenty_and_a_count_and_machines_see_all(typed, ingested):
-    command = ingested([f"bad-{number:02d}.png" for number in range(25)])
+def test_people_see_a_hundred_and_the_commonest_reasons_of_the_rest_and_machines_see_all(typed, ingested):
+    command = ingested([f"bad-{number:03d}.png" for number in range(105)])
     answer = typed(command)
-    assert (answer.code, answer.out.count("bad-")) == (5, 20)
+    assert (answer.code, answer.out.count("bad-")) == (5, 100)
     assert "5 more" in answer.out
+    assert "5 × Not a readable PNG or JPEG file" in answer.out
     document = typed(f"{command} --json").document
-    assert len(document["quarantined"]) == 25
-    assert document["results"]["num_quarantined"] == 25
+    assert len(document["quarantined"]) == 105
+    assert document["results"]["num_quarantined"] == 105
+
+
+def test_a_file_and_its_reason_are_one_line_however_long_and_no_markup(typed, ingested):
+    name = "[red]a very long name of a very deep folder " + "of a hospital " * 5 + "[bold].bmp"
+    lines = typed(ingested([name])).out.splitlines()
+    (line,) = [line for line in lines if line.startswith("  [red]")]
+    assert line.startswith(f"  {name}: ")
+    assert line.endswith("zip of these.")
 
 
 def test_a_name_that_would_move_the_cursor_is_shown_without_doing_so(typed, ingested):

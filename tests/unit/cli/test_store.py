@@ -97,6 +97,37 @@ def test_what_the_doctor_advises_about_a_damaged_volume_helps(typed, store, scan
     assert typed(f"doctor --store {store.url}").code == 0
 
 
+def test_a_damaged_key_is_found_and_named_before_it_gives_anybody_another_pseudonym(typed, store, scans, tmp_path):
+    key = tmp_path / "store/identity.key"
+    sound = typed(f"doctor --store {store.url}")
+    assert (sound.code, "sound, fingerprint" in sound.out) == (0, True)
+    key.write_text(key.read_text().replace("a", "b", 1))
+    answer = typed(f"doctor --store {store.url} --json")
+    assert answer.code == 4
+    (damaged,) = answer.document["damaged"]
+    assert damaged["place"] == "identity.key"
+    assert "is damaged" in damaged["reasons"][0]
+    assert "Ingest nothing" in typed(f"doctor --store {store.url}").out
+    more = typed(f"ingest {scans}/images/*.png --store {store.url}")
+    assert (more.code, "identity.key is damaged" in more.err) == (4, True)
+
+
+def test_a_store_without_its_key_is_whole_and_takes_nothing_in(typed, store, scans, tmp_path):
+    (tmp_path / "store/identity.key").unlink()
+    answer = typed(f"doctor --store {store.url}")
+    assert (answer.code, "nothing be ingested" in answer.out) == (0, True)
+    more = typed(f"ingest {scans}/images/*.png --store {store.url}")
+    assert (more.code, "identity.json" in more.err) == (2, True)
+    assert not (tmp_path / "store/identity.key").exists()
+
+
+def test_another_key_in_the_environment_is_named_by_the_doctor(typed, store, monkeypatch):
+    monkeypatch.setenv("HILUM_IDENTITY_KEY", "ab" * 32)
+    answer = typed(f"doctor --store {store.url} --json")
+    assert answer.code == 4
+    assert [damaged["place"] for damaged in answer.document["damaged"]] == ["HILUM_IDENTITY_KEY"]
+
+
 def test_people_are_told_of_damage_too(typed, store, tmp_path):
     (table,) = (tmp_path / "store/runs/ingest").glob("*/volumes.parquet")
     table.unlink()

@@ -63,6 +63,14 @@ def test_whatever_is_said_of_an_item_changes_the_fingerprint(change):
     assert before.fingerprint != Source("/data", before.items, digests=("e",)).fingerprint
 
 
+def test_a_further_label_file_changes_the_fingerprint_and_none_leaves_old_names_alone():
+    plain = Source("/d", (SourceItem("a", "l"),), digests=("x", "y"))
+    assert plain.fingerprint == "46b836406a4fb6f620d9a2b1f72f43c051eab61ba1f2179b34182e7e8c837826"
+    more = Source("/d", (SourceItem("a", "l", older_labels=("m",)),), digests=("x", "y"))
+    assert more.fingerprint != plain.fingerprint
+    assert more.items[0].files == ("a", "l", "m")
+
+
 def test_sources_travel_to_workers_and_print_without_names():
     source = Source("/home/jane", (SourceItem("jane.png", "jane_label.png", "polyp", "Jane", "pool"),))
     assert pickle.loads(pickle.dumps(source)) == source

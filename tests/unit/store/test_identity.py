@@ -1,6 +1,7 @@
 """The secret behind the pseudonyms is made once, kept to its owner, and never guessed at."""
 
 import multiprocessing
+import os
 import re
 import stat
 from datetime import date
@@ -10,9 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.core.errors import CorruptionError, RequestError
+from hilum.core.errors import CorruptionError, NotFoundError, RequestError
 from hilum.core.ids import pseudonym
-from hilum.store.identity import ENVIRONMENT, MAX_SHIFT_DAYS, identity_key, pseudonymous_tags, shift_of
+from hilum.store.identity import (
+    ENVIRONMENT,
+    MAX_SHIFT_DAYS,
+    find_key,
+    fingerprint,
+    identity_key,
+    pseudonymous_tags,
+    settled_key,
+    shift_of,
+)
 from hilum.store.layout import Store
 
 
@@ -61,9 +71,125 @@ def test_a_bucket_needs_the_key_from_outside(tmp_path):
 def test_a_damaged_key_file_is_said_and_not_replaced(tmp_path):
     file = Path(tmp_path, "identity.key")
     file.write_text("half a k")
-    with pytest.raises(CorruptionError, match="new pseudonyms"):
+    with pytest.raises(CorruptionError, match="other pseudonyms"):
         identity_key(Store(str(tmp_path)))
     assert file.read_text() == "half a k"
+
+
+# A key that has changed -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settled(tmp_path):
+    """A store whose key is known, and the key's file."""
+    store = Store(str(tmp_path))
+    return store, settled_key(store), tmp_path / "identity.key"
+
+
+def test_no_flipped_bit_in_a_key_file_gives_other_pseudonyms(settled):
+    store, _, file = settled
+    sound = file.read_bytes()
+    for place in range(len(sound) - 1):
+        for bit in range(8):
+            file.write_bytes(sound[:place] + bytes([sound[place] ^ 1 << bit]) + sound[place + 1 :])
+            with pytest.raises(CorruptionError, match="identity.key is damaged"):
+                find_key(store)
+
+
+def test_no_flipped_bit_is_passed_over_before_the_key_was_ever_used(tmp_path):
+    store, file = Store(str(tmp_path)), tmp_path / "identity.key"
+    identity_key(store)
+    sound = file.read_bytes()
+    for place in range(len(sound) - 1):
+        file.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        with pytest.raises(CorruptionError, match="identity.key is damaged"):
+            identity_key(store)
+
+
+def test_a_key_file_cut_short_anywhere_is_refused_and_never_taken_for_the_first_format(settled):
+    store, _, file = settled
+    sound = file.read_bytes()
+    for kept in range(len(sound) - 1):
+        file.write_bytes(sound[:kept])
+        with pytest.raises(CorruptionError, match="identity.key is damaged"):
+            identity_key(store)
+    assert file.read_bytes() == sound[: len(sound) - 2]
+
+
+def test_a_key_file_of_the_first_format_is_read_and_its_flips_are_noticed_once_it_was_used(tmp_path):
+    store, file = Store(str(tmp_path)), tmp_path / "identity.key"
+    file.write_text("5c" * 32 + "\n")
+    assert settled_key(store) == bytes([0x5C]) * 32
+    file.write_text("5c" * 31 + "5d\n")
+    with pytest.raises(CorruptionError, match="another key"):
+        identity_key(store)
+
+
+def test_the_key_of_another_store_is_refused(settled, tmp_path_factory):
+    store, _, file = settled
+    other = tmp_path_factory.mktemp("other")
+    identity_key(Store(str(other)))
+    file.write_bytes((other / "identity.key").read_bytes())
+    with pytest.raises(CorruptionError, match="another store's"):
+        identity_key(store)
+
+
+def test_another_key_in_the_environment_is_the_users_to_change_and_is_not_repeated(settled, monkeypatch):
+    store, key, _ = settled
+    monkeypatch.setenv(ENVIRONMENT, key.hex())
+    assert identity_key(store) == key
+    monkeypatch.setenv(ENVIRONMENT, "ab" * 32)
+    with pytest.raises(RequestError, match=ENVIRONMENT) as caught:
+        identity_key(store)
+    assert "ab" * 32 not in str(caught.value)
+
+
+def test_a_lost_key_is_not_replaced_by_a_new_one_unless_its_record_is_given_up(settled):
+    store, key, file = settled
+    file.unlink()
+    assert find_key(store) is None
+    with pytest.raises(NotFoundError, match="identity.json"):
+        identity_key(store)
+    Path(store.identity_record).unlink()
+    assert settled_key(store) != key
+
+
+def test_the_record_of_a_key_is_no_help_in_finding_it_and_is_the_same_for_the_same_key(settled, tmp_path_factory):
+    _, key, file = settled
+    record = file.with_name("identity.json").read_text()
+    assert key.hex() not in record
+    assert fingerprint(key) in record
+    assert fingerprint(bytes(32)) != fingerprint(key)
+    again = tmp_path_factory.mktemp("again")
+    (again / "identity.key").write_bytes(file.read_bytes())
+    settled_key(Store(str(again)))
+    assert (again / "identity.json").read_text() == record
+
+
+def test_a_changed_record_is_told_and_not_taken_for_another_key(settled):
+    store, _, file = settled
+    record = file.with_name("identity.json")
+    sound = record.read_bytes()
+    for place in range(len(sound)):
+        record.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        with pytest.raises(CorruptionError, match="identity.json"):
+            identity_key(store)
+
+
+def settle_with(store, given):
+    os.environ[ENVIRONMENT] = given
+    try:
+        return settled_key(store).hex()
+    except RequestError:
+        return "refused"
+
+
+def test_of_two_ingests_that_begin_with_different_keys_one_is_refused(tmp_path):
+    given = [f"{n:02x}" * 32 for n in range(6)]
+    with multiprocessing.get_context("forkserver").Pool(3) as pool:
+        answers = pool.starmap(settle_with, [(Store(str(tmp_path)), key) for key in given])
+    assert sorted(answers)[1:] == ["refused"] * 5
+    assert len(set(answers) & set(given)) == 1
 
 
 # Dates and UIDs -------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ def paths(store, one, number):
         "events": store.round_events(one, number),
         "ledger": store.ledger_file,
         "key": store.identity_file,
+        "key's record": store.identity_record,
         "settings": store.settings_file,
     }
 
@@ -44,7 +45,7 @@ def test_a_slash_at_the_end_of_the_url_changes_no_path(one, number):
 @given(IDS, IDS)
 def test_two_ids_are_two_places(one, other):
     same = {what for what, path in paths(Store("/s"), one, 0).items() if path == paths(Store("/s"), other, 0)[what]}
-    assert same == (set(paths(Store("/s"), one, 0)) if one == other else {"ledger", "key", "settings"})
+    assert same == (set(paths(Store("/s"), one, 0)) if one == other else {"ledger", "key", "key's record", "settings"})
 
 
 @given(st.lists(st.integers(0, 999), min_size=2, max_size=20))
