@@ -22,7 +22,7 @@ Box = tuple[Zyx, Zyx]
 
 SKIN_HU = -300.0
 LOOK_MM, LOOK_VOXELS = 3.0, 64
-"""A body is looked for on a grid about this fine, and of this many voxels a side; its box grown by what lies between."""
+"""A body is looked for on a grid this fine, or of this many voxels a side; its box is grown by what lies between."""
 
 
 def body_box(image: ReadImage, crop: BodyCropRecipe) -> Box:

@@ -1,7 +1,7 @@
 """Another voxel size: SimpleITK interpolates, along the array's own axes, so that shear and tilt stay what they are.
 
-Shape letters: C = channels, Z, Y, X = space. The new grid has the old one's middle and, to
-half a new voxel, its extent. An image is blurred to the size of coarser voxels first: else what
+Shape letters: C = channels, Z, Y, X = space. The new grid has the old one's middle and
+covers all of it. An image is blurred to the size of coarser voxels first: else what
 lies between two of them is lost or becomes a pattern. A label map is interpolated class by
 class, the strongest wins, and no class appears that was not there.
 """
@@ -25,6 +25,9 @@ Spacing = Sequence[float | None]
 SAME = 1e-6
 """Of a spacing: a difference of less is none, and the voxels are left untouched."""
 
+SLACK_VOXELS = 0.01
+"""Less than this of a voxel more is not worth one, and keeps every new voxel's middle inside the old grid."""
+
 SIGMA_PER_WIDTH = 1 / (2 * math.sqrt(2 * math.log(2)))
 """A voxel's width as the width at half height of a Gaussian (Cardoso et al., https://doi.org/10.1007/978-3-319-24574-4_81)."""
 
@@ -45,12 +48,12 @@ def resampled(image: ReadImage, spacing_mm_zyx: Spacing, *, spline: bool, max_by
 
 
 def resampled_grid(grid: Grid, spacing_mm_zyx: Spacing) -> Grid:
-    """The grid of another spacing about the same middle, with the number of voxels that fits best."""
+    """The grid of another spacing about the same middle, large enough for all of the old one."""
     shape, spacing = list(grid.shape_zyx), list(grid.spacing_mm_zyx)
     for axis, wanted in enumerate(spacing_mm_zyx):
         size, now = grid.shape_zyx[axis], grid.spacing_mm_zyx[axis]
         if wanted is not None and size > 1 and abs(wanted - now) > SAME * now:
-            shape[axis], spacing[axis] = max(1, round(size * now / wanted)), wanted
+            shape[axis], spacing[axis] = max(1, math.ceil(size * now / wanted - SLACK_VOXELS)), wanted
     starts_mm = _starts_mm(grid, shape, spacing)
     x, y, z = (
         float(v)
