@@ -88,7 +88,8 @@ def _of_channel(channel_ZYX: Voxels, old: Grid, new: Grid, *, spline: bool) -> V
     least, most = float(channel_ZYX.min()), float(channel_ZYX.max())
     is_whole = np.issubdtype(channel_ZYX.dtype, np.integer)
     as_float = np.float64 if is_whole and max(-least, most) > _FLOAT32_HOLDS else np.float32
-    found = _interpolated(_blurred(channel_ZYX.astype(as_float), old, new), old, new, "BSpline" if spline else "Linear")
+    blurred = _blurred(channel_ZYX.astype(as_float), old, new)
+    found = _splined(blurred, old, new) if spline else _interpolated(blurred, old, new, "Linear")
     # A spline overshoots beside an edge: never beyond what was measured.
     np.clip(found, least, most, out=found)
     return np.rint(found, out=found).astype(channel_ZYX.dtype) if is_whole else found
@@ -106,12 +107,22 @@ def _blurred(channel_ZYX: Voxels, old: Grid, new: Grid) -> Voxels:
     return channel_ZYX
 
 
-def _interpolated(array_ZYX: Voxels, old: Grid, new: Grid, how: str) -> Voxels:
-    """SimpleITK on the array's own axes: which way they run in the patient does not matter to it."""
+def _splined(channel_ZYX: Voxels, old: Grid, new: Grid) -> Voxels:
+    # ITK mirrors a spline at its ends once; of two voxels it would then read beyond them.
+    around = [1 if size == 2 else 0 for size in old.shape_zyx]
+    return _interpolated(np.pad(channel_ZYX, [(n, n) for n in around], mode="edge"), old, new, "BSpline", around)
+
+
+def _interpolated(array_ZYX: Voxels, old: Grid, new: Grid, how: str, around_zyx: Sequence[int] = (0, 0, 0)) -> Voxels:
+    """SimpleITK on the array's own axes: which way they run in the patient does not matter to it.
+
+    ``around_zyx`` is by how many voxels the array is larger, on either side, than ``old``.
+    """
     # Takes a fifth of a second to import, so only when something is resampled.
     sitk: Any = importlib.import_module("SimpleITK")
     given = sitk.GetImageFromArray(array_ZYX)
     given.SetSpacing(old.spacing_mm_zyx[::-1])
+    given.SetOrigin([-n * mm for n, mm in zip(around_zyx, old.spacing_mm_zyx, strict=True)][::-1])
     resample = sitk.ResampleImageFilter()
     resample.SetNumberOfThreads(1)  # a worker has the cores that its resources say
     resample.SetInterpolator(getattr(sitk, f"sitk{how}"))

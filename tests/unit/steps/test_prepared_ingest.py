@@ -159,6 +159,28 @@ def test_the_second_run_of_a_prepared_ingest_finds_everything_done(scans, store)
     assert ingested(scans, store, NobodyWorks(), prepare=PREPARE) == first
 
 
+def test_a_prepared_ingest_that_was_cut_short_goes_on_and_ends_byte_for_byte_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("HILUM_IDENTITY_KEY", "7e" * 32)
+    for number in range(10):
+        write_scan(tmp_path / "in", f"s{number}", seed=number)
+
+    class Dies(InlineExecutor):
+        def map_shards(self, work, shards, **options):
+            yield from super().map_shards(work, shards[:1], **options)
+            raise KeyboardInterrupt
+
+    calm, cut = Store(str(tmp_path / "calm")), Store(str(tmp_path / "cut"))
+    ingested(tmp_path / "in", calm, prepare=PREPARE, num_coarser_levels=1)
+    with pytest.raises(KeyboardInterrupt):
+        ingested(tmp_path / "in", cut, Dies(), prepare=PREPARE, num_coarser_levels=1)
+    ingested(tmp_path / "in", cut, prepare=PREPARE, num_coarser_levels=1)
+    first, second = (
+        {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        for root in (tmp_path / "calm", tmp_path / "cut")
+    )
+    assert first == second
+
+
 def test_a_volume_s_name_follows_from_what_is_stored(scans, store):
     plain = set(volumes_of(store, ingested(scans, store).run_id))
     windowed = volumes_of(store, ingested(scans, store, prepare={"window": {"low": 0, "high": 9}}).run_id)
