@@ -13,6 +13,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import yaml
@@ -59,6 +60,24 @@ def _write_scans(folder, *, pool_is_answered):
         _stripes(number % 3, rng).save(folder / f"images/{number:03d}.png")
         known = CLASSES[number % 3] if side != "pool" or pool_is_answered else ""
         rows.append(f"images/{number:03d}.png,{known},p{number // 3:02d}-{side},{side}")
+    (folder / "index.csv").write_text("\n".join(rows) + "\n")
+
+
+def _write_ct(folder):
+    """Scans of a body in air with an organ in it, no two of one size, each with its label map."""
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True)
+    rng = np.random.default_rng(2)
+    rows = ["image,label,patient,side"]
+    for number, side in enumerate(("pool", "pool", "validation", "test")):
+        shape = (40 + 2 * number, 44, 24 - number)
+        hounsfield = rng.normal(-1000, 10, shape)
+        hounsfield[8:34, 8:36, 3:19] += 1040
+        labels = np.zeros(shape, np.uint8)
+        labels[16:26, 14:24, 6:14] = 1
+        for kind, array in (("images", hounsfield.astype(np.int16)), ("labels", labels)):
+            nib.save(nib.Nifti1Image(array, np.diag([1.5, -1.5, 4.0, 1.0])), folder / f"{kind}/{number}.nii.gz")
+        rows.append(f"images/{number}.nii.gz,labels/{number}.nii.gz,p{number},{side}")
     (folder / "index.csv").write_text("\n".join(rows) + "\n")
 
 
@@ -126,12 +145,15 @@ def reader(tmp_path, monkeypatch, ray_of_its_own):
     monkeypatch.delenv("HILUM_STORE", raising=False)
     _write_scans(tmp_path / "scans", pool_is_answered=False)
     _write_scans(tmp_path / "answered", pool_is_answered=True)
+    _write_ct(tmp_path / "ct")
     (tmp_path / "frames.yaml").write_text("extends: smoke\n")
     with contextlib.chdir(tmp_path):
         yield Reader()
 
 
-@pytest.mark.parametrize("page", ["README.md", "platform/docs/guide/first-round.md", "platform/docs/guide/simulate.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"platform/docs/guide/{name}.md" for name in ("first-round", "simulate", "preparation"))]
+)
 def test_a_page_does_what_it_says(page, reader):
     typed = [block for block in _blocks(ROOT / page) if block.kind in {"console", "python", "yaml", "people"}]
     assert typed

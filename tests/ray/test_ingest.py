@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,9 +48,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def ingested(folder, store, executor, *, num_workers=2, read=read_item):
+def ingested(folder, store, executor, *, num_workers=2, read=read_item, **changes):
     return ingest.run(
-        IngestRecipe(patch_shape_zyx=(1, 24, 24)),
+        IngestRecipe.model_validate({"patch_shape_zyx": (1, 24, 24), **changes}),
         find_source(str(folder)),
         store=store,
         executor=executor,
@@ -74,9 +75,46 @@ def test_one_process_one_worker_and_two_leave_the_same_bytes(tmp_path, folder):
     assert not any("partial" in name or "parts" in name for name in left)
 
 
-def die_the_first_time(root, item, *, flag, **limits):
+PREPARE = {
+    "orientation": "LPS",
+    "crop_to_body": {"margin_mm": 1, "above": 100},
+    "spacing_mm_zyx": [1.5, 0.8, 2],
+    "interpolation": "bspline",
+    "window": {"percentiles": [2, 98]},
+}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    rng = np.random.default_rng(1)
+    for number in range(20):
+        image = rng.integers(0, 60, (12, 14, 16)).astype(np.int16)
+        image[3:9, 4:11, 2:12] += 400
+        nib.save(nib.Nifti1Image(image, np.diag([1.0, -1.2, 2.0, 1.0])), folder / f"{number:02d}.nii.gz")
+    return folder
+
+
+def test_prepared_scans_are_the_same_bytes_from_one_process_one_worker_and_two(tmp_path, scans):
+    executors = {"inline": (InlineExecutor(), 1), "one": (RayExecutor(), 1), "two": (RayExecutor(), 2)}
+    for name, (executor, num_workers) in executors.items():
+        store = Store(str(tmp_path / name))
+        manifest = ingested(scans, store, executor, num_workers=num_workers, prepare=PREPARE, num_coarser_levels=1)
+        assert manifest.results["num_volumes"] == 20
+    assert content(tmp_path / "inline") == content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_a_worker_killed_over_a_prepared_scan_costs_no_byte(tmp_path, scans):
+    ingested(scans, Store(str(tmp_path / "calm")), InlineExecutor(), prepare=PREPARE)
+    deadly = partial(die_the_first_time, flag=str(tmp_path / "died"), last_words="17.nii.gz")
+    ingested(scans, Store(str(tmp_path / "killed")), RayExecutor(), read=deadly, prepare=PREPARE)
+    assert (tmp_path / "died").exists()
+    assert content(tmp_path / "calm") == content(tmp_path / "killed")
+
+
+def die_the_first_time(root, item, *, flag, last_words="20.png", **limits):
     """A reader that takes its whole process with it, once: what a lost machine looks like."""
-    if item.image == "20.png" and not Path(flag).exists():
+    if item.image == last_words and not Path(flag).exists():
         Path(flag).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return read_item(root, item, **limits)

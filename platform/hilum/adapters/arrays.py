@@ -88,6 +88,7 @@ def _stack(
         class_names=class_names,
         patient=patient,
         side=side,
+        measured_grid=False,
     )
 
 

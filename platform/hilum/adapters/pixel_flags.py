@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from hilum.adapters.foreground import foreground_level, largest_part
 from hilum.core.sources import ReadImage
 
 Plane = npt.NDArray[np.float32]
@@ -83,30 +84,13 @@ def has_face(image: ReadImage) -> bool:
 
 def _filled_surface(image_ZYX: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """The largest thing that is not air, with everything that it encloses."""
-    level = _otsu(image_ZYX) * 0.6 if image_ZYX.min() >= 0 else _otsu(image_ZYX)
-    parts, num_parts = ndimage.label(image_ZYX > level)
-    if num_parts == 0:
-        return np.zeros(image_ZYX.shape, bool)
-    largest = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
+    largest = largest_part(image_ZYX > foreground_level(image_ZYX))
+    if not largest.any():
+        return largest
     closed = ndimage.binary_closing(np.pad(largest, 2), iterations=2)[2:-2, 2:-2, 2:-2]
     # What cannot be reached from outside is inside: the same as scipy's binary_fill_holes, at once.
     around = ndimage.label(~np.pad(closed | largest, 1))[0]
     return np.asarray(around != around[0, 0, 0], bool)[1:-1, 1:-1, 1:-1]
-
-
-def _otsu(image: npt.NDArray[np.float32]) -> float:
-    """The grey level that parts two heaps best (Otsu, https://doi.org/10.1109/TSMC.1979.4310076)."""
-    low, high = (float(v) for v in np.percentile(image, (0, 99.5)))
-    if high <= low:
-        return high
-    counts, edges = np.histogram(image, bins=128, range=(low, high))
-    middles = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    sums = np.cumsum(counts * middles)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gap = sums / below - (sums[-1] - sums) / above
-    return float(middles[int(np.nan_to_num(below * above * gap**2).argmax())])
 
 
 def _plane_has_text(plane_YX: npt.NDArray[Any]) -> bool:

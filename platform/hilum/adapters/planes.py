@@ -4,7 +4,6 @@ Axial, coronal, sagittal: head or front up, the patient's right on the left of t
 sagittal facing left. Shape letters: C = channels, Z, Y, X = space; pictures are (Y, X, 3).
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from PIL import Image
 from scipy import ndimage
 
 from hilum.core.asking import IGNORE, LabelMap
-from hilum.core.geometry import Grid, Patch, Zyx
+from hilum.core.geometry import Patch, Zyx
 from hilum.store.volumes import VolumeReader
 
 COLOURS = ("#56b4e9", "#e69f00", "#00d49a", "#f07ac0", "#f0e442", "#ff6a3d", "#9d8cff", "#b5e853")
@@ -51,19 +50,12 @@ def shown(reader: VolumeReader) -> Shown:
     start = ((volume.num_items // 2) * depth, 0, 0)
     tally = _label_tally(reader, start, volume.item_shape_zyx)
     centre = _centre(tally, volume.item_shape_zyx)
-    axes = anatomical_axes(volume.grid)
+    axes = volume.grid.anatomical_axes()
     pictures = []
     for name, through, down, across in _PLANES:
         box = _slice_box(start, volume.item_shape_zyx, axes[through][0], centre)
         pictures.append((name, _plane(reader, box, axes[down], axes[across])))
     return Shown(tuple(pictures), tuple(sorted(tally.classes)))
-
-
-def anatomical_axes(grid: Grid) -> tuple[tuple[int, int], ...]:
-    """For x, y and z of the patient: the array axis (Z, Y, X) nearest to it, and 1 if it runs along, −1 if against."""
-    direction = np.asarray(grid.direction, dtype=float)
-    best = max(itertools.permutations(range(3)), key=lambda p: sum(abs(direction[w, p[w]]) for w in range(3)))
-    return tuple((axis, 1 if direction[world, axis] > 0 else -1) for world, axis in enumerate(best))
 
 
 @dataclass

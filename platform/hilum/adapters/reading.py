@@ -21,8 +21,10 @@ from hilum.adapters.images import read_label_image, read_photograph, read_tiff
 from hilum.adapters.nifti import read_nifti, read_nifti_pair
 from hilum.adapters.payloads import member_names, read_bytes
 from hilum.adapters.pixel_flags import with_pixel_flags
+from hilum.adapters.preparation import AS_IT_IS, prepared
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
+from hilum.core.recipes import PrepareRecipe
 from hilum.core.sources import ReadImage, SourceItem
 
 __all__ = ["ENDINGS", "ending", "read_item"]
@@ -34,14 +36,21 @@ _PLACED = (*endings.NIFTI, *endings.ITK)
 
 
 def read_item(
-    root: str, item: SourceItem, *, max_bytes: int = MAX_BYTES, class_names: Sequence[str] = ()
+    root: str,
+    item: SourceItem,
+    *,
+    max_bytes: int = MAX_BYTES,
+    class_names: Sequence[str] = (),
+    prepare: PrepareRecipe = AS_IT_IS,
 ) -> Iterator[ReadImage]:
     """Everything in one item of a source: its images and, where it has one, the label map that goes with them.
 
     ``class_names`` say which value a structure of a DICOM label gets; other labels have their own.
-    What the voxels themselves warn of, writing and faces, is among the images' flags.
+    What the voxels themselves warn of, writing and faces, is among the images' flags. It is
+    looked for before an image is prepared: a crop does not prove that a warning is over.
     """
-    yield from map(with_pixel_flags, _images(root, item, max_bytes, class_names))
+    for image in _images(root, item, max_bytes, class_names):
+        yield prepared(with_pixel_flags(image), prepare, max_bytes=max_bytes)
 
 
 def _images(root: str, item: SourceItem, max_bytes: int, class_names: Sequence[str]) -> Iterator[ReadImage]:
@@ -120,7 +129,7 @@ def _voxels(root: str, path: str, max_bytes: int) -> bytes | None:
 
 def _flat(image_czyx: npt.NDArray[Any], grid: Grid) -> ReadImage:
     intensity: Any = "photograph" if image_czyx.dtype == np.uint8 else "measured"
-    return ReadImage(image_czyx, grid, grid.shape_zyx, intensity=intensity)
+    return ReadImage(image_czyx, grid, grid.shape_zyx, intensity=intensity, measured_grid=False)
 
 
 def _labelled(

@@ -39,9 +39,11 @@ def ingest(
     on: str = "local",
     address: str | None = None,
 ) -> "Manifest":
-    """Take images in: a folder, a file, a pattern, a URL or a PACS. ``recipe`` lays voxels out for its patches.
+    """Take images in: a folder, a file, a pattern, a URL or a PACS.
 
-    Files that hold more than ``max_gib`` (8 if not given) are set aside before they get memory.
+    ``recipe`` says how scans are prepared (``ingest.prepare``), and voxels are laid out for its
+    patches. Files that hold more than ``max_gib`` (8 if not given) are set aside before they
+    get memory.
     """
     from hilum.adapters.folders import find_source
     from hilum.cli.composition import engine

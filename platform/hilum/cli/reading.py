@@ -4,7 +4,8 @@ from typing import Any
 
 from hilum.cli.composition import Engine
 from hilum.core.errors import RecipeError
-from hilum.core.recipes import IngestRecipe
+from hilum.core.geometry import Zyx
+from hilum.core.recipes import IngestRecipe, PoolRecipe
 from hilum.core.sources import Source
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest
@@ -13,18 +14,28 @@ LEAST_GIB, MOST_GIB = 0.001, 4096
 
 
 def ingest_recipe(recipe_name: str | None, *, max_gib: float | None = None) -> IngestRecipe:
-    """Chunks laid out for a campaign recipe's patches; for whole images if the recipe cuts none."""
+    """What a campaign recipe says of ingest; where it does not say so, chunks are laid out for the pool's patches."""
     from hilum.loop import recipe_files
 
-    chosen: dict[str, Any] = {}
+    recipe, chosen = IngestRecipe(), dict[str, Any]()
     if recipe_name is not None:
-        patch_shape = recipe_files.campaign_recipe(recipe_name).pool.patch_shape_zyx
-        chosen |= {} if patch_shape is None else {"patch_shape_zyx": patch_shape}
+        campaign = recipe_files.campaign_recipe(recipe_name)
+        recipe = campaign.ingest
+        if recipe.patch_shape_zyx == IngestRecipe().patch_shape_zyx:
+            chosen["patch_shape_zyx"] = _read_shape_zyx(campaign.pool)
     if max_gib is not None:
         if not LEAST_GIB <= max_gib <= MOST_GIB:
             raise RecipeError(f"A file may hold {LEAST_GIB} to {MOST_GIB:,} GiB; --max-gib {max_gib:g} is given.")
         chosen["max_bytes"] = int(max_gib * (1 << 30))
-    return IngestRecipe(**chosen)
+    return recipe.model_copy(update=chosen)
+
+
+def _read_shape_zyx(pool: PoolRecipe) -> Zyx:
+    """What will be read at once."""
+    if pool.slices is not None and pool.slices.plane != "axial":
+        # Whole slices across those that were acquired: cubes serve every direction alike.
+        return (32, 32, 32)
+    return pool.patch_shape_zyx or IngestRecipe().patch_shape_zyx
 
 
 def finished_ingest(store: Store, recipe: IngestRecipe, source: Source) -> Manifest | None:

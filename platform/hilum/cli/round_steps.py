@@ -7,10 +7,10 @@ from hilum.cli.chain import Chain, Planned, checked_id
 from hilum.cli.composition import engine, store_at
 from hilum.cli.console import reply
 from hilum.loop import recipe_files
-from hilum.loop.definition import only_ingest
+from hilum.loop.definition import check_prepared, only_ingest
 from hilum.store.labels import NONE
 from hilum.store.layout import require
-from hilum.store.manifest import Manifest
+from hilum.store.manifest import Manifest, read_manifest
 
 
 def chain_for(recipe: str, store: str | None, ingest: str | None, checkpoint: str = NONE, labels: str = NONE) -> Chain:
@@ -22,7 +22,7 @@ def chain_for(recipe: str, store: str | None, ingest: str | None, checkpoint: st
     if labels != NONE:
         checked_id("label set", opened.label_set(labels))
     ingest_id = ingest or only_ingest(opened)
-    require(opened.run("ingest", ingest_id), f"ingest '{ingest_id}'")
+    check_prepared(loaded, read_manifest(require(opened.run("ingest", ingest_id), f"ingest '{ingest_id}'")))
     options = (f" --ingest {ingest}" if ingest else "") + (f" --store {store}" if store else "")
     return Chain(opened, recipe, loaded, ingest_id, checkpoint, labels, options)
 

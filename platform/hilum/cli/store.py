@@ -27,7 +27,10 @@ Where = Annotated[
 ForRecipe = Annotated[
     str | None,
     typer.Option(
-        "--recipe", metavar="RECIPE", help="Lay the voxels out for this recipe's patches, so that reading them is fast."
+        "--recipe",
+        metavar="RECIPE",
+        help="Prepare scans as this campaign recipe's 'ingest' says (ingest.prepare: orientation, crop_to_body, "
+        "spacing_mm_zyx, window), and lay the voxels out for its patches.",
     ),
 ]
 MaxGib = Annotated[
@@ -82,7 +85,8 @@ def ingest(
     """Take images in, with their label maps or classes. A bad file is set aside with its reason; the rest goes on.
 
     A folder may have an index.csv (image, label, class, patient, side), or images/ beside labels/. When
-    something was set aside the exit code is 5.
+    something was set aside the exit code is 5. Scans are stored as they are unless the recipe of --recipe
+    says how to prepare them: 'ingest: {prepare: {orientation: LPS, spacing_mm_zyx: [3, 1, 1]}}'.
     """
     from hilum.adapters.folders import find_source
     from hilum.cli.composition import engine, store_at

@@ -54,6 +54,14 @@ class Grid:
         corners = itertools.product(*[(0, n - 1) for n in self.shape_zyx])
         return max(float(np.abs(self.index_to_world(c) - other.index_to_world(c)).max()) for c in corners)
 
+    def anatomical_axes(self) -> tuple[tuple[int, int], ...]:
+        """For the patient's x, y and z: the nearest array axis (of Z, Y, X), and 1 if it runs along, −1 if against."""
+        direction = np.asarray(self.direction, dtype=float)
+        best = max(
+            itertools.permutations(range(3)), key=lambda p: sum(abs(direction[world, p[world]]) for world in range(3))
+        )
+        return tuple((axis, 1 if direction[world, axis] > 0 else -1) for world, axis in enumerate(best))
+
     def cropped(self, start_zyx: Zyx, shape_zyx: Zyx) -> "Grid":
         """The grid of a patch: same lattice, its own origin."""
         x, y, z = (float(v) for v in self.index_to_world(start_zyx))

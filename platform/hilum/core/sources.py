@@ -13,9 +13,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hilum.core.errors import DataError
 from hilum.core.geometry import Grid, Zyx
 from hilum.core.imaging import Side
 from hilum.core.percentiles import percentiles
+from hilum.core.recipes import PrepareRecipe
 
 Voxels = npt.NDArray[Any]
 PERCENTILES = (0.5, 99.5)
@@ -83,10 +85,12 @@ class ReadImage:
     """Voxels of one patient as read from a file: a scan, an image, or a stack of equal items along Z.
 
     ``intensity`` says how grey levels are scaled later: 'measured' by robust percentiles,
-    'photograph' by the range of the file's data type. ``patient`` and ``study`` are what the
-    file calls them, for a keyed hash only. ``tags`` are what may be kept of the
-    file's header, by DICOM keyword: of the machine, never of the person. ``flags`` are
-    warnings that travel with the volume, such as 'burned_in_text' or 'face'.
+    'photograph' by the range of the file's data type; ``window``, where one was chosen, instead
+    of either. ``patient`` and ``study`` are what the file calls them, for a keyed hash only.
+    ``tags`` are what may be kept of the file's header, by DICOM keyword: of the machine, never
+    of the person. ``flags`` are warnings that travel with the volume, such as 'burned_in_text'
+    or 'face'. ``measured_grid`` is False for kinds of files that cannot say how large a voxel
+    is and where it lies.
     """
 
     image_czyx: Voxels
@@ -102,6 +106,12 @@ class ReadImage:
     side: Side | None = None
     tags: Mapping[str, str] = field(default_factory=dict, repr=False)
     flags: tuple[str, ...] = ()
+    measured_grid: bool = True
+    window: tuple[float, float] | None = None
+
+    @property
+    def num_items(self) -> int:
+        return self.grid.shape_zyx[0] // self.item_shape_zyx[0]
 
     def image_digest(self) -> str:
         """SHA-256 of the voxels, their type and their shape; not of how the file packed them."""
@@ -111,16 +121,30 @@ class ReadImage:
         return None if self.label_map_zyx is None else _digest(self.label_map_zyx)
 
     def grey_range(self) -> tuple[float, float]:
-        """The grey levels that become 0 and 1: the 0.5 and 99.5 percentiles, or a photograph's whole range."""
+        """The grey levels that become 0 and 1: the window, or the 0.5 and 99.5 percentiles, or a photograph's range."""
         image = self.image_czyx
+        if self.window is not None:
+            return self.window
         if self.intensity == "photograph" and np.issubdtype(image.dtype, np.unsignedinteger):
             # A photograph of only 0 and 1 is a drawing: its range is what it uses.
             return 0.0, float(np.iinfo(image.dtype).max if image.max() > 1 else 1)
+        return self.levels_at(PERCENTILES)
+
+    def levels_at(self, at: tuple[float, float]) -> tuple[float, float]:
+        """The grey levels at two percentiles, of every n-th voxel where there are many; never equal."""
+        image = self.image_czyx
         every = max(1, image.size // MAX_VOXELS_FOR_RANGE)
-        low, high = percentiles(image.reshape(-1)[::every], PERCENTILES)
+        low, high = percentiles(image.reshape(-1)[::every], at)
         if high <= low:
             low, high = float(image.min()), float(image.max())
         return low, high if high > low else low + 1.0
+
+    def check_finite(self) -> None:
+        """DataError, with the place of the first, when a voxel is not a finite number."""
+        image = self.image_czyx
+        if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
+            where = np.argwhere(~np.isfinite(image))[0].tolist()
+            raise DataError(f"Voxels must be finite numbers; the one at {where} (C, Z, Y, X) is not.")
 
 
 def _digest(array: Voxels) -> str:
@@ -132,8 +156,18 @@ def _digest(array: Voxels) -> str:
 
 
 class Reader(Protocol):
-    """Reads one item. Raises DataError, without a file name in it, for a file that is not what it claims."""
+    """Reads one item and prepares what is in it.
+
+    Raises DataError, without a file name in it, for a file that is not what it claims, or that
+    cannot be prepared so.
+    """
 
     def __call__(
-        self, root: str, item: SourceItem, *, max_bytes: int, class_names: tuple[str, ...]
+        self,
+        root: str,
+        item: SourceItem,
+        *,
+        max_bytes: int,
+        class_names: tuple[str, ...],
+        prepare: PrepareRecipe,
     ) -> Iterable[ReadImage]: ...

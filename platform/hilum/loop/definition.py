@@ -3,9 +3,9 @@
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hilum.core.errors import ConflictError, CorruptionError, NotFoundError, RequestError, unknown_name
-from hilum.core.recipes import CampaignRecipe
+from hilum.core.recipes import CampaignRecipe, PrepareRecipe
 from hilum.store.layout import Store, filesystem, require
-from hilum.store.manifest import MANIFEST, read_json, read_manifest, write_json
+from hilum.store.manifest import MANIFEST, Manifest, read_json, read_manifest, write_json
 
 FORMAT_VERSION = 1
 FILE = "recipe.json"
@@ -24,7 +24,7 @@ class Definition(BaseModel):
 def write_definition(store: Store, name: str, recipe: CampaignRecipe, ingest_id: str | None) -> Definition:
     """Write the definition, or read the one that is there; ConflictError if that is a different one."""
     ingest_id = ingest_id or only_ingest(store)
-    read_manifest(require(store.run("ingest", ingest_id), f"ingest '{ingest_id}'"))
+    check_prepared(recipe, read_manifest(require(store.run("ingest", ingest_id), f"ingest '{ingest_id}'")))
     wanted = Definition(name=name, ingest_id=ingest_id, recipe=recipe)
     write_json(_url(store, name), wanted.model_dump(mode="json", by_alias=True), only_if_absent=True)
     found = read_definition(store, name)
@@ -36,6 +36,17 @@ def write_definition(store: Store, name: str, recipe: CampaignRecipe, ingest_id:
             "give the new campaign another name, or open the old one."
         )
     return found
+
+
+def check_prepared(recipe: CampaignRecipe, ingest: Manifest) -> None:
+    """RequestError when a recipe wants its images prepared, and these were not, or otherwise."""
+    wanted = recipe.ingest.prepare
+    if wanted in (PrepareRecipe(), PrepareRecipe.model_validate(ingest.recipe.get("prepare", {}))):
+        return
+    raise RequestError(
+        f"The recipe's ingest.prepare is not how the images of ingest {ingest.run_id} were prepared. Ingest them with "
+        "this recipe (`hilum ingest FILES --recipe RECIPE`), or name the ingest that was: --ingest ID."
+    )
 
 
 def read_definition(store: Store, name: str) -> Definition:

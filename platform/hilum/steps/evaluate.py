@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from hilum.core.geometry import Patch, Zyx, tile
+from hilum.core.candidates import as_image, candidate_patches, from_image, patch_shape_in
+from hilum.core.geometry import Patch, Zyx
 from hilum.core.imaging import SIDES, Side, Volume
 from hilum.core.learning import sides
 from hilum.core.ports import Counts, Executor
@@ -153,13 +154,13 @@ def measure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any], recipe: 
 
 
 def patches_of(volume: Volume, pool: PoolRecipe) -> list[Patch]:
-    """What the pool would hold of this volume: whole items, or the tiles of each."""
+    """What the pool would hold of this volume, its patches cut to the size of an item that is smaller."""
+    if pool.slices is not None:
+        return list(candidate_patches(volume, pool))
     shape = _window_shape(volume, pool)
-    starts = tile(volume.item_shape_zyx, shape, _smaller(pool.stride_zyx or shape, shape))
-    depth = volume.item_shape_zyx[0]
-    return [
-        Patch(volume.volume_id, (i * depth + z, y, x), shape) for i in range(volume.num_items) for z, y, x in starts
-    ]
+    stride = _smaller(pool.stride_zyx or shape, shape)
+    fitting = pool.model_copy(update={"patch_shape_zyx": shape, "stride_zyx": stride})
+    return list(candidate_patches(volume, fitting))
 
 
 def _classified(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int) -> list[dict[str, Any]]:
@@ -168,7 +169,7 @@ def _classified(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, ba
     rows: list[dict[str, Any]] = []
     for at in range(0, len(known), batch_size):
         batch = known[at : at + batch_size]
-        images = [normalise(image, volume.low, volume.high) for image in reader.read_many_CZYX(batch)]
+        images = [as_image(normalise(image, volume.low, volume.high)) for image in reader.read_many_CZYX(batch)]
         probs_NK = predictor.predict(np.stack(images))[0]
         rows += [
             {"truth": volume.classes[volume.item_index(patch)], "probs": [float(p) for p in probs_K]}
@@ -187,8 +188,9 @@ def _segmented(
         return normalise(reader.read_CZYX(window), volume.low, volume.high)
 
     def predict(images_NCZYX: Floats) -> Floats:
-        probs_NCZYX: Floats = predictor.predict(images_NCZYX)[0]
-        return probs_NCZYX
+        _, _, *shape = images_NCZYX.shape
+        probs_NCZYX: Floats = predictor.predict(as_image(images_NCZYX))[0]
+        return from_image(probs_NCZYX, (shape[0], shape[1], shape[2]))
 
     rows = []
     for item in range(volume.num_items):
@@ -202,7 +204,7 @@ def _segmented(
 
 
 def _window_shape(volume: Volume, pool: PoolRecipe) -> Zyx:
-    return _smaller(pool.patch_shape_zyx or volume.item_shape_zyx, volume.item_shape_zyx)
+    return _smaller(patch_shape_in(volume, pool), volume.item_shape_zyx)
 
 
 def _smaller(one: Zyx, other: Zyx) -> Zyx:

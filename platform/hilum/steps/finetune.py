@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hilum.core.asking import IGNORE, Annotation
+from hilum.core.candidates import as_image, image_shape
 from hilum.core.errors import DataError, RecipeError
 from hilum.core.geometry import Zyx
 from hilum.core.imaging import Volume
@@ -160,7 +161,8 @@ class AnsweredPatches:
         if index in self._kept:
             return self._kept[index]
         answer = self._answers[index]
-        example = Example(self._image(answer), answer.class_id, answer.label_map_zyx)
+        label_map = None if answer.label_map_zyx is None else as_image(answer.label_map_zyx)
+        example = Example(as_image(self._image(answer)), answer.class_id, label_map)
         size = example.image_CZYX.nbytes + (0 if answer.label_map_zyx is None else answer.label_map_zyx.nbytes)
         if self._kept_bytes + size <= _CACHE_BYTES:
             self._kept[index] = example
@@ -211,8 +213,8 @@ def _check_classes(answers: list[Annotation], num_classes: int) -> None:
 
 
 def _commonest_shape(answers: list[Annotation]) -> Zyx:
-    """The patch shape of most answers; the largest of several that are equally common."""
-    shapes = Counter(answer.patch.shape_zyx for answer in answers)
+    """The shape in which most answered patches are seen; the largest of several that are equally common."""
+    shapes = Counter(image_shape(answer.patch.shape_zyx) for answer in answers)
     return max(shapes, key=lambda shape: (shapes[shape], np.prod(shape), shape))
 
 

@@ -6,13 +6,11 @@ store: patients and sources are keyed hashes, and a volume's id is a hash of its
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from hilum.core.errors import DataError, NotFoundError
 from hilum.core.ids import content_id, pseudonym
@@ -137,8 +135,7 @@ def _ingest_shard(plan: _Plan, shard: _Shard) -> Counts:
         source_id = _source_id(plan.key, item)
         try:
             # All images of a file are checked before the first is written.
-            limit, names = plan.recipe.max_bytes, plan.class_names
-            images = list(plan.read(plan.root, item, max_bytes=limit, class_names=names))
+            images = list(_read(plan, item))
             digests = [image.image_digest() for image in images]
             described = [_describe(plan, item, *found) for found in zip(images, digests, strict=True)]
         except DataError as error:
@@ -151,6 +148,11 @@ def _ingest_shard(plan: _Plan, shard: _Shard) -> Counts:
     return {"shard": shard.number, "num_volumes": len(volumes), "num_quarantined": len(refused)}
 
 
+def _read(plan: _Plan, item: SourceItem) -> Iterable[ReadImage]:
+    recipe = plan.recipe
+    return plan.read(plan.root, item, max_bytes=recipe.max_bytes, class_names=plan.class_names, prepare=recipe.prepare)
+
+
 def _write(plan: _Plan, image: ReadImage, volume: Volume) -> dict[str, Any]:
     write_volume(
         plan.store,
@@ -159,6 +161,7 @@ def _write(plan: _Plan, image: ReadImage, volume: Volume) -> dict[str, Any]:
         image.label_map_zyx,
         patch_shape_zyx=plan.recipe.patch_shape_zyx,
         class_names=plan.class_names,
+        num_coarser_levels=plan.recipe.num_coarser_levels,
     )
     return {
         "row": volume_row(volume),
@@ -178,8 +181,10 @@ def _describe(plan: _Plan, item: SourceItem, image: ReadImage, image_digest: str
     turns = [[round(v, 6) + 0.0 for v in row] for row in grid.direction]
     content = [image_digest, image.label_digest(), place, turns, list(image.item_shape_zyx)]
     low, high = image.grey_range()
+    # Without a window, low and high follow from the voxels.
+    window = [] if image.window is None else [[low, high]]
     return Volume(
-        volume_id=content_id([*content, list(classes), side, image.modality, image.intensity]),
+        volume_id=content_id([*content, list(classes), side, image.modality, image.intensity, *window]),
         study=Study(
             pseudonym(plan.key, "study", item.study_of(patient, image.study)), pseudonym(plan.key, "patient", patient)
         ),
@@ -198,10 +203,7 @@ def _describe(plan: _Plan, item: SourceItem, image: ReadImage, image_digest: str
 
 
 def _check_voxels(image: ReadImage, class_names: Sequence[str]) -> None:
-    voxels = image.image_czyx
-    if np.issubdtype(voxels.dtype, np.floating) and not np.isfinite(voxels).all():
-        where = np.argwhere(~np.isfinite(voxels))[0].tolist()
-        raise DataError(f"Voxels must be finite numbers; the one at {where} (C, Z, Y, X) is not.")
+    image.check_finite()
     labels = image.label_map_zyx
     if labels is not None and class_names and int(labels.max()) >= len(class_names):
         raise DataError(
@@ -212,7 +214,7 @@ def _check_voxels(image: ReadImage, class_names: Sequence[str]) -> None:
 
 def _classes(item: SourceItem, image: ReadImage, names: Sequence[str]) -> tuple[int, ...]:
     """The class of every item of the image as an index into ``names``; empty when nothing is known."""
-    num_items = image.grid.shape_zyx[0] // image.item_shape_zyx[0]
+    num_items = image.num_items
     if item.class_name is not None:
         return (_class_id(item.class_name, names),) * num_items
     if not image.classes:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hilum.core.candidates import candidate_patches
 from hilum.core.errors import HilumError, RecipeError
-from hilum.core.geometry import Patch, tile
+from hilum.core.geometry import Patch
 from hilum.core.imaging import Volume
 from hilum.core.learning import sides
 from hilum.core.ports import Counts, Executor
@@ -41,7 +42,7 @@ def run(
     before = this.finished()
     if before is not None:
         return before
-    tiled = [(volume, candidates_in(volume, recipe)) for volume in pool_side(store, inputs["ingest"], recipe)]
+    tiled = [(volume, candidate_patches(volume, recipe)) for volume in pool_side(store, inputs["ingest"], recipe)]
     num_tiled = sum(len(patches) for _, patches in tiled)
     unreadable: list[dict[str, str]] = []
     if recipe.min_occupancy > 0:
@@ -66,18 +67,6 @@ def pool_side(store: Store, ingest_id: str, recipe: PoolRecipe) -> list[Volume]:
     if not found:
         raise RecipeError(f"None of the {len(side)} patients is left for the pool; change pool.split.")
     return found
-
-
-def candidates_in(volume: Volume, recipe: PoolRecipe) -> tuple[Patch, ...]:
-    """Every candidate of a volume: its items, or the patches that tile them. None straddles two items."""
-    shape = recipe.patch_shape_zyx or volume.item_shape_zyx
-    try:
-        starts = tile(volume.item_shape_zyx, shape, recipe.stride_zyx or shape)
-    except RecipeError as error:
-        raise RecipeError(f"Volume {volume.volume_id}: {error}") from None
-    depth = volume.item_shape_zyx[0]
-    items = range(volume.num_items)
-    return tuple(Patch(volume.volume_id, (item * depth + z, y, x), shape) for item in items for z, y, x in starts)
 
 
 def read_pool(store: Store, pool_id: str) -> pa.Table:

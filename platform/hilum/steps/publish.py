@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hilum.core.asking import Chosen, LabelMap, Task
+from hilum.core.candidates import as_image, from_image
 from hilum.core.ports import Annotator
 from hilum.core.recipes import Choice, Question, Recipe
 from hilum.core.resources import Resources
@@ -77,7 +78,9 @@ def with_draft(task: Task, probs_C: npt.NDArray[np.floating[Any]]) -> Task:
     """The task with the likeliest class of the whole, or of every voxel, as its draft."""
     likeliest = probs_C.argmax(axis=0)
     draft_class = int(likeliest) if task.question == "classify" else None
-    draft_map: LabelMap | None = likeliest.astype(np.uint16) if task.question == "segment" else None
+    draft_map: LabelMap | None = None
+    if task.question == "segment":
+        draft_map = from_image(likeliest.astype(np.uint16), task.chosen.candidate.patch.shape_zyx)
     return Task(task.selection_id, task.chosen, task.question, task.class_names, draft_class, draft_map)
 
 
@@ -105,4 +108,4 @@ def _image(store: Store, volumes: Mapping[str, Any], chosen: Chosen, normalise: 
     patch = chosen.candidate.patch
     volume = volumes[patch.volume_id]
     image: npt.NDArray[np.float32] = normalise(open_volume(store, volume).read_CZYX(patch), volume.low, volume.high)
-    return image
+    return as_image(image)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hilum.core.candidates import as_image
 from hilum.core.errors import HilumError
 from hilum.core.geometry import Patch
 from hilum.core.imaging import Volume
@@ -104,7 +105,7 @@ def _batches(patches: Sequence[Patch], size: int) -> Iterator[list[Patch]]:
 
 
 def _read(store: Store, volume: Volume, patch: Patch, readers: dict[str, VolumeReader]) -> Floats | str:
-    """The normalised patch (C, Z, Y, X), or the reason why there is none."""
+    """The normalised patch (C, Z, Y, X) as networks see it, or the reason why there is none."""
     try:
         if volume.volume_id not in readers:
             readers.clear()  # batches come volume by volume
@@ -112,7 +113,7 @@ def _read(store: Store, volume: Volume, patch: Patch, readers: dict[str, VolumeR
         image = readers[volume.volume_id].read_CZYX(patch)
         if not np.isfinite(image).all():
             return "Its voxels are not all finite numbers."
-        return normalise(image, volume.low, volume.high)
+        return as_image(normalise(image, volume.low, volume.high))
     except (HilumError, OSError, ValueError) as error:
         return str(error)
 

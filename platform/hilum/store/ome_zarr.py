@@ -5,7 +5,7 @@ that an unaligned patch touches few bytes it does not need. Every chunk and ever
 index carries a crc32c, and no chunk is ever left out because it is empty: a hole is damage.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,15 +108,16 @@ def array_metadata(shape: Sequence[int], chunk: Sequence[int], shard: Sequence[i
     }
 
 
-def image_group(volume: Volume, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The root group: one scale, millimetre axes, and hilum's own attributes. Nothing in it names a person.
+def image_group(volume: Volume, grids: Sequence[Grid], metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The root group: its scales, millimetre axes, and hilum's own attributes. Nothing in it names a person.
 
-    ``metadata`` maps every other zarr.json of the volume to its SHA-256.
+    ``grids`` has the volume's own and those of its coarser levels, ``metadata`` the SHA-256
+    of every other zarr.json of the volume.
     """
     channel_axis = {"name": "c", "type": "channel"}
     ome = {
         "version": OME_VERSION,
-        "multiscales": [_multiscale(volume.volume_id, volume.grid, [channel_axis, *_SPACE])],
+        "multiscales": [_multiscale(volume.volume_id, grids, [channel_axis, *_SPACE])],
     }
     return _group({"ome": ome, "hilum": _hilum_attributes(volume, metadata)})
 
@@ -125,12 +126,12 @@ def labels_group() -> dict[str, Any]:
     return _group({"ome": {"version": OME_VERSION, "labels": ["truth"]}})
 
 
-def truth_group(volume: Volume, class_names: Sequence[str]) -> dict[str, Any]:
+def truth_group(grids: Sequence[Grid], class_names: Sequence[str]) -> dict[str, Any]:
     """The label map's group, with the class each value stands for where that is known."""
     properties = [{"label-value": value, "class": name} for value, name in enumerate(class_names)]
     ome = {
         "version": OME_VERSION,
-        "multiscales": [_multiscale("truth", volume.grid, list(_SPACE))],
+        "multiscales": [_multiscale("truth", grids, list(_SPACE))],
         "image-label": {"source": {"image": "../../"}, **({"properties": properties} if properties else {})},
     }
     return _group({"ome": ome})
@@ -158,21 +159,27 @@ def _hilum_attributes(volume: Volume, metadata: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _multiscale(name: str, grid: Grid, axes: list[dict[str, str]]) -> dict[str, Any]:
-    ones = [1.0] * (len(axes) - 3)
-    zeros = [0.0] * (len(axes) - 3)
+def num_levels(root: Mapping[str, Any]) -> int:
+    """How many levels a volume has, the full one included, as its root group says."""
+    return len(root["attributes"]["ome"]["multiscales"][0]["datasets"])
+
+
+def _multiscale(name: str, grids: Iterable[Grid], axes: list[dict[str, str]]) -> dict[str, Any]:
+    datasets = [
+        {"path": str(level), "coordinateTransformations": _transformations(grid, num_others=len(axes) - 3)}
+        for level, grid in enumerate(grids)
+    ]
+    return {"name": name, "axes": axes, "datasets": datasets}
+
+
+def _transformations(grid: Grid, *, num_others: int) -> list[dict[str, Any]]:
     # OME-Zarr 0.5 cannot say a direction: its translation is our origin seen along the array's own
     # axes, and the attributes of hilum hold the whole truth.
     along_axes = np.linalg.solve(np.asarray(grid.direction, dtype=float), np.asarray(grid.origin_mm_xyz, dtype=float))
-    transformations = [
-        {"type": "scale", "scale": [*ones, *(float(s) for s in grid.spacing_mm_zyx)]},
-        {"type": "translation", "translation": [*zeros, *(float(t) for t in along_axes)]},
+    return [
+        {"type": "scale", "scale": [*[1.0] * num_others, *(float(s) for s in grid.spacing_mm_zyx)]},
+        {"type": "translation", "translation": [*[0.0] * num_others, *(float(t) for t in along_axes)]},
     ]
-    return {
-        "name": name,
-        "axes": axes,
-        "datasets": [{"path": IMAGE_ARRAY, "coordinateTransformations": transformations}],
-    }
 
 
 def _group(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from hilum.store.inspection import Damage, finished_runs
 from hilum.store.layout import Store, filesystem
 from hilum.store.manifest import read_json
 from hilum.store.volumes import (
-    TRUTH_ARRAY,
     ZARR_JSON,
     changed_metadata,
     metadata_digests,
@@ -103,8 +102,10 @@ def _reasons(url: str) -> Iterator[str]:
 
 
 def _arrays(url: str) -> list[str]:
-    has_truth = read_json(f"{url}/{ZARR_JSON}")["attributes"]["hilum"].get("has_label_map")
-    return [ome_zarr.IMAGE_ARRAY, *([TRUTH_ARRAY] if has_truth else [])]
+    root = read_json(f"{url}/{ZARR_JSON}")
+    has_truth = root["attributes"]["hilum"].get("has_label_map")
+    folders = ["", *([f"{ome_zarr.TRUTH}/"] if has_truth else [])]
+    return [f"{folder}{level}" for folder in folders for level in range(ome_zarr.num_levels(root))]
 
 
 def _array_reasons(url: str, array: str) -> Iterator[str]:

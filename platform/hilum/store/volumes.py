@@ -6,6 +6,7 @@ of it or nothing. Damage of any kind, a hole included, is a CorruptionError.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from hilum.core.asking import LabelMap
 from hilum.core.errors import CorruptionError, DataError, NotFoundError
 from hilum.core.geometry import Grid, Patch, Zyx
 from hilum.core.imaging import Side, Study, Volume
-from hilum.store import ome_zarr
+from hilum.store import ome_zarr, pyramids
 from hilum.store.layout import Store, exists, filesystem, is_local
 from hilum.store.manifest import read_bytes, read_manifest, verify
 from hilum.store.partials import PARTIAL_SECONDS, SUFFIX, partial_folder, sweep
@@ -110,20 +111,28 @@ def write_volume(
     *,
     patch_shape_zyx: Zyx,
     class_names: Sequence[str] = (),
+    num_coarser_levels: int | None = None,
 ) -> bool:
-    """Write a volume, whole or not at all. Returns False when it was there already; it is then left alone."""
+    """Write a volume, whole or not at all. Returns False when it was there already; it is then left alone.
+
+    Without ``num_coarser_levels`` only a large volume (`pyramids`) has coarser levels beside its own.
+    """
     _check(volume, image_CZYX, label_map_ZYX)
     if volume_exists(store, volume.volume_id):
         return False
     target = store.volume(volume.volume_id)
+    grids = pyramids.level_grids(volume, num_coarser_levels)
 
     def fill(folder: str) -> None:
-        _write_array(f"{folder}/{ome_zarr.IMAGE_ARRAY}", image_CZYX, volume, patch_shape_zyx)
+        for level, image in enumerate(itertools.chain([image_CZYX], pyramids.coarser_images(image_CZYX, grids))):
+            _write_array(f"{folder}/{level}", image, volume, patch_shape_zyx)
         if label_map_ZYX is not None:
-            _write_array(f"{folder}/{TRUTH_ARRAY}", label_map_ZYX, volume, patch_shape_zyx)
-            _write_metadata(f"{folder}/{ome_zarr.TRUTH}", ome_zarr.truth_group(volume, class_names))
+            label_maps = itertools.chain([label_map_ZYX], pyramids.coarser_label_maps(label_map_ZYX, grids))
+            for level, label_map in enumerate(label_maps):
+                _write_array(f"{folder}/{ome_zarr.TRUTH}/{level}", label_map, volume, patch_shape_zyx)
+            _write_metadata(f"{folder}/{ome_zarr.TRUTH}", ome_zarr.truth_group(grids, class_names))
             _write_metadata(f"{folder}/labels", ome_zarr.labels_group())
-        _write_bytes(folder, seal(ome_zarr.image_group(volume, _digests(Path(folder))), sort_keys=False))
+        _write_bytes(folder, seal(ome_zarr.image_group(volume, grids, _digests(Path(folder))), sort_keys=False))
 
     return _rename_into_place(target, fill) if is_local(target) else _upload(target, fill)
 
@@ -269,8 +278,10 @@ def _write_array(folder: str, array: npt.NDArray[Any], volume: Volume, patch_sha
     num_channels = array.shape[0] if array.ndim == 4 else 1
     together = num_channels if num_channels <= 4 else 1
     voxel_bytes = array.dtype.itemsize * together
-    chunk = ome_zarr.stack_chunk_shape_zyx(volume.item_shape_zyx, volume.num_items, patch_shape_zyx, voxel_bytes)
-    shard = ome_zarr.shard_shape_zyx(volume.grid.shape_zyx, chunk, voxel_bytes)
+    depth, height, width = array.shape[-3:]
+    item_shape_zyx = (depth // volume.num_items, height, width)
+    chunk = ome_zarr.stack_chunk_shape_zyx(item_shape_zyx, volume.num_items, patch_shape_zyx, voxel_bytes)
+    shard = ome_zarr.shard_shape_zyx((depth, height, width), chunk, voxel_bytes)
     channels = [together] if array.ndim == 4 else []
     metadata = ome_zarr.array_metadata(array.shape, [*channels, *chunk], [*channels, *shard], array.dtype.name)
     _write_metadata(folder, metadata)

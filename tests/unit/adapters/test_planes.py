@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilum.adapters.planes import COLOURS, SIDE_PIXELS, anatomical_axes, colour_of, shown
+from hilum.adapters.planes import COLOURS, SIDE_PIXELS, colour_of, shown
 from hilum.core.geometry import Grid
 from hilum.core.imaging import Study, Volume
 from hilum.store.layout import Store
@@ -44,7 +44,7 @@ def brightest(picture):
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)
 def test_head_front_and_the_patients_right_are_where_they_belong_however_the_array_runs(tmp_path, order, signs):
     grid = Grid((20, 20, 20), direction=direction_of(order, signs))
-    axes = anatomical_axes(grid)
+    axes = grid.anatomical_axes()
     assert axes == tuple(zip(order, signs, strict=True))
     # A bright bar through the volume, near the patient's right, front and head.
     pictures = {}
@@ -66,7 +66,7 @@ def test_head_front_and_the_patients_right_are_where_they_belong_however_the_arr
 @given(st.integers(0, 2**32 - 1))
 def test_every_array_axis_stands_for_one_axis_of_the_patient(seed):
     turned, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
-    axes = anatomical_axes(Grid((2, 2, 2), direction=tuple(map(tuple, turned.tolist()))))
+    axes = Grid((2, 2, 2), direction=tuple(map(tuple, turned.tolist()))).anatomical_axes()
     assert sorted(axis for axis, _ in axes) == [0, 1, 2]
     assert all(sign == np.sign(turned[world, axis]) for world, (axis, sign) in enumerate(axes))
 

@@ -1,6 +1,7 @@
 """`hilum ingest` says what it set aside, file by file, and its exit code says that it was not everything."""
 
 import shutil
+from typing import get_args
 
 import pytest
 
@@ -9,7 +10,7 @@ from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.reading import read_item
 from hilum.cli.reading import ingest_recipe
 from hilum.core.errors import RecipeError
-from hilum.core.recipes import IngestRecipe
+from hilum.core.recipes import WINDOWS_HU, IngestRecipe, WindowRecipe
 from hilum.core.resources import Resources
 from hilum.steps import ingest
 from hilum.store.opening import create_store
@@ -96,3 +97,72 @@ def test_a_limit_too_small_to_hold_anything_is_said_before_a_file_is_read(typed,
 def test_another_limit_is_another_run_because_it_decides_what_is_taken_in():
     assert ingest_recipe(None) == IngestRecipe()
     assert ingest_recipe(None, max_gib=1) != IngestRecipe()
+
+
+CT = """
+extends: scans-3d
+ingest:
+  prepare: {orientation: LPS, spacing_mm_zyx: [3, 1, null], window: lung}
+  num_coarser_levels: 2
+"""
+
+
+def saved(tmp_path, text):
+    path = tmp_path / "ct.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_recipe_says_how_scans_are_prepared_and_its_patches_lay_out_the_chunks(tmp_path):
+    found = ingest_recipe(saved(tmp_path, CT), max_gib=2)
+    assert found.prepare.orientation == "LPS"
+    assert found.prepare.spacing_mm_zyx == (3, 1, None)
+    assert found.prepare.window.preset == "lung"
+    assert (found.num_coarser_levels, found.max_bytes, found.patch_shape_zyx) == (2, 2 << 30, (16, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape"),
+    [("{}", (1, 64, 64)), ("{slices: {plane: axial}}", (1, 64, 64)), ("{slices: {plane: coronal}}", (32, 32, 32))],
+)
+def test_chunks_are_laid_out_for_what_will_be_read(tmp_path, pool, shape):
+    assert ingest_recipe(saved(tmp_path, f"extends: smoke\npool: {pool}\n")).patch_shape_zyx == shape
+
+
+def test_a_recipe_that_says_its_chunks_has_its_way(tmp_path):
+    recipe = saved(tmp_path, "extends: scans-3d\ningest: {patch_shape_zyx: [8, 8, 8]}\n")
+    assert ingest_recipe(recipe).patch_shape_zyx == (8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        ("{orientaton: LPS}", "Did you mean 'orientation'"),
+        ("{orientation: LRS}", "three letters, one of R and L"),
+        ("{orientation: lps}", "three letters"),
+        ("{spacing_mm_zyx: [1, 1]}", "ingest.prepare.spacing_mm_zyx"),
+        ("{spacing_mm_zyx: [0, 1, 1]}", "ingest.prepare.spacing_mm_zyx"),
+        ("{interpolation: cubic}", "'linear' or 'bspline'"),
+        ("{window: liver}", "'lung', 'mediastinum', 'abdomen', 'bone' or 'brain'"),
+        ("{window: {low: 3}}", "'low' with 'high'"),
+        ("{window: {low: 3, high: 3}}", "below the high end"),
+        ("{window: {preset: lung, percentiles: [1, 99]}}", "give one of"),
+        ("{crop_to_body: {margin_mm: -1}}", "ingest.prepare.crop_to_body.margin_mm"),
+    ],
+)
+def test_a_preparation_that_cannot_be_meant_is_told_before_a_file_is_read(typed, tmp_path, prepare, said):
+    recipe = saved(tmp_path, f"extends: smoke\ningest: {{prepare: {prepare}}}\n")
+    answer = typed(f"ingest {tmp_path}/nowhere --recipe {recipe} --store {create_store(str(tmp_path / 's'))[0].url}")
+    assert answer.code == 2
+    assert said in " ".join(answer.err.split())
+
+
+def test_every_window_that_has_a_name_has_its_levels():
+    assert set(get_args(get_args(WindowRecipe.model_fields["preset"].annotation)[0])) == set(WINDOWS_HU)
+    assert all(low < high for low, high in WINDOWS_HU.values())
+
+
+def test_the_help_of_ingest_teaches_how_to_prepare(typed):
+    told = " ".join(typed("ingest --help").out.split())
+    for word in ("ingest.prepare", "orientation", "crop_to_body", "spacing_mm_zyx", "window"):
+        assert word in told

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 
 from hilum.core.errors import ConflictError, CorruptionError, NotFoundError, RequestError
-from hilum.core.recipes import IngestRecipe
+from hilum.core.recipes import CampaignRecipe, IngestRecipe
 from hilum.loop.definition import FILE, known_campaigns, only_ingest, read_definition, write_definition
 from hilum.store.layout import Store
-from hilum.store.manifest import Run
+from hilum.store.manifest import Manifest, Run, write_manifest
 from hilum.testing.campaigns import tiny_recipe
 
 RECIPE = tiny_recipe("classify")
 
 
-def ingested(store: Store, source: str = "a") -> str:
-    return Run(store, "ingest", 1, IngestRecipe(), {"source": source}).commit().run_id
+def ingested(store: Store, source: str = "a", **changes: object) -> str:
+    recipe = IngestRecipe.model_validate(changes)
+    return Run(store, "ingest", 1, recipe, {"source": source}).commit().run_id
 
 
 @pytest.fixture
@@ -84,3 +85,32 @@ def test_a_definition_that_cannot_be_read_is_named(store: Store, key: str, value
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
     with pytest.raises(CorruptionError, match=message):
         read_definition(store, "liver")
+
+
+def prepared(**changes: object) -> CampaignRecipe:
+    return RECIPE.model_copy(update={"ingest": IngestRecipe.model_validate({"prepare": changes})})
+
+
+def test_a_recipe_that_prepares_its_images_takes_an_ingest_that_was_prepared_so_and_no_other(store: Store) -> None:
+    turned, plain = ingested(store, prepare={"orientation": "LPS"}), ingested(store)
+    recipe = prepared(orientation="LPS")
+    assert write_definition(store, "good", recipe, turned).recipe == recipe
+    for ingest_id, other in ((plain, recipe), (turned, prepared(orientation="RAS"))):
+        with pytest.raises(RequestError, match=r"not how the images of ingest .* --recipe RECIPE"):
+            write_definition(store, "bad", other, ingest_id)
+    assert known_campaigns(store) == ["good"]
+
+
+def test_a_recipe_that_says_nothing_of_preparing_takes_any_ingest(store: Store) -> None:
+    for name, ingest_id in (("a", ingested(store)), ("b", ingested(store, prepare={"window": "lung"}))):
+        assert write_definition(store, name, RECIPE, ingest_id).ingest_id == ingest_id
+
+
+def test_an_ingest_from_before_there_was_preparation_counts_as_plain(store: Store) -> None:
+    path = Path(store.run("ingest", ingested(store)), "manifest.json")
+    old = json.loads(path.read_text())
+    del old["recipe"]["prepare"], old["recipe"]["num_coarser_levels"]
+    write_manifest(store.run("ingest", "0ld0ld0ld0ld"), Manifest.model_validate({**old, "run_id": "0ld0ld0ld0ld"}))
+    assert write_definition(store, "a", RECIPE, "0ld0ld0ld0ld")
+    with pytest.raises(RequestError, match="not how the images"):
+        write_definition(store, "b", prepared(orientation="LPS"), "0ld0ld0ld0ld")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.adapters.inline import InlineExecutor
+from hilum.core.candidates import candidate_patches
 from hilum.core.errors import NotFoundError, RecipeError
 from hilum.core.geometry import Grid
 from hilum.core.imaging import Study, Volume
@@ -82,7 +83,7 @@ def test_rows_come_sorted_by_candidate_and_none_comes_twice(blocks):
 )
 def test_patches_cover_every_voxel_and_never_straddle_two_items(items, item, patch):
     shape = tuple(min(p, n) for p, n in zip(patch, item, strict=True))
-    found = pool.candidates_in(volume((items * item[0], *item[1:]), item), PoolRecipe(patch_shape_zyx=shape))
+    found = candidate_patches(volume((items * item[0], *item[1:]), item), PoolRecipe(patch_shape_zyx=shape))
     covered = np.zeros((items * item[0], *item[1:]), bool)
     for candidate in found:
         covered[candidate.slices] = True
@@ -92,8 +93,8 @@ def test_patches_cover_every_voxel_and_never_straddle_two_items(items, item, pat
 
 
 def test_a_smaller_stride_makes_patches_that_overlap():
-    apart = pool.candidates_in(volume(), PoolRecipe(patch_shape_zyx=(2, 4, 4)))
-    near = pool.candidates_in(volume(), PoolRecipe(patch_shape_zyx=(2, 4, 4), stride_zyx=(2, 2, 2)))
+    apart = candidate_patches(volume(), PoolRecipe(patch_shape_zyx=(2, 4, 4)))
+    near = candidate_patches(volume(), PoolRecipe(patch_shape_zyx=(2, 4, 4), stride_zyx=(2, 2, 2)))
     assert len(near) > len(apart)
     assert any(a.overlaps(b) for a in near for b in near if a != b)
 

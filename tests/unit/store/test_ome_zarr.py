@@ -91,7 +91,7 @@ def test_every_label_value_has_its_class_once(folder):
 
 
 def test_a_label_map_whose_classes_nobody_named_says_nothing_of_them():
-    assert "properties" not in ome_zarr.truth_group(a_volume(), [])["attributes"]["ome"]["image-label"]
+    assert "properties" not in ome_zarr.truth_group([a_volume().grid], [])["attributes"]["ome"]["image-label"]
 
 
 def test_the_grid_can_be_read_back_from_the_attributes_alone(folder):
@@ -110,7 +110,7 @@ def test_the_grid_can_be_read_back_from_the_attributes_alone(folder):
 def test_scale_and_translation_tell_distances_from_the_origin_along_the_array_s_own_axes(order, signs, origin, index):
     direction = tuple(tuple(signs[k] if row == order[k] else 0.0 for k in range(3)) for row in range(3))
     volume = a_volume(direction=direction, origin=origin)
-    (multiscale,) = ome_zarr.image_group(volume, {})["attributes"]["ome"]["multiscales"]
+    (multiscale,) = ome_zarr.image_group(volume, [volume.grid], {})["attributes"]["ome"]["multiscales"]
     scale, translation = multiscale["datasets"][0]["coordinateTransformations"]
     along = np.multiply(scale["scale"][1:], index) + translation["translation"][1:]
     np.testing.assert_allclose(np.asarray(direction) @ along, volume.grid.index_to_world(index), atol=1e-9)

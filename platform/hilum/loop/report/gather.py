@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hilum.core.asking import IGNORE, Task
+from hilum.core.candidates import as_image
 from hilum.core.geometry import Patch
 from hilum.core.imaging import Volume
 from hilum.core.recipes import CampaignRecipe, Question, SimulateRecipe
@@ -244,19 +247,26 @@ def _tile(seen: _Seen, task: Task) -> Tile:
     patch = task.chosen.candidate.patch
     volume = seen.volumes[patch.volume_id]
     reader = open_volume(seen.store, volume)
-    image_CZYX = reader.read_CZYX(patch)
+    image_CZYX = _hung(reader.read_CZYX(patch), volume)
     reason, arm = task.chosen.reason, task.chosen.arm
     if seen.question == "classify":
         z = image_CZYX.shape[1] // 2
         image = shown_8bit(image_CZYX[:, z], low=volume.low, high=volume.high)
         truth = seen.classes_in(patch)
         return Tile(image, reason, arm, truth_class=truth[0] if truth else None, draft_class=task.draft_class)
-    truth_ZYX = reader.read_label_map_ZYX(patch).astype(np.uint16)
+    truth_ZYX = _hung(reader.read_label_map_ZYX(patch).astype(np.uint16), volume)
     # Of a block, the slice with most to see.
     z = int(((truth_ZYX > 0) & (truth_ZYX < IGNORE)).sum(axis=(1, 2)).argmax())
-    draft = None if task.draft_label_map_zyx is None else task.draft_label_map_zyx[z]
+    draft = None if task.draft_label_map_zyx is None else _hung(task.draft_label_map_zyx, volume)[z]
     image = shown_8bit(image_CZYX[:, z], low=volume.low, high=volume.high)
     return Tile(image, reason, arm, truth_yx=truth_ZYX[z], draft_yx=draft)
+
+
+def _hung(array_ZYX: npt.NDArray[Any], volume: Volume) -> npt.NDArray[Any]:
+    """A patch as an image; one whose rows run along Z with the patient's head up."""
+    image = as_image(array_ZYX)
+    rows_run_along_z = image.shape != array_ZYX.shape
+    return np.flip(image, axis=-2) if rows_run_along_z and volume.grid.direction[2][0] > 0 else image
 
 
 def _times(seen: _Seen) -> Iterable[StageTime]:
