@@ -86,11 +86,11 @@ def dashboard(monkeypatch, tmp_path):
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         board.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        ready.set()
         return runner
 
     def serve():
         runner = loop.run_until_complete(start())
+        loop.call_soon(ready.set)  # not before it runs: to stop a loop that does not is lost
         loop.run_forever()
         loop.run_until_complete(runner.cleanup())
 
