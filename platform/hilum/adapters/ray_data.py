@@ -43,7 +43,7 @@ _QUIET = {
 
 
 def connect(address: str | None = None) -> None:
-    """Use the Ray named by ``address`` or RAY_ADDRESS, else start one here, on loopback and without a dashboard.
+    """Use the Ray named by ``address`` or RAY_ADDRESS, else start one here, guarded by a token and without a dashboard.
 
     Does nothing when this process is connected already. A Ray started here ends with the
     process; on somebody else's, only our workers do.
