@@ -4,6 +4,7 @@ Everything that can go wrong here is a DataError without the file's name. Links 
 root, and things that are not files (pipes, devices), are never opened.
 """
 
+import errno
 import os
 from functools import lru_cache
 from typing import Any
@@ -94,7 +95,7 @@ def _found(root: str, path: str) -> tuple[Any, str, dict[str, Any]]:
         if is_local(root) and _leaves(where, folder):
             raise DataError("It is a link, or a path, that leaves the folder; copy the file inside.")
         found = dict(fs.info(where))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         raise _cannot_open(error) from None
     if found.get("type") != "file":
         raise DataError("It is not a file, or a link to none; only files are read.")
@@ -141,6 +142,6 @@ def _cannot_open(error: Exception) -> DataError:
             return DataError("The file cannot be opened: it is not there, or it is a link to one that is not there.")
         case PermissionError():
             return DataError("The file cannot be opened: you have no leave to read it.")
-        case RuntimeError():  # pathlib's word for it
+        case OSError(errno=errno.ELOOP):
             return DataError("The file cannot be opened: it is a link that leads back to itself.")
     return DataError(f"The file cannot be opened ({type(error).__name__}).")
