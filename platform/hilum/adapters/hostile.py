@@ -36,7 +36,9 @@ def refusing(kind: str) -> Iterator[None]:
         raise
     except Exception as error:
         # A parser fed hostile bytes may raise anything at all, and quote them.
-        raise DataError(f"Not a readable {kind} file ({type(error).__name__}).") from None
+        raise DataError(
+            f"Not a readable {kind} file: it is damaged, or of another kind ({type(error).__name__})."
+        ) from None
 
 
 def check_size(shape: Sequence[int], bytes_per_voxel: int, max_bytes: int) -> int:
