@@ -9,6 +9,7 @@ Legland 2012, https://hdl.handle.net/10380/3342), for a staircase of voxel faces
 Shape letters: Z, Y, X = space, P = points.
 """
 
+import importlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
+from hilum.core.asking import IGNORE
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid, Zyx
 from hilum.nn.lesions import label_components
@@ -28,7 +30,6 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 LabelMap = npt.NDArray[np.unsignedinteger]
 
-IGNORE_LABEL = 65_535
 _CORNERS_TOO = 3
 _AXIAL = 2
 """The patient's axis, of x, y and z, that axial planes lie across."""
@@ -71,7 +72,7 @@ def biomarkers(
             raise DataError(
                 f"The mask is {label_map_ZYX.shape}, its {what} {array.shape} (Z, Y, X): they must be equal."
             )
-    if np.iinfo(label_map_ZYX.dtype).max > IGNORE_LABEL and label_map_ZYX.max(initial=0) > IGNORE_LABEL:
+    if np.iinfo(label_map_ZYX.dtype).max > IGNORE and label_map_ZYX.max(initial=0) > IGNORE:
         raise DataError(f"Labels must be 0 to 65,534; the mask holds {int(label_map_ZYX.max())}.")
     return tuple(_each_label(label_map_ZYX, grid, image_ZYX))
 
@@ -79,7 +80,7 @@ def biomarkers(
 def _each_label(label_map_ZYX: LabelMap, grid: Grid, image_ZYX: npt.NDArray[Any] | None) -> Iterator[Biomarkers]:
     for place, box in enumerate(ndimage.find_objects(label_map_ZYX.astype(np.int32))):
         label = place + 1
-        if box is None or label == IGNORE_LABEL:
+        if box is None or label == IGNORE:
             continue
         mask = label_map_ZYX[box] == label
         start: Zyx = (box[0].start, box[1].start, box[2].start)
@@ -121,13 +122,12 @@ def _extent(mask: Bools, grid: Grid) -> Mapping[str, float | None]:
 
 def _crofton(mask: Bools, spacing_mm_zyx: tuple[float, ...], thin: int | None) -> float:
     """The area of a mask's surface in mm² or, without its thin axis, the length of its outline in mm."""
-    import SimpleITK as sitk  # a second of import, for those only who measure
-
+    itk: Any = importlib.import_module("SimpleITK")
     padded = np.pad(mask, [(0, 0) if axis == thin else (1, 1) for axis in range(3)]).astype(np.uint8)
     spacing = [s for axis, s in enumerate(spacing_mm_zyx) if axis != thin]
-    image = sitk.GetImageFromArray(padded if thin is None else padded.squeeze(thin))
+    image = itk.GetImageFromArray(padded if thin is None else padded.squeeze(thin))
     image.SetSpacing(spacing[::-1])
-    measure = sitk.LabelShapeStatisticsImageFilter()
+    measure = itk.LabelShapeStatisticsImageFilter()
     measure.ComputePerimeterOn()
     measure.Execute(image)
     return float(measure.GetPerimeter(1))

@@ -9,10 +9,12 @@ volume and its float copies at once, and cannot leave elements beside unknown vo
 Shape letters: Z, Y, X = space, S = surface elements.
 """
 
+import importlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -104,9 +106,8 @@ def _codes(mask: Bools, weights: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]
 def _areas(spacing_mm: tuple[float, ...]) -> tuple[Floats, npt.NDArray[np.uint8]]:
     """The area of each kind of element, and the bit that each voxel around a corner has in its number."""
     # Half a gigabyte and seconds of import, for those only who measure surfaces.
-    from monai.metrics.utils import get_code_to_measure_table
-
-    table, kernel = get_code_to_measure_table(spacing_mm)
+    monai: Any = importlib.import_module("monai.metrics.utils")
+    table, kernel = monai.get_code_to_measure_table(spacing_mm)
     return table.numpy().astype(np.float64), kernel[0, 0].numpy().astype(np.uint8)
 
 
