@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ _SHOWN = {
     "mean": "mean",
     "sd": "SD",
 }
+_ID = re.compile(r"[0-9a-f]{12}")
 _NEEDED = ("label", "num_parts")
 
 
@@ -54,8 +56,7 @@ def measure(
     from hilum.cli.measuring import measured_file, measured_volume
     from hilum.store.manifest import write_bytes
 
-    # A file wins: its name was typed, and ids are twelve digits that no file is likely to be called.
-    is_volume = image is None and not Path(mask).is_file() and (store is not None or ingest is not None)
+    is_volume = image is None and _ID.fullmatch(mask) is not None and not Path(mask).is_file()
     found = measured_volume(store_at(store), mask, ingest) if is_volume else measured_file(mask, image)
     rows = found.rows()
     if csv_ is not None:

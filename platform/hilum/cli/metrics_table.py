@@ -1,7 +1,7 @@
 """An evaluate run's metrics for people: a row a metric, a column a class, each value with its interval."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -12,13 +12,17 @@ _MOST_CLASSES = 4
 _TOGETHER = "all classes"
 
 
-def metrics_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """One table a side. Of more than four classes only what is of all of them is shown."""
+def metrics_tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[str | Table]:
+    """A title and a table for each side. Of more than four classes only what is of all of them is shown."""
     sides = dict.fromkeys(row["side"] for row in rows)
-    return [_of_side(side, [row for row in rows if row["side"] == side]) for side in sides]
+    for side in sides:
+        of_side = [row for row in rows if row["side"] == side]
+        patients = max(row.get("num_patients") or 0 for row in of_side)
+        yield f"{side}: {of_side[0]['num_items']} items of {patients} patients"
+        yield _of_side(of_side)
 
 
-def _of_side(side: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+def _of_side(rows: Sequence[Mapping[str, Any]]) -> Table:
     classes = [name for name in dict.fromkeys(row["class_name"] for row in rows) if name]
     shown = classes if len(classes) <= _MOST_CLASSES else []
     cells: dict[tuple[str, str], dict[str, str]] = {}
@@ -31,9 +35,7 @@ def _of_side(side: str, rows: Sequence[Mapping[str, Any]]) -> Table:
         for key, of_class in cells.items()
         if shown or "" in of_class
     ]
-    patients = max((row.get("num_patients") or 0 for row in rows), default=0)
-    title = f"{side}: {rows[0]['num_items']} items of {patients} patients"
-    return table(title, ["metric", "size", _TOGETHER, *shown], lines)
+    return table("", ["metric", "size", _TOGETHER, *shown], lines)
 
 
 def _cell(row: Mapping[str, Any]) -> str:

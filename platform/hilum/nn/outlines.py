@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hilum.nn.lesions import band_names, count_lesions
-from hilum.nn.metrics import confusion
 from hilum.nn.surface import in_plane, match_surfaces
 
 Floats = npt.NDArray[np.float64]
@@ -48,16 +47,16 @@ def outline_counts(
     answer_ZYX: LabelMap,
     spacing_mm_zyx: Sequence[float],
     *,
-    num_classes: int,
+    counts_KK: npt.NDArray[np.int64],
     rules: OutlineRules,
 ) -> Floats:
-    """(K, F): the features of every class in one item. Truth outside 0 … K − 1 is unknown and counts nowhere.
+    """(K, F): the features of every class in one item, of which ``counts_KK`` is the confusion.
 
-    Of class 0, the background, only voxels are counted.
+    Truth outside 0 … K − 1 is unknown and counts nowhere. Of class 0, the background, only voxels are counted.
     """
+    num_classes = len(counts_KK)
     known_ZYX = (truth_ZYX >= 0) & (truth_ZYX < num_classes)
     voxel_mm3 = math.prod(spacing_mm_zyx)
-    counts_KK = confusion(truth_ZYX, answer_ZYX, num_classes)
     features_KF = np.zeros((num_classes, len(rules.features)))
     true_K, answered_K = counts_KK.sum(axis=1), counts_KK.sum(axis=0)
     features_KF[:, : len(VOXEL_FEATURES)] = np.stack(

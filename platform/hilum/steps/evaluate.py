@@ -227,9 +227,9 @@ def _segmented(
         together = max(1, min(batch_size, _VOXELS_TOGETHER // math.prod(window)))
         probs_CZYX = sliding_window(region, window, read=read, predict=predict, overlap=overlap, batch_size=together)
         truth_ZYX, answer_ZYX = reader.read_label_map_ZYX(region), probs_CZYX.argmax(axis=0)
-        spacing, num = volume.grid.spacing_mm_zyx, predictor.num_classes
-        features_KF = outline_counts(truth_ZYX, answer_ZYX, spacing, num_classes=num, rules=rules)
-        counts_KK = confusion(truth_ZYX, answer_ZYX, num)
+        counts_KK = confusion(truth_ZYX, answer_ZYX, predictor.num_classes)
+        spacing = volume.grid.spacing_mm_zyx
+        features_KF = outline_counts(truth_ZYX, answer_ZYX, spacing, counts_KK=counts_KK, rules=rules)
         rows.append({"confusion": counts_KK.tolist(), "outlines": features_KF.tolist()})
     return rows
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hilum.nn.metrics import bootstrap_weights
+from hilum.nn.metrics import bootstrap_weights, confusion
 from hilum.nn.outline_metrics import outline_metrics, patient_metrics
 from hilum.nn.outlines import OutlineRules, outline_counts
 
@@ -23,7 +23,7 @@ def scan(*cubes, label=1, shape=(12, 16, 16)):
 
 
 def counts(truth, answer, rules=RULES):
-    return outline_counts(truth, answer, SPACING, num_classes=3, rules=rules)
+    return outline_counts(truth, answer, SPACING, counts_KK=confusion(truth, answer, 3), rules=rules)
 
 
 def measured(pairs, patients, num_resamples=100, rules=RULES):
