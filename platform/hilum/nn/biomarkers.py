@@ -99,7 +99,7 @@ def _each_label(label_map_ZYX: LabelMap, grid: Grid, image_ZYX: npt.NDArray[Any]
         )
 
 
-def _extent(mask: Bools, grid: Grid) -> Mapping[str, float | None]:
+def _extent(mask: Bools, grid: Grid) -> Mapping[str, Any]:
     """Volume and surface; of an image area and perimeter."""
     thin = _thin_axis(grid)
     crofton = _crofton(mask, grid.spacing_mm_zyx, thin)

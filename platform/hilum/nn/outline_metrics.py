@@ -67,7 +67,7 @@ def outline_metrics(
         values_RK = averaged[metric.name] if metric.by_patient else metric.value(together_RKF, names)
         counted_PK = np.isfinite(metric.value(by_patient_PKF, names))
         say = partial(_said, metric, summary=Summary(len(patient_ids), 0, confidence))
-        found.append(say("", mean_of_known(values_RK), counted_PK.any(axis=1)))
+        found.append(say("", mean_of_known(values_RK), np.asarray(counted_PK.any(axis=1))))
         found += [say(name, values_RK[:, k], counted_PK[:, k]) for k, name in enumerate(class_names[1:])]
     return found
 
