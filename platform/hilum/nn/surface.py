@@ -4,7 +4,7 @@ A surface is cut into the elements of marching cubes, one at each corner that ei
 pixels in an image), with the area (length) that it has at the grid's spacing, as Nikolov et al. did
 (2018, https://arxiv.org/abs/1809.04430): a voxel counted as one element would weigh thick slices wrongly.
 The area of each of the 256 elements is MONAI's. MONAI's own whole metrics are not called: they hold a
-volume and its float copies at once, and cannot leave elements beside unknown voxels out.
+volume and its float copies at once, cannot leave elements beside unknown voxels out, and warn of themselves.
 
 Shape letters: Z, Y, X = space, S = surface elements.
 """

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from tests.unit.adapters.dicom_phantoms import ct_series, drawn_ZYX, payload_of, segmentation
 
 import hilum
 from hilum.core.errors import DataError, NotFoundError
@@ -137,3 +138,21 @@ def test_colours_have_no_grey_level():
     nifti("colours.nii.gz", np.zeros((20, 20, 10, 3), np.float32))
     with pytest.raises(DataError, match="one channel"):
         hilum.measure(nifti("mask.nii.gz", mask()), image="colours.nii.gz")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_dicom_segmentation_is_measured_on_the_series_it_was_drawn_on(typed, tmp_path):
+    slices = ct_series()
+    (tmp_path / "series").mkdir()
+    for number, one in enumerate(slices):
+        (tmp_path / "series" / f"{number}.dcm").write_bytes(payload_of(one))
+    drawn = drawn_ZYX()
+    (tmp_path / "mask.dcm").write_bytes(payload_of(segmentation(slices, drawn[..., np.newaxis], ["Liver"])))
+    answer = typed("measure mask.dcm --image series --json")
+    assert answer.code == 0, answer.err
+    (liver,) = answer.document["labels"]
+    assert (liver["class_name"], liver["num_voxels"]) == ("Liver", int(drawn.sum()))
+    assert liver["mean"] is not None
+    alone = typed("measure mask.dcm")
+    assert alone.code == 2
+    assert "give that too" in alone.err
