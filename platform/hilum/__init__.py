@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hilum.cli.api import Campaign, ingest, init, open, recipe, simulate  # noqa: A004
+    from hilum.cli.api import Campaign, ingest, init, measure, open, recipe, simulate  # noqa: A004
     from hilum.core.errors import (
         ConflictError,
         CorruptionError,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hilum.store.layout import Store
 
 _HOME = {
-    **dict.fromkeys(("Campaign", "ingest", "init", "open", "recipe", "simulate"), "hilum.cli.api"),
+    **dict.fromkeys(("Campaign", "ingest", "init", "measure", "open", "recipe", "simulate"), "hilum.cli.api"),
     **dict.fromkeys(
         (
             "ConflictError",
@@ -57,6 +57,7 @@ __all__ = [
     "WaitingForPeople",
     "ingest",
     "init",
+    "measure",
     "open",
     "recipe",
     "simulate",

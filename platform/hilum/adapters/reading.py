@@ -27,7 +27,7 @@ from hilum.core.geometry import Grid
 from hilum.core.recipes import PrepareRecipe
 from hilum.core.sources import ReadImage, SourceItem
 
-__all__ = ["ENDINGS", "ending", "read_item"]
+__all__ = ["ENDINGS", "ending", "read_item", "read_label_map"]
 
 GRID_TOLERANCE_MM = 1e-2
 _LABEL_BYTES_PER_VOXEL = 8
@@ -51,6 +51,22 @@ def read_item(
     """
     for image in _images(root, item, max_bytes, class_names):
         yield prepared(with_pixel_flags(image), prepare, max_bytes=max_bytes)
+
+
+def read_label_map(root: str, path: str, *, max_bytes: int = MAX_BYTES) -> ReadImage:
+    """A label map alone, without the image it was drawn on, as ``label_map_zyx``; its voxels are labels too."""
+    payload = read_bytes(root, path, max_bytes=max_bytes)
+    kind = _kind(path, payload)
+    if kind in (*endings.DICOM, ".npz"):
+        raise DataError("Labels of this kind are nothing without the image they were drawn on; give that too.")
+    if kind == ".png":
+        labels = read_label_image(payload, max_bytes=max_bytes)
+        found = _flat(labels[np.newaxis], Grid((1, *labels.shape[1:])))
+    else:
+        found = _read(root, path, kind, payload, max_bytes, is_label=True)
+    if found.image_czyx.shape[0] != 1:
+        raise DataError(f"A label map has one channel; this file has {found.image_czyx.shape[0]}.")
+    return replace(found, label_map_zyx=label_map(found.image_czyx[0]))
 
 
 def _images(root: str, item: SourceItem, max_bytes: int, class_names: Sequence[str]) -> Iterator[ReadImage]:

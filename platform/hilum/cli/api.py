@@ -7,6 +7,7 @@ from hilum.core.recipes import CampaignRecipe, SimulateRecipe
 from hilum.store.layout import Store
 
 if TYPE_CHECKING:
+    from hilum.cli.measuring import Measurements
     from hilum.core.resources import Resources
     from hilum.loop.campaign import Campaign as LoopCampaign
     from hilum.loop.events import Event
@@ -55,6 +56,15 @@ def ingest(
         source = find_source(place)
         before = finished_ingest(store, wanted, source)
         return before or run_ingest(store, wanted, source, engine(on=on, address=address))
+
+
+def measure(mask: str | Path, *, image: str | Path | None = None, store: Store | None = None) -> "Measurements":
+    """Biomarkers of a mask, label by label: a file with its ``image`` if given, or a volume of a ``store`` by id."""
+    from hilum.cli.measuring import measured_file, measured_volume
+
+    if store is None:
+        return measured_file(str(mask), None if image is None else str(image))
+    return measured_volume(store, str(mask))
 
 
 def recipe(name_or_path: str | Path) -> CampaignRecipe:

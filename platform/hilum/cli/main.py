@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from hilum.cli import data, demo, identity, label, look, model, recipe, rounds, simulate, steps, store, submit
+from hilum.cli import data, demo, identity, label, look, measure, model, recipe, rounds, simulate, steps, store, submit
 from hilum.cli.boundary import run_guarded
 
 HELP = """Ask for the labels worth a radiologist's time.
@@ -25,7 +25,7 @@ ORDER = (
     *("demo", "init", "data", "ingest", "look", "recipe"),
     *("campaign", "round", "simulate", "submit"),
     *("pool", "score", "select", "label", "finetune", "evaluate", "promote"),
-    *("model", "doctor", "whois"),
+    *("model", "measure", "doctor", "whois"),
 )
 
 
@@ -92,6 +92,9 @@ app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)
 
 app.add_typer(model.group, name="model", rich_help_panel=CARE)
+app.command("measure", rich_help_panel=CARE, epilog="Example: hilum measure mask.nii.gz --image scan.nii.gz")(
+    measure.measure
+)
 app.command("doctor", rich_help_panel=CARE, epilog="Example: hilum doctor --rebuild")(store.doctor)
 app.command("whois", rich_help_panel=CARE, epilog="Example: hilum whois 3f2a9c0b11de --mapping ~/private/people.hilum")(
     identity.whois

@@ -41,9 +41,18 @@ def run_planned(planned: Planned, chain: Chain, *, on: str, address: str | None)
 
 def tell(json_: bool, manifest: Manifest, already_done: bool, next_commands: Sequence[str]) -> None:
     """A step's answer: its run's id, whether it was done before, and what it found."""
-    data = {"step": manifest.step, "run_id": manifest.run_id, "already_done": already_done, "results": manifest.results}
-    first = f"{manifest.step} {manifest.run_id}: {'already done' if already_done else 'done'}"
-    reply(json_, data, first, *facts(manifest.results), next_commands=next_commands)
+    first = first_line(manifest, already_done)
+    reply(json_, answer(manifest, already_done), first, *facts(manifest.results), next_commands=next_commands)
+
+
+def answer(manifest: Manifest, already_done: bool) -> dict[str, Any]:
+    """What machines are told of a step."""
+    return {"step": manifest.step, "run_id": manifest.run_id, "already_done": already_done, "results": manifest.results}
+
+
+def first_line(manifest: Manifest, already_done: bool) -> str:
+    """What people are told of a step before what it found."""
+    return f"{manifest.step} {manifest.run_id}: {'already done' if already_done else 'done'}"
 
 
 def facts(results: dict[str, Any], indent: str = "  ") -> list[str]:

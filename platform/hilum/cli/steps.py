@@ -91,11 +91,16 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Measure a checkpoint on the patients held out, each metric with its interval."""
-    from hilum.cli.round_steps import chain_for, run_planned, tell
+    from hilum.cli.metrics_table import metrics_tables
+    from hilum.cli.round_steps import answer, chain_for, first_line, run_planned
+    from hilum.store.tables import METRICS, read_table
 
     chain = chain_for(recipe, store, ingest, checkpoint)
-    done = run_planned(chain.evaluate(), chain, on=on, address=address)
-    tell(json_, *done, [chain.command("promote") + " --model NAME"])
+    manifest, already_done = run_planned(chain.evaluate(), chain, on=on, address=address)
+    rows = read_table(f"{chain.store.run('evaluate', manifest.run_id)}/metrics.parquet", METRICS).to_pylist()
+    data = answer(manifest, already_done)
+    next_commands = [chain.command("promote") + " --model NAME"]
+    reply(json_, data, first_line(manifest, already_done), *metrics_tables(rows), next_commands=next_commands)
 
 
 def promote(

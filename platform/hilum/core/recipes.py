@@ -5,6 +5,7 @@ parameters beside it; the registry checks them before any work starts. `kind` ne
 default: a default would vanish from the hash, and two different functions would get one name.
 """
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -274,12 +275,27 @@ class EvaluateRecipe(Recipe):
     """Metrics on held-out patients, each with a bootstrap interval over patients or items.
 
     Segmentation answers by windows that share ``overlap`` of their length with the next.
+    ``surface_tolerance_mm`` is how far a surface may lie off and still be right; None measures no
+    surfaces. Lesions, components whose voxels are among each other's ``lesion_neighbours``, are
+    told by size in bands of diameter that ``lesion_bands_mm`` part, and found when at least
+    ``lesion_overlap`` of one is covered (0: any voxel).
     """
 
     overlap: float = Field(default=0.5, ge=0, lt=1)
+    surface_tolerance_mm: float | None = Field(default=1.0, ge=0, allow_inf_nan=False)
+    lesion_bands_mm: tuple[float, ...] = (6.0, 10.0)
+    lesion_overlap: float = Field(default=0.0, ge=0, le=1)
+    lesion_neighbours: Literal[6, 18, 26] = 26
     num_resamples: int = Field(default=500, ge=0)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _bands_ascend(self) -> "EvaluateRecipe":
+        edges = (0.0, *self.lesion_bands_mm)
+        if not all(low < high for low, high in pairwise(edges)):
+            raise ValueError(f"lesion_bands_mm must ascend from above 0, such as [6, 10]; given {self.lesion_bands_mm}")
+        return self
 
 
 class PromoteRecipe(Recipe):

@@ -1,14 +1,15 @@
 """evaluate: how good a checkpoint is on patients nobody is ever asked about.
 
 inputs: ``checkpoint``, ``ingest``, ``pool`` (whose recipe says who is held out).
-files: ``metrics.parquet``. results: ``{"validation": {metric: value}, "test": {…}}``; a
+files: ``metrics.parquet``, ``patient_metrics.parquet``. results: ``{"validation": {metric: value}, "test": {…}}``; a
 metric without a value (a class absent from the truth) is null.
 
-Shape letters: N = items, C = channels in and classes out, K = classes, Z, Y, X = space.
+Shape letters: N = items, C = channels in and classes out, K = classes, F = features (`hilum.nn.outlines`),
+Z, Y, X = space.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,18 +24,21 @@ from hilum.core.ports import Counts, Executor
 from hilum.core.recipes import EvaluateRecipe, PoolRecipe
 from hilum.core.resources import Resources
 from hilum.nn.infer import Floats, sliding_window
-from hilum.nn.metrics import Measured, classify_metrics, confusion, segment_metrics
+from hilum.nn.metrics import Measured, classify_metrics, confusion, patient_recalls, segment_metrics
 from hilum.nn.normalise import normalise
+from hilum.nn.outline_metrics import outline_metrics, patient_metrics
+from hilum.nn.outlines import OutlineRules, outline_counts
 from hilum.nn.predictor import Predictor
 from hilum.steps.predictor import load_predictor
 from hilum.store import checkpoints
 from hilum.store.layout import Store, exists, filesystem
 from hilum.store.manifest import Manifest, Run, read_json, read_manifest, write_json
-from hilum.store.tables import METRICS, write_rows
+from hilum.store.tables import METRICS, PATIENT_METRICS, write_rows
 from hilum.store.volumes import VolumeReader, open_volume, volumes_of
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 METRICS_FILE = "metrics.parquet"
+PATIENTS_FILE = "patient_metrics.parquet"
 HELD_OUT: tuple[Side, ...] = ("validation", "test")
 
 # What one shard holds at most. Fixed, so that shards do not change with the machine.
@@ -68,6 +72,7 @@ def run(
         checkpoint_id=inputs["checkpoint"],
         pool=pool,
         overlap=recipe.overlap,
+        rules=rules_of(recipe),
         parts_url=this.path("parts"),
         resources=resources,
     )
@@ -79,11 +84,21 @@ def run(
         rows.extend(part["rows"])
     # Workers answer in any order; an interval must not depend on it.
     rows.sort(key=lambda row: row["item"])
-    measured = {side: measure([r for r in rows if r["side"] == side], card, recipe) for side in HELD_OUT}
+    by_side = {side: [row for row in rows if row["side"] == side] for side in HELD_OUT}
+    measured = {side: measure(of_side, card, recipe) for side, of_side in by_side.items()}
     write_rows(this.path(METRICS_FILE), METRICS, _table_rows(measured))
-    manifest = this.commit(files=[METRICS_FILE], **{side: _summary(of_side) for side, of_side in measured.items()})
+    write_rows(this.path(PATIENTS_FILE), PATIENT_METRICS, _patient_rows(by_side, card, recipe))
+    summaries = {side: _summary(of_side) for side, of_side in measured.items()}
+    manifest = this.commit(files=[METRICS_FILE, PATIENTS_FILE], **summaries)
     _remove(this.path("parts"))
     return manifest
+
+
+def rules_of(recipe: EvaluateRecipe) -> OutlineRules:
+    """What counts as near and as found."""
+    return OutlineRules(
+        recipe.surface_tolerance_mm, recipe.lesion_bands_mm, recipe.lesion_overlap, recipe.lesion_neighbours
+    )
 
 
 def held_out(store: Store, ingest_id: str, pool: PoolRecipe) -> list[tuple[Volume, Side]]:
@@ -117,10 +132,11 @@ def evaluate_shard(
     checkpoint_id: str,
     pool: PoolRecipe,
     overlap: float,
+    rules: OutlineRules,
     parts_url: str,
     resources: Resources,
 ) -> Counts:
-    """One row an item: its class and probabilities, or its confusion counts. A finished shard is read back."""
+    """One row an item: its class and probabilities, or the counts of its outlines. A finished shard is read back."""
     part_url = f"{parts_url}/part-{shard.number:05d}.json"
     if exists(part_url):
         done: Counts = read_json(part_url)
@@ -130,7 +146,7 @@ def evaluate_shard(
     for volume, side in shard.volumes:
         reader = open_volume(store, volume)
         if predictor.card["question"] == "segment":
-            found = _segmented(predictor, reader, pool, resources.score_batch_size, overlap)
+            found = _segmented(predictor, reader, pool, resources.score_batch_size, overlap=overlap, rules=rules)
         else:
             found = _classified(predictor, reader, pool, resources.score_batch_size)
         names = {"side": side, "patient_id": volume.study.patient_id}
@@ -145,12 +161,18 @@ def measure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any], recipe: 
     if not rows:
         return []
     names, patients = list(card["class_names"]), [row["patient_id"] for row in rows]
-    rng = np.random.default_rng([recipe.seed, SIDES.index(rows[0]["side"])])
-    options: dict[str, Any] = {"num_resamples": recipe.num_resamples, "confidence": recipe.confidence, "rng": rng}
+
+    def options() -> dict[str, Any]:
+        # Made anew each time: all metrics see the same resamples.
+        rng = np.random.default_rng([recipe.seed, SIDES.index(rows[0]["side"])])
+        return {"num_resamples": recipe.num_resamples, "confidence": recipe.confidence, "rng": rng}
+
     if card["question"] == "segment":
-        return segment_metrics(np.array([row["confusion"] for row in rows]), names, patients, **options)
+        over_all_voxels = segment_metrics(np.array([row["confusion"] for row in rows]), names, patients, **options())
+        outlines_NKF = np.array([row["outlines"] for row in rows])
+        return over_all_voxels + outline_metrics(outlines_NKF, names, patients, rules=rules_of(recipe), **options())
     probs_NK = np.array([row["probs"] for row in rows])
-    return classify_metrics(probs_NK, np.array([row["truth"] for row in rows]), names, patients, **options)
+    return classify_metrics(probs_NK, np.array([row["truth"] for row in rows]), names, patients, **options())
 
 
 def patches_of(volume: Volume, pool: PoolRecipe) -> list[Patch]:
@@ -179,7 +201,13 @@ def _classified(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, ba
 
 
 def _segmented(
-    predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int, overlap: float
+    predictor: Predictor,
+    reader: VolumeReader,
+    pool: PoolRecipe,
+    batch_size: int,
+    *,
+    overlap: float,
+    rules: OutlineRules,
 ) -> list[dict[str, Any]]:
     volume = reader.volume
     depth = volume.item_shape_zyx[0]
@@ -198,8 +226,11 @@ def _segmented(
         window = _window_shape(volume, pool)
         together = max(1, min(batch_size, _VOXELS_TOGETHER // math.prod(window)))
         probs_CZYX = sliding_window(region, window, read=read, predict=predict, overlap=overlap, batch_size=together)
-        counts = confusion(reader.read_label_map_ZYX(region), probs_CZYX.argmax(axis=0), predictor.num_classes)
-        rows.append({"confusion": counts.tolist()})
+        truth_ZYX, answer_ZYX = reader.read_label_map_ZYX(region), probs_CZYX.argmax(axis=0)
+        counts_KK = confusion(truth_ZYX, answer_ZYX, predictor.num_classes)
+        spacing = volume.grid.spacing_mm_zyx
+        features_KF = outline_counts(truth_ZYX, answer_ZYX, spacing, counts_KK=counts_KK, rules=rules)
+        rows.append({"confusion": counts_KK.tolist(), "outlines": features_KF.tolist()})
     return rows
 
 
@@ -216,12 +247,30 @@ def _summary(measured: Sequence[Measured]) -> dict[str, float | None]:
     """Metrics of all classes together, and how many items they are of."""
     if not measured:
         return {}
-    values = {m.metric: m.value if math.isfinite(m.value) else None for m in measured if not m.class_name}
+    of_all = [m for m in measured if not m.class_name and not m.size_band]
+    values = {m.metric: m.value if math.isfinite(m.value) else None for m in of_all}
     return {**values, "num_items": measured[0].num_items}
 
 
 def _table_rows(measured: Mapping[Side, Sequence[Measured]]) -> list[dict[str, Any]]:
     return [{"side": side, **vars(one)} for side, of_side in measured.items() for one in of_side]
+
+
+def _patient_rows(
+    by_side: Mapping[Side, Sequence[Mapping[str, Any]]], card: Mapping[str, Any], recipe: EvaluateRecipe
+) -> Iterator[dict[str, Any]]:
+    names = list(card["class_names"])
+    for side, rows in by_side.items():
+        patients = [row["patient_id"] for row in rows]
+        found: Iterable[Mapping[str, Any]] = []
+        if rows and card["question"] == "segment":
+            outlines_NKF = np.array([row["outlines"] for row in rows])
+            found = patient_metrics(outlines_NKF, names, patients, rules=rules_of(recipe))
+        elif rows:
+            answered_N = np.array([row["probs"] for row in rows]).argmax(axis=1)
+            found = patient_recalls(np.array([row["truth"] for row in rows]), answered_N, names, patients)
+        for row in found:
+            yield {"side": side, **row}
 
 
 def _remove(url: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from hilum.core.errors import RecipeError, unknown_name
 from hilum.core.ports import AliasLedger
 from hilum.core.recipes import PromoteRecipe
+from hilum.nn.metrics import LOWER_IS_BETTER
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
@@ -49,6 +50,11 @@ def metric_name(recipe: PromoteRecipe, evaluated: Manifest) -> str:
     if recipe.metric != "auto":
         if recipe.metric not in known:
             raise RecipeError(unknown_name("metric on the validation side", recipe.metric, known))
+        if recipe.metric.removesuffix("_mean") in LOWER_IS_BETTER:
+            raise RecipeError(
+                f"Of '{recipe.metric}' more is not better, and a champion is who has more. Promote by dice_mean, "
+                "surface_dice_mean or lesion_sensitivity_mean."
+            )
         return recipe.metric
     return next((name for name in AUTO_METRICS if name in known), AUTO_METRICS[0])
 

@@ -71,7 +71,7 @@ ANNOTATIONS = _schema(
 )
 METRICS = _schema(
     "metrics",
-    1,
+    2,
     [
         ("side", pa.string()),
         ("metric", pa.string()),
@@ -80,6 +80,23 @@ METRICS = _schema(
         ("low", pa.float64()),
         ("high", pa.float64()),
         ("num_items", pa.int64()),
+        ("num_patients", pa.int64()),
+        ("size_band", pa.string()),
+        ("reason", pa.string()),
+    ],
+)
+PATIENT_METRICS = _schema(
+    "patient_metrics",
+    1,
+    [
+        ("side", pa.string()),
+        ("patient_id", pa.string()),
+        ("metric", pa.string()),
+        ("class_name", pa.string()),
+        ("size_band", pa.string()),
+        ("value", pa.float64()),
+        ("num_items", pa.int64()),
+        ("reason", pa.string()),
     ],
 )
 

@@ -10,6 +10,7 @@ from hilum.core.recipes import (
     BudgetRecipe,
     CampaignRecipe,
     Choice,
+    EvaluateRecipe,
     FinetuneRecipe,
     PoolRecipe,
     SelectRecipe,
@@ -219,3 +220,15 @@ def test_only_the_first_of_trainings_that_go_on_from_each_other_takes_its_own_nu
 def test_a_first_training_among_others_from_scratch_is_refused():
     with pytest.raises(ValidationError, match="every training is a first one"):
         FinetuneRecipe(num_first_steps=100)
+
+
+@pytest.mark.parametrize("edges", [(10, 6), (6, 6), (0, 6), (-1,)])
+def test_bands_of_size_that_do_not_ascend_are_refused(edges):
+    with pytest.raises(ValidationError, match="must ascend from above 0"):
+        EvaluateRecipe(lesion_bands_mm=edges)
+
+
+def test_what_counts_as_near_and_found_is_part_of_the_name_only_where_it_is_said():
+    plain = run_id("evaluate", 2, EvaluateRecipe(), {})
+    assert run_id("evaluate", 2, EvaluateRecipe(surface_tolerance_mm=1.0, lesion_neighbours=26), {}) == plain
+    assert run_id("evaluate", 2, EvaluateRecipe(surface_tolerance_mm=None), {}) != plain

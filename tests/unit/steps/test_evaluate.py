@@ -15,7 +15,7 @@ from hilum.nn.normalise import normalise
 from hilum.steps import evaluate, finetune
 from hilum.steps.predictor import load_predictor
 from hilum.store.labels import NONE
-from hilum.store.tables import METRICS, read_table
+from hilum.store.tables import METRICS, PATIENT_METRICS, read_table
 from hilum.store.volumes import open_volume, volumes_of
 from hilum.testing.answered import label_set_of, pool_run, true_answers
 from hilum.testing.phantoms import Phantom, phantom_store
@@ -108,8 +108,42 @@ def test_every_metric_has_its_row_with_an_interval(trained):
     )
     for side in ("validation", "test"):
         assert {(side, "dice_mean", ""), (side, "iou_mean", ""), (side, "dice", "lesion")} <= names
-    assert pc.all(pc.less_equal(found["low"], found["high"])).as_py()
+    with_value = found.filter(pc.is_finite(found["value"]))
+    assert pc.all(pc.less_equal(with_value["low"], with_value["high"])).as_py()
+    assert pc.all(pc.equal(pc.is_finite(found["value"]), pc.equal(found["reason"], ""))).as_py()
     assert pc.all(pc.equal(found["num_items"], 12)).as_py()
+
+
+@pytest.mark.parametrize(("question", "metric"), [("classify", "accuracy"), ("segment", "dice")])
+def test_every_patient_held_out_has_numbers_of_its_own(trained, question, metric):
+    made = trained(question)
+    manifest = run(made)
+    assert set(manifest.files) == {"metrics.parquet", "patient_metrics.parquet"}
+    url = f"{made[0].run('evaluate', manifest.run_id)}/patient_metrics.parquet"
+    rows = [row for row in read_table(url, PATIENT_METRICS).to_pylist() if row["metric"] == metric]
+    held = {(side, volume.study.patient_id) for volume, side in evaluate.held_out(made[0], made[2], PoolRecipe())}
+    assert {(row["side"], row["patient_id"]) for row in rows} == held
+    # Of one patient a side, its own number is the side's.
+    of_side = {"accuracy": "accuracy", "dice": "dice_per_patient_mean"}[metric]
+    assert {row["side"]: row["value"] for row in rows} == pytest.approx(
+        {side: manifest.results[side][of_side] for side in ("validation", "test")}
+    )
+
+
+def test_a_segmenter_is_judged_by_surfaces_and_lesions_too(trained):
+    results = run(trained("segment")).results["test"]
+    assert 0.8 < results["surface_dice_mean"] <= 1
+    assert 0 <= results["hd95_mm_mean"] < 16
+    assert 0 < results["lesion_sensitivity_mean"] <= 1
+    assert results["false_positives_per_scan_mean"] >= 0
+
+
+def test_without_a_tolerance_surfaces_are_left_out_and_the_rest_stays(trained):
+    made = trained("segment")
+    whole = run(made).results["test"]
+    less = run(made, recipe=RECIPE.model_copy(update={"surface_tolerance_mm": None})).results["test"]
+    assert set(whole) - set(less) == {"surface_dice_mean", "hd95_mm_mean"}
+    assert less == {name: whole[name] for name in less}
 
 
 @pytest.mark.parametrize("question", ["classify", "segment"])
@@ -136,7 +170,7 @@ def test_neither_order_nor_batch_size_changes_the_numbers(tmp_path, question):
     rows = table(made, one).to_pylist()
     Path(made[0].run("evaluate", one.run_id), "manifest.json").unlink()
     other = run(made, executor=Backwards(), resources=Resources(score_batch_size=5))
-    assert table(made, other).to_pylist() == rows
+    np.testing.assert_equal(table(made, other).to_pylist(), rows)
     assert other.results == one.results
 
 

@@ -113,3 +113,11 @@ def test_a_checkpoint_never_loses_to_itself_and_never_wins_without_a_number(
         assert not promote.is_promoted(None, other, tolerance)
     if one is not None and other is not None and one >= other:
         assert promote.is_promoted(one, other, tolerance)
+
+
+@pytest.mark.parametrize("metric", ["hd95_mm_mean", "volume_error_mean", "false_positives_per_scan_mean"])
+def test_a_metric_of_which_more_is_not_better_chooses_no_champion(store: Store, ledger: SqlLedger, metric: str) -> None:
+    first = evaluated(store, "c1", **{metric: 4.0})
+    with pytest.raises(RecipeError, match="more is not better"):
+        decide(store, ledger, "none", first, metric=metric)
+    assert ledger.alias("liver", "champion") is None
