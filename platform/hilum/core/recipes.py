@@ -183,7 +183,7 @@ class PoolRecipe(Recipe):
 class ScoreRecipe(Recipe):
     """One forward pass a candidate: every scorer's value, the embedding, the draft's classes.
 
-    ``members`` says where several opinions come from: ``{kind: single}``,
+    ``members`` says where several opinions come from: ``{kind: single}``, ``{kind: heads}``,
     ``{kind: mirrors, num_members: 4}``, ``{kind: dropout, num_members: 8}`` or
     ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score.
     """
@@ -273,9 +273,11 @@ class FinetuneRecipe(Recipe):
 class EvaluateRecipe(Recipe):
     """Metrics on held-out patients, each with a bootstrap interval over patients or items.
 
-    Segmentation answers by windows that share ``overlap`` of their length with the next.
+    Segmentation answers by windows that share ``overlap`` of their length with the next. The
+    answer is the mean over ``members``: ``{kind: heads}`` is the ensemble of a UNet++'s heads.
     """
 
+    members: Choice = Choice(kind="single")
     overlap: float = Field(default=0.5, ge=0, lt=1)
     num_resamples: int = Field(default=500, ge=0)
     confidence: float = Field(default=0.95, gt=0, lt=1)
