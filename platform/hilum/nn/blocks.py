@@ -7,7 +7,7 @@ looks at another item of the batch, so an answer never depends on its neighbours
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -43,11 +43,21 @@ class LayerParams(Params):
     def padded_depth(self) -> int:
         return self.pruned_from or self.depth
 
+    def cut_to(self, depth: int) -> Self:
+        """Those of the sub-network of ``depth``. It pads as before, or odd sizes would see other borders."""
+        return self.model_copy(update={"depth": depth, "pruned_from": self.padded_depth})
+
     @model_validator(mode="after")
     def _pruning_makes_no_deeper(self) -> "LayerParams":
         if self.padded_depth < self.depth:
             raise ValueError(f"pruned_from {self.pruned_from} must not be below depth {self.depth}")
         return self
+
+
+class DeepParams(LayerParams):
+    """``deep_supervision`` puts a head on x^{0,1} … x^{0,depth}; without it only the deepest answers."""
+
+    deep_supervision: bool = True
 
 
 class NetworkParams(LayerParams):
@@ -138,9 +148,7 @@ class Encoder(nn.Module):
         self.pad_multiple = tuple(math.prod(steps) for steps in zip(self.input_stride, *self.pools, strict=True))
         widths = (num_in, *self.features)
         self.blocks = nn.ModuleList(
-            ConvBlock(
-                spatial_dims, a, b, params, stride=1 if level else params.input_stride, flat=self.is_flat[level]
-            )
+            ConvBlock(spatial_dims, a, b, params, stride=1 if level else params.input_stride, flat=self.is_flat[level])
             for level, (a, b) in enumerate(pairwise(widths))
         )
 

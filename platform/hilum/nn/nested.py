@@ -21,6 +21,7 @@ from hilum.core.errors import RecipeError
 from hilum.core.registry import architectures
 from hilum.nn.blocks import (
     ConvBlock,
+    DeepParams,
     Encoder,
     LayerParams,
     NetworkParams,
@@ -36,7 +37,10 @@ Node = tuple[int, int]
 
 @dataclass(frozen=True)
 class Wiring:
-    """A member of the family: which earlier nodes of its own level x^{i,j} reads, and whether it is pruned."""
+    """A member of the family: which earlier nodes of its level x^{i,j} reads.
+
+    With ``one_decoder`` there are only the nodes with i + j = depth.
+    """
 
     title: str
     reads: Callable[[int], Sequence[int]]
@@ -70,12 +74,6 @@ class WideUNetParams(NetworkParams):
     """A U-Net with about as many parameters as the UNet++ of the paper."""
 
     features: tuple[int, ...] = (35, 70, 140, 280, 560)
-
-
-class DeepParams(LayerParams):
-    """``deep_supervision`` puts a head on x^{0,1} … x^{0,depth}; without it only the deepest answers."""
-
-    deep_supervision: bool = True
 
 
 class UNetPPParams(NetworkParams, DeepParams):
@@ -146,9 +144,7 @@ class NestedNetwork(nn.Module):
         if depth not in self.answers:
             heads = ", ".join(map(str, self.answers))
             raise RecipeError(f"This {title} cannot be pruned to depth {depth}: it has heads {heads}.")
-        # The same padding as before pruning, or odd sizes would see other borders.
-        update = {"depth": depth, "pruned_from": self.params.padded_depth}
-        pruned = type(self)(self.wiring, self.params.model_copy(update=update), **self.sizes)
+        pruned = type(self)(self.wiring, self.params.cut_to(depth), **self.sizes)
         kept = pruned.state_dict()
         pruned.load_state_dict({name: tensor for name, tensor in self.state_dict().items() if name in kept})
         return pruned.to(next(self.parameters()).device).train(self.training)

@@ -199,7 +199,9 @@ def _segmented(
         region = Patch(volume.volume_id, (item * depth, 0, 0), volume.item_shape_zyx)
         window = _window_shape(volume, pool)
         together = max(1, min(batch_size, _VOXELS_TOGETHER // math.prod(window)))
-        probs_CZYX = sliding_window(region, window, read=read, predict=predict, overlap=recipe.overlap, batch_size=together)
+        probs_CZYX = sliding_window(
+            region, window, read=read, predict=predict, overlap=recipe.overlap, batch_size=together
+        )
         counts = confusion(reader.read_label_map_ZYX(region), probs_CZYX.argmax(axis=0), predictor.num_classes)
         rows.append({"confusion": counts.tolist()})
     return rows
