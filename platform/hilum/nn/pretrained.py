@@ -53,13 +53,10 @@ class TimmEncoder(nn.Module):
                 in_chans=in_channels,
                 out_indices=tuple(range(params.depth + 1)),
             )
-        except OSError as error:
-            raise RecipeError(
-                f"The weights of '{params.encoder}' could not be fetched: {error}. Train where they can be, "
-                "put them into timm's cache, or set pretrained: false."
-            ) from None
-        except (AssertionError, AttributeError, IndexError, RuntimeError) as error:
-            raise _unfit(params, f"timm says: {error}") from None
+        except (OSError, RuntimeError) as error:
+            raise (_unfetched if params.pretrained else _unfit)(params, str(error)) from None
+        except (AssertionError, AttributeError, IndexError) as error:
+            raise _unfit(params, str(error)) from None
         strides = [int(stride) for stride in self.model.feature_info.reduction()]
         if any(b != 2 * a for a, b in pairwise(strides)):
             raise _unfit(params, f"its levels are {', '.join(map(str, strides))} times smaller than the image")
@@ -100,6 +97,13 @@ def _timm() -> Any:
             f"Architecture 'timm_unetpp' needs timm, which cannot be imported here ({error}). Install it with: "
             "pip install 'hilum[timm]', with the torchvision that belongs to your torch."
         ) from None
+
+
+def _unfetched(params: TimmParams, why: str) -> RecipeError:
+    return RecipeError(
+        f"The weights of timm's '{params.encoder}' could not be fetched: {why}. Train where they can be, "
+        "put them into timm's cache, or set pretrained: false."
+    )
 
 
 def _unfit(params: TimmParams, why: str) -> RecipeError:
