@@ -131,7 +131,21 @@ class ConvBlock(nn.Sequential):
         super().__init__(*layers)
 
 
-class Encoder(nn.Module):
+class Column(nn.Module):
+    """What a nested network stands on: x^{i,0}, a list of features, the highest resolution first.
+
+    ``input_stride`` is how much smaller along each axis the first features are than the image;
+    ``pad_multiple`` what images are padded to; flat levels keep every slice.
+    """
+
+    features: tuple[int, ...]
+    num_features: int
+    is_flat: tuple[bool, ...]
+    input_stride: tuple[int, ...]
+    pad_multiple: tuple[int, ...]
+
+
+class Encoder(Column):
     """The way down: the column x^{i,0} of the U-Net family, one block a level."""
 
     def __init__(self, spatial_dims: int, num_in: int, params: NetworkParams) -> None:
@@ -142,6 +156,7 @@ class Encoder(nn.Module):
                 "Leave it out, or give the pool a patch_shape_zyx of more slices."
             )
         self.features = params.features[: params.depth + 1]
+        self.num_features = self.features[-1]
         self.is_flat = tuple(level < params.num_flat_levels for level in range(params.padded_depth + 1))
         self.input_stride = per_axis(params.input_stride, spatial_dims, flat=self.is_flat[0])
         self.pools = [per_axis(2, spatial_dims, flat=flat) for flat in self.is_flat[:-1]]
@@ -151,10 +166,6 @@ class Encoder(nn.Module):
             ConvBlock(spatial_dims, a, b, params, stride=1 if level else params.input_stride, flat=self.is_flat[level])
             for level, (a, b) in enumerate(pairwise(widths))
         )
-
-    @property
-    def num_features(self) -> int:
-        return self.features[-1]
 
     def forward(self, images_NCS: Tensor) -> list[Tensor]:
         """Features of every level, full resolution first."""

@@ -12,7 +12,7 @@ prune later.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from hilum.core.errors import RecipeError
 from hilum.core.registry import architectures
 from hilum.nn.blocks import (
+    Column,
     ConvBlock,
     DeepParams,
     Encoder,
@@ -83,15 +84,18 @@ class UNetPPParams(NetworkParams, DeepParams):
 class NestedNetwork(nn.Module):
     """`forward` answers with the deepest head, `forward_heads` with all of them. Any size of image goes in."""
 
+    encoder: Column
+    pad_multiple: tuple[int, ...]
+
     def __init__(
         self, wiring: Wiring, params: LayerParams, *, spatial_dims: int, in_channels: int, num_classes: int
     ) -> None:
         super().__init__()
         self.wiring, self.params = wiring, params
         self.sizes = {"spatial_dims": spatial_dims, "in_channels": in_channels, "num_classes": num_classes}
-        self.encoder: Any = self.make_encoder(spatial_dims, in_channels)
-        self.pad_multiple = self.encoder.pad_multiple
-        features, flat = self.encoder.features, self.encoder.is_flat
+        self.encoder = encoder = self.make_encoder(spatial_dims, in_channels)
+        self.pad_multiple = encoder.pad_multiple
+        features, flat = encoder.features, encoder.is_flat
         nodes = wiring.nodes(params.depth)
         self.ups = nn.ModuleDict(
             {
@@ -114,8 +118,8 @@ class NestedNetwork(nn.Module):
                 {str(depth): class_head(spatial_dims, features[0], num_classes) for depth in self.answers}
             )
 
-    def make_encoder(self, spatial_dims: int, in_channels: int) -> nn.Module:
-        """The column x^{i,0}: a module with `features`, `num_features`, `is_flat`, `input_stride`, `pad_multiple`."""
+    def make_encoder(self, spatial_dims: int, in_channels: int) -> Column:
+        """The column x^{i,0}."""
         assert isinstance(self.params, NetworkParams), "other encoders come with a network of their own"
         return Encoder(spatial_dims, in_channels, self.params)
 

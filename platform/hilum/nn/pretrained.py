@@ -10,11 +10,11 @@ from itertools import pairwise
 from typing import Any, Self
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from hilum.core.errors import RecipeError
 from hilum.core.registry import architectures
-from hilum.nn.blocks import DeepParams
+from hilum.nn.blocks import Column, DeepParams
 from hilum.nn.nested import UNETPP, NestedNetwork
 from hilum.nn.norms import Norm
 
@@ -35,7 +35,7 @@ class TimmParams(DeepParams):
         return super().cut_to(depth).model_copy(update={"pretrained": False})
 
 
-class TimmEncoder(nn.Module):
+class TimmEncoder(Column):
     """Features of ``depth + 1`` levels of a timm model, each of half the resolution of the one above."""
 
     def __init__(self, params: TimmParams, *, in_channels: int) -> None:
@@ -76,7 +76,7 @@ class TimmUNetPP(NestedNetwork):
 
     params: TimmParams
 
-    def make_encoder(self, spatial_dims: int, in_channels: int) -> nn.Module:
+    def make_encoder(self, spatial_dims: int, in_channels: int) -> Column:
         if spatial_dims != 2:
             raise RecipeError("timm_unetpp is for 2D patches (one slice); these have several. Use unetpp.")
         return TimmEncoder(self.params, in_channels=in_channels)
