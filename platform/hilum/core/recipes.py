@@ -184,7 +184,7 @@ class PoolRecipe(Recipe):
 class ScoreRecipe(Recipe):
     """One forward pass a candidate: every scorer's value, the embedding, the draft's classes.
 
-    ``members`` says where several opinions come from: ``{kind: single}``,
+    ``members`` says where several opinions come from: ``{kind: single}``, ``{kind: heads}``,
     ``{kind: mirrors, num_members: 4}``, ``{kind: dropout, num_members: 8}`` or
     ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score.
     """
@@ -274,13 +274,15 @@ class FinetuneRecipe(Recipe):
 class EvaluateRecipe(Recipe):
     """Metrics on held-out patients, each with a bootstrap interval over patients or items.
 
-    Segmentation answers by windows that share ``overlap`` of their length with the next.
+    Segmentation answers by windows that share ``overlap`` of their length with the next. The
+    answer is the mean over ``members``: ``{kind: heads}`` is the ensemble of a UNet++'s heads.
     ``surface_tolerance_mm`` is how far a surface may lie off and still be right; None measures no
     surfaces. Lesions, components whose voxels are among each other's ``lesion_neighbours``, are
     told by size in bands of diameter that ``lesion_bands_mm`` part, and found when at least
     ``lesion_overlap`` of one is covered (0: any voxel).
     """
 
+    members: Choice = Choice(kind="single")
     overlap: float = Field(default=0.5, ge=0, lt=1)
     surface_tolerance_mm: float | None = Field(default=1.0, ge=0, allow_inf_nan=False)
     lesion_bands_mm: tuple[float, ...] = (6.0, 10.0)

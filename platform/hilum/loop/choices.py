@@ -19,7 +19,7 @@ def check_choices(recipe: CampaignRecipe) -> None:
 def _choices(recipe: CampaignRecipe) -> Iterator[tuple[Registry, Choice]]:
     # Importing them is what registers ours; torch comes with nn, so not before it is needed.
     from hilum.adapters import directory, oracle  # noqa: F401
-    from hilum.nn import unet, unetpp  # noqa: F401
+    from hilum.nn import nested, pretrained  # noqa: F401
     from hilum.nn.augment import augmentations
     from hilum.nn.losses import losses
     from hilum.nn.members import members
@@ -28,6 +28,7 @@ def _choices(recipe: CampaignRecipe) -> Iterator[tuple[Registry, Choice]]:
 
     reduction(recipe.score.reduce)
     yield members, recipe.score.members
+    yield members, recipe.evaluate.members
     yield from ((scorers, choice) for choice in recipe.score.scorers)
     yield from ((samplers, arm.sampler) for arm in recipe.select.arms)
     yield samplers, recipe.select.cold_start

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hilum.core.recipes import Choice, Question
 from hilum.core.registry import architectures
-from hilum.nn import unet, unetpp  # noqa: F401 (their import registers them)
+from hilum.nn import nested, pretrained  # noqa: F401 (their import registers them)
 from hilum.nn.blocks import ChannelDropout, pad_to_multiple
 
 _FIRST_WEIGHTS = 0.05

@@ -1,4 +1,4 @@
-"""Several opinions from one network: mirrors, dropout sub-networks, views.
+"""Several opinions from one network: its heads, mirrors, dropout sub-networks, views.
 
 Shape letters: M = members, N = items, C = classes, S = space. A member set is a function
 ``(network, images_NCS, *, seed, …) -> probabilities``, one tensor a member. What a member
@@ -45,6 +45,18 @@ class ViewsParams(Params):
 def single(network: nn.Module, images_NCS: Tensor, *, seed: int) -> list[Tensor]:  # noqa: ARG001 (a member set's shape)
     """The network's own answer."""
     return [_probs(network, images_NCS)]
+
+
+@members.register("heads")
+def heads(network: nn.Module, images_NCS: Tensor, *, seed: int) -> list[Tensor]:  # noqa: ARG001 (a member set's shape)
+    """What every head says, shallowest first: their mean is UNet++'s ensemble mode (https://arxiv.org/abs/1912.05074)."""
+    answers: list[Tensor] = network.forward_heads(images_NCS)  # type: ignore[operator]
+    if len(answers) == 1:
+        raise RecipeError(
+            "Members 'heads' need a network with several heads; this one has one. Segment with a unetpp, unet_plus "
+            "or unet_e with deep supervision, or use 'mirrors' or 'views'."
+        )
+    return [torch.softmax(logits.float(), dim=1) for logits in answers]
 
 
 @members.register("mirrors", params=MirrorsParams)

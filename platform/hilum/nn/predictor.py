@@ -89,7 +89,7 @@ def predictor_from(
     tensors: Mapping[str, npt.NDArray[Any]], card: Mapping[str, Any], *, precision: Precision = "float32"
 ) -> Predictor:
     """The predictor that a checkpoint's tensors and card describe."""
-    network = network_of_card(card)
+    network = network_of_card(_without_fetching(card))
     load_weights(network, tensors)
     return Predictor(network, card, precision=precision)
 
@@ -123,6 +123,13 @@ def load_weights(network: Network, tensors: Mapping[str, npt.NDArray[Any]]) -> N
 def weights_of(network: Network) -> dict[str, npt.NDArray[Any]]:
     """A network's tensors as arrays, by name."""
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in network.state_dict().items()}
+
+
+def _without_fetching(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The card of a network whose weights are at hand: none are fetched to be overwritten."""
+    if not card.get("architecture", {}).get("pretrained"):
+        return card
+    return {**card, "architecture": {**card["architecture"], "pretrained": False}}
 
 
 def _to_array(tensor: Tensor) -> Floats:

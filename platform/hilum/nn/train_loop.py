@@ -27,6 +27,7 @@ from hilum.nn.blocks import draw_dropout_from
 from hilum.nn.chance import generator
 from hilum.nn.heads import Network
 from hilum.nn.losses import default_loss, losses
+from hilum.nn.norms import seen_statistics, take_statistics
 from hilum.nn.predictor import load_weights, weights_of
 
 History = list[dict[str, float]]
@@ -103,23 +104,24 @@ class _Training:
         self.recent: list[float] = []
 
     def chunk(self, step: int, chunk: int) -> npt.NDArray[np.float32]:
-        """The gradient of one chunk of the batch, with its loss as the last number."""
+        """The gradient of one chunk of the batch, what its batch norms saw, and its loss as the last number."""
         images, labels = self._batch(step, chunk)
         draw_dropout_from(self.network, generator(self.recipe.seed, _DROPOUT, step, chunk))
         for parameter in self.parameters:
             parameter.grad = None
-        logits = self.network.forward_heads(images)
+        with seen_statistics(self.network) as seen:
+            logits = self.network.forward_heads(images)
         value = torch.stack([self.loss(head.float(), labels) for head in logits]).mean()
         value.backward()  # type: ignore[no-untyped-call]
         zeros = (p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters)
-        flat = torch.cat([*(gradient.reshape(-1) for gradient in zeros), value.detach().reshape(1)])
+        flat = torch.cat([*(gradient.reshape(-1) for gradient in zeros), *seen, value.detach().reshape(1)])
         array: npt.NDArray[np.float32] = flat.cpu().numpy()
         return array
 
     def update(self, step: int, summed: npt.NDArray[np.float32]) -> None:
         """One step of AdamW on the mean of the chunks' gradients."""
         mean = torch.from_numpy(summed) / self.recipe.num_chunks
-        loss, gradient = float(mean[-1]), mean[:-1]
+        loss, gradient, seen = float(mean[-1]), mean[: self.vector.numel()], mean[self.vector.numel() : -1]
         length = float(torch.linalg.vector_norm(gradient))
         if not math.isfinite(loss) or not math.isfinite(length):
             raise RecipeError(
@@ -129,6 +131,7 @@ class _Training:
         if length > self.recipe.clip_norm:
             gradient = gradient * (self.recipe.clip_norm / length)
         self.optimizer.step(gradient.to(self.device), learning_rate=learning_rate(self.recipe, step))
+        take_statistics(self.network, seen)
         self.recent.append(loss)
 
     def reported_at(self, step: int) -> bool:

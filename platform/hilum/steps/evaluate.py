@@ -71,8 +71,7 @@ def run(
         store=store,
         checkpoint_id=inputs["checkpoint"],
         pool=pool,
-        overlap=recipe.overlap,
-        rules=rules_of(recipe),
+        recipe=recipe,
         parts_url=this.path("parts"),
         resources=resources,
     )
@@ -131,8 +130,7 @@ def evaluate_shard(
     store: Store,
     checkpoint_id: str,
     pool: PoolRecipe,
-    overlap: float,
-    rules: OutlineRules,
+    recipe: EvaluateRecipe,
     parts_url: str,
     resources: Resources,
 ) -> Counts:
@@ -146,9 +144,9 @@ def evaluate_shard(
     for volume, side in shard.volumes:
         reader = open_volume(store, volume)
         if predictor.card["question"] == "segment":
-            found = _segmented(predictor, reader, pool, resources.score_batch_size, overlap=overlap, rules=rules)
+            found = _segmented(predictor, reader, pool, resources.score_batch_size, recipe)
         else:
-            found = _classified(predictor, reader, pool, resources.score_batch_size)
+            found = _classified(predictor, reader, pool, resources.score_batch_size, recipe)
         names = {"side": side, "patient_id": volume.study.patient_id}
         rows += [{**row, **names, "item": [volume.volume_id, place]} for place, row in enumerate(found)]
     part = {"rows": rows}
@@ -185,14 +183,16 @@ def patches_of(volume: Volume, pool: PoolRecipe) -> list[Patch]:
     return list(candidate_patches(volume, fitting))
 
 
-def _classified(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int) -> list[dict[str, Any]]:
+def _classified(
+    predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int, recipe: EvaluateRecipe
+) -> list[dict[str, Any]]:
     volume = reader.volume
     known = [p for p in patches_of(volume, pool) if volume.classes[volume.item_index(p)] >= 0]
     rows: list[dict[str, Any]] = []
     for at in range(0, len(known), batch_size):
         batch = known[at : at + batch_size]
         images = [as_image(normalise(image, volume.low, volume.high)) for image in reader.read_many_CZYX(batch)]
-        probs_NK = predictor.predict(np.stack(images))[0]
+        probs_NK = _mean_answer(predictor, np.stack(images), recipe)
         rows += [
             {"truth": volume.classes[volume.item_index(patch)], "probs": [float(p) for p in probs_K]}
             for patch, probs_K in zip(batch, probs_NK, strict=True)
@@ -201,13 +201,7 @@ def _classified(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, ba
 
 
 def _segmented(
-    predictor: Predictor,
-    reader: VolumeReader,
-    pool: PoolRecipe,
-    batch_size: int,
-    *,
-    overlap: float,
-    rules: OutlineRules,
+    predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int, recipe: EvaluateRecipe
 ) -> list[dict[str, Any]]:
     volume = reader.volume
     depth = volume.item_shape_zyx[0]
@@ -217,7 +211,7 @@ def _segmented(
 
     def predict(images_NCZYX: Floats) -> Floats:
         _, _, *shape = images_NCZYX.shape
-        probs_NCZYX: Floats = predictor.predict(as_image(images_NCZYX))[0]
+        probs_NCZYX = _mean_answer(predictor, as_image(images_NCZYX), recipe)
         return from_image(probs_NCZYX, (shape[0], shape[1], shape[2]))
 
     rows = []
@@ -225,13 +219,20 @@ def _segmented(
         region = Patch(volume.volume_id, (item * depth, 0, 0), volume.item_shape_zyx)
         window = _window_shape(volume, pool)
         together = max(1, min(batch_size, _VOXELS_TOGETHER // math.prod(window)))
-        probs_CZYX = sliding_window(region, window, read=read, predict=predict, overlap=overlap, batch_size=together)
+        probs_CZYX = sliding_window(
+            region, window, read=read, predict=predict, overlap=recipe.overlap, batch_size=together
+        )
         truth_ZYX, answer_ZYX = reader.read_label_map_ZYX(region), probs_CZYX.argmax(axis=0)
         counts_KK = confusion(truth_ZYX, answer_ZYX, predictor.num_classes)
         spacing = volume.grid.spacing_mm_zyx
-        features_KF = outline_counts(truth_ZYX, answer_ZYX, spacing, counts_KK=counts_KK, rules=rules)
+        features_KF = outline_counts(truth_ZYX, answer_ZYX, spacing, counts_KK=counts_KK, rules=rules_of(recipe))
         rows.append({"confusion": counts_KK.tolist(), "outlines": features_KF.tolist()})
     return rows
+
+
+def _mean_answer(predictor: Predictor, images_NCZYX: Floats, recipe: EvaluateRecipe) -> Floats:
+    probs: Floats = predictor.predict(images_NCZYX, members=recipe.members, seed=recipe.seed).mean(axis=0)
+    return probs
 
 
 def _window_shape(volume: Volume, pool: PoolRecipe) -> Zyx:

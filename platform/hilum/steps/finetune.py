@@ -229,6 +229,9 @@ def _num_channels(answers: list[Annotation], volumes: Mapping[str, Volume]) -> i
 
 
 def _check_start(start: Mapping[str, Any], card: Mapping[str, Any], checkpoint_id: str) -> None:
+    # What a parameter that is younger than the checkpoint would have been, is its default.
+    known = resolved(Choice.model_validate(start["architecture"])).model_dump(mode="json")
+    start = {**start, "architecture": known}
     for name in ("question", "architecture", "spatial_dims", "in_channels", "num_classes"):
         if start[name] != card[name]:
             raise RecipeError(

@@ -120,7 +120,7 @@ def test_a_resolved_architecture_names_every_parameter_and_builds_the_same_netwo
         (Choice(kind="unett"), "Did you mean 'unet'"),
         (Choice(kind="unet", dept=2), "Did you mean 'depth'"),
         (Choice(kind="unet", depth=9), "parameter 'depth'"),
-        (Choice(kind="unet", norm="batch"), "parameter 'norm'"),
+        (Choice(kind="unet", norm="bach"), "parameter 'norm'"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_sentence(choice, message):

@@ -136,3 +136,34 @@ def test_dropout_is_off_again_even_after_a_failure():
         opinions(net, torch.rand(2, 5, 8, 8), KINDS[2])
     before = net(images())
     assert torch.equal(net(images()), before)
+
+
+def deep(kind="unetpp", **params):
+    architecture = Choice(kind=kind, depth=2, features=(4, 8, 8), **params)
+    return build_network("segment", architecture, spatial_dims=2, in_channels=1, num_classes=3).eval()
+
+
+@pytest.mark.parametrize("kind", ["unetpp", "unet_plus", "unet_e"])
+def test_every_head_is_a_member_and_the_last_is_the_accurate_mode(kind):
+    net, seen = deep(kind), images()
+    probs = opinions(net, seen, Choice(kind="heads"))
+    assert probs.shape == (2, 4, 3, 8, 8)
+    assert torch.equal(probs[-1:], opinions(net, seen, KINDS[0]))
+    assert not torch.allclose(probs[0], probs[1], atol=1e-6)
+    assert torch.allclose(probs.sum(dim=2), torch.ones(()), atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_head_says_what_the_network_pruned_to_it_says(depth):
+    net, seen = deep(), images()
+    with torch.inference_mode():
+        alone = torch.softmax(net.body.prune(depth)(seen), dim=1)
+    assert torch.equal(opinions(net, seen, Choice(kind="heads"))[depth - 1], alone)
+
+
+@pytest.mark.parametrize(
+    "net", [network("segment"), network("classify"), deep(deep_supervision=False)], ids=["unet", "classifier", "one"]
+)
+def test_heads_of_a_network_that_has_one_are_refused(net):
+    with pytest.raises(RecipeError, match="Members 'heads' need a network with several heads; this one has one"):
+        opinions(net, images(), Choice(kind="heads"))

@@ -17,6 +17,7 @@ from hilum.nn.predictor import weights_of
 from hilum.nn.train_loop import Lesson, learning_rate, train
 
 UNET = Choice(kind="unet", depth=1, features=(8, 16), dropout=0.1)
+BATCH_NORM = Choice(kind="unetpp", depth=1, features=(4, 8), norm="batch")
 RECIPE = FinetuneRecipe(
     architecture=UNET, num_steps=12, batch_size=8, num_chunks=4, checkpoint_every=5, learning_rate=1e-2
 )
@@ -111,13 +112,14 @@ def test_no_global_generator_is_used():
 
 
 @pytest.mark.parametrize("num_states", [1, 2])
-def test_a_training_that_goes_on_from_a_state_ends_as_one_that_never_stopped(num_states):
+@pytest.mark.parametrize("architecture", [UNET, BATCH_NORM])
+def test_a_training_that_goes_on_from_a_state_ends_as_one_that_never_stopped(num_states, architecture):
     memory = Kept()
-    whole, history = trained(memory=memory)
+    whole, history = trained(memory=memory, net=network(architecture=architecture))
     assert [step for _, step, _ in memory.states] == [5, 10, 12]
     cut = Kept()
     cut.states = memory.states[:num_states]
-    resumed, resumed_history = trained(memory=cut, net=network(seed=99))
+    resumed, resumed_history = trained(memory=cut, net=network(seed=99, architecture=architecture))
     assert equal(resumed, whole)
     assert resumed_history == history
 
@@ -130,7 +132,7 @@ def test_a_training_that_ended_does_nothing_more():
     assert len(memory.states) == 3
 
 
-@pytest.mark.parametrize("architecture", [UNET, Choice(kind="unetpp", depth=2, features=(4, 8, 8))])
+@pytest.mark.parametrize("architecture", [UNET, Choice(kind="unetpp", depth=2, features=(4, 8, 8)), BATCH_NORM])
 def test_it_learns_to_tell_squares_from_noise(architecture):
     recipe = RECIPE.model_copy(update={"num_steps": 60, "augment": ()})
     _, history = trained(recipe, net=network(architecture=architecture))
@@ -204,15 +206,18 @@ class OneOfMany(LocalTrainContext):
 
 
 @pytest.mark.parametrize("num_workers", [2, 4])
-def test_one_worker_or_many_reach_the_same_weights_to_the_last_bit(num_workers):
+@pytest.mark.parametrize("architecture", [UNET, BATCH_NORM])
+@pytest.mark.parametrize("question", ["classify", "segment"])
+def test_one_worker_or_many_reach_the_same_weights_to_the_last_bit(num_workers, architecture, question):
     recipe = RECIPE.model_copy(update={"num_steps": 4})
-    alone, history = trained(recipe)
+    alone, history = trained(recipe, question, net=network(question, architecture=architecture))
     group, meeting = {}, threading.Barrier(num_workers, timeout=60)
-    nets, memories = [network() for _ in range(num_workers)], [Kept() for _ in range(num_workers)]
+    nets = [network(question, architecture=architecture) for _ in range(num_workers)]
+    memories = [Kept() for _ in range(num_workers)]
 
     def work(rank):
         context = OneOfMany(rank, group, meeting)
-        return train(recipe, nets[rank], lesson(), context=context, memory=memories[rank])
+        return train(recipe, nets[rank], lesson(question), context=context, memory=memories[rank])
 
     with ThreadPoolExecutor(num_workers) as threads:
         histories = list(threads.map(work, range(num_workers)))
@@ -235,3 +240,28 @@ def test_a_gradient_no_longer_than_its_limit_is_not_shortened():
     tight = RECIPE.model_copy(update={"num_steps": 3, "clip_norm": 1e-3})
     assert equal(trained(loose)[0], trained(looser)[0])
     assert not equal(trained(loose)[0], trained(tight)[0])
+
+
+def test_batch_norms_hold_the_mean_of_what_all_chunks_saw():
+    """After one step they hold what that step saw, whichever chunk saw it."""
+    one_step = RECIPE.model_copy(update={"num_steps": 1})
+    weights, _ = trained(one_step, net=network(architecture=BATCH_NORM))
+    name = "body.encoder.blocks.0.1.running_mean"
+    assert weights["body.encoder.blocks.0.1.num_batches_tracked"] == 1
+
+    first = weights_of(network(architecture=BATCH_NORM))
+    assert not first[name].any()
+    other_chunks, _ = trained(one_step.model_copy(update={"num_chunks": 1}), net=network(architecture=BATCH_NORM))
+    # Chance differs with the chunks (augmentation draws by chunk), so alike and not equal.
+    assert weights[name].any()
+    assert np.allclose(weights[name], other_chunks[name], atol=0.1)
+
+
+def test_a_trained_batch_norm_answers_each_item_alone():
+    net = network("segment", architecture=BATCH_NORM)
+    trained(RECIPE, "segment", net=net)
+    images = torch.rand(4, 1, 8, 8)
+    with torch.inference_mode():
+        before = net(images)[:1]
+        images[1:] = 100.0
+        assert torch.equal(net(images)[:1], before)

@@ -38,10 +38,10 @@ def trained(tmp_path_factory):
     return made.__getitem__
 
 
-def train(folder, phantom, num_steps=80):
+def train(folder, phantom, num_steps=80, architecture=SMALL):
     store, ingest_id = phantom_store(str(folder), phantom)
     labels = label_set_of(store, true_answers(store, ingest_id, phantom))
-    recipe = FinetuneRecipe(architecture=SMALL, num_steps=num_steps, batch_size=8, learning_rate=1e-2)
+    recipe = FinetuneRecipe(architecture=architecture, num_steps=num_steps, batch_size=8, learning_rate=1e-2)
     inputs = {"labels": labels, "start": NONE, "ingest": ingest_id}
     manifest = finetune.run(recipe, inputs, store=store, executor=InlineExecutor(), resources=Resources())
     return store, manifest.run_id, ingest_id
@@ -234,3 +234,28 @@ def test_a_checkpoint_that_is_not_there_is_said_to_be_so(trained):
     store, _, ingest_id = trained("classify")
     with pytest.raises(NotFoundError, match="There is no checkpoint"):
         run((store, "0123456789ab", ingest_id))
+
+
+def test_the_answer_is_the_mean_over_the_members_that_were_asked(tmp_path):
+    deep = Choice(kind="unetpp", depth=2, features=(4, 8, 8))
+    made = train(tmp_path, PHANTOMS["segment"], num_steps=40, architecture=deep)
+    store, checkpoint_id, ingest_id = made
+    heads = RECIPE.model_copy(update={"members": Choice(kind="heads")})
+    single, ensemble = run(made), run(made, recipe=heads)
+    assert single.run_id != ensemble.run_id
+    predictor = load_predictor(store, checkpoint_id)
+    (volume,) = [v for v in volumes_of(store, ingest_id).values() if v.side == "test"]
+    reader = open_volume(store, volume)
+    both, total = 0, 0
+    for patch in evaluate.patches_of(volume, PoolRecipe()):
+        image = normalise(reader.read_CZYX(patch), volume.low, volume.high)
+        probs = predictor.predict(image[None], members=Choice(kind="heads"))
+        assert len(probs) == 2
+        found, truth = probs[:, 0].mean(axis=0).argmax(axis=0), reader.read_label_map_ZYX(patch)
+        both += ((found == 1) & (truth == 1)).sum()
+        total += (found == 1).sum() + (truth == 1).sum()
+    assert ensemble.results["test"]["dice_mean"] == pytest.approx(2 * both / total)
+
+
+def test_an_evaluation_by_the_network_alone_is_named_as_it_always_was():
+    assert "members" not in EvaluateRecipe().model_dump(exclude_defaults=True)

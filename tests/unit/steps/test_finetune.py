@@ -182,6 +182,16 @@ def test_a_default_written_out_is_the_same_architecture(classified):
     assert run(store, {**inputs, "start": first}, explicit).inputs["start"] == first
 
 
+def test_training_goes_on_from_a_card_that_is_older_than_a_parameter(classified):
+    store, inputs = classified
+    first = run(store, inputs).run_id
+    tensors, card = checkpoints.load(store, first)
+    for younger in ("num_flat_levels", "pruned_from"):
+        del card["architecture"][younger]
+    checkpoints.save(store, "0123456789ab", tensors, card)
+    assert run(store, {**inputs, "start": "0123456789ab"}).inputs["start"] == "0123456789ab"
+
+
 def test_a_label_set_without_answers_is_refused(tmp_path):
     store, inputs = prepared(tmp_path, CLASSIFY, lambda answers: [])
     with pytest.raises(DataError, match="holds no answer to train on"):
