@@ -17,7 +17,7 @@ def learning_rate(recipe: FinetuneRecipe, step: int) -> float:
         case "cosine":
             return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
         case "poly":
-            return recipe.learning_rate * (1 - done) ** _POLY_POWER
+            return recipe.learning_rate * math.pow(1 - done, _POLY_POWER)
         case "constant":
             return recipe.learning_rate
 

@@ -151,7 +151,7 @@ class _Training:
         with self._published(), torch.inference_mode():
             sums = [self._held_out_loss(held_out, chunk) for chunk in own]
             total, num = context.sum_in_order(sums).tolist()
-            found = [*self._checks(), total / num]
+            found = [*self._checks(), float(total / num)]
             if best_check(found, min_gain=rule.min_gain) == len(found) - 1:
                 self.best = weights_of(self.network)
         return found[-1]

@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hilum.adapters.inline import LocalTrainContext
 from hilum.core.asking import IGNORE
@@ -17,7 +15,6 @@ from hilum.nn.batches import Example
 from hilum.nn.heads import build_network
 from hilum.nn.lesson import Lesson
 from hilum.nn.predictor import weights_of
-from hilum.nn.schedule import chunks_of, learning_rate
 from hilum.nn.train_loop import train
 
 UNET = Choice(kind="unet", depth=1, features=(8, 16), dropout=0.1)
@@ -181,27 +178,6 @@ def test_more_workers_than_chunks_are_refused():
     context.num_workers = 5
     with pytest.raises(RecipeError, match="4 chunks cannot be shared by 5 workers"):
         train(RECIPE, network(), lesson(), context=context, memory=Kept())
-
-
-@given(st.integers(1, 40), st.data())
-def test_every_chunk_is_somebody_s_in_order_and_nobody_has_two_more_than_another(num_chunks, data):
-    num_workers = data.draw(st.integers(1, num_chunks))
-    shares = [chunks_of(num_chunks, rank=rank, num_workers=num_workers) for rank in range(num_workers)]
-    assert [chunk for share in shares for chunk in share] == list(range(num_chunks))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
-    recipe = FinetuneRecipe(num_steps=100, warm_up=0.2, learning_rate=1.0)
-    rates = [learning_rate(recipe, step) for step in range(100)]
-    assert rates[:20] == sorted(rates[:20])
-    assert rates[19] == rates[20] == 1.0
-    assert rates[20:] == sorted(rates[20:], reverse=True)
-    assert rates[-1] < 0.01
-
-
-def test_without_warm_up_the_first_step_is_the_fastest():
-    assert learning_rate(FinetuneRecipe(num_steps=1, warm_up=0.0, learning_rate=0.5), 0) == 0.5
 
 
 class OneOfMany(LocalTrainContext):
