@@ -22,8 +22,9 @@ _AHEAD_PER_READER = 2
 class Readers:
     """``num`` reading threads (0: none, a batch is read when it is asked for), and how long was waited for them."""
 
-    def __init__(self, num: int = 0) -> None:
+    def __init__(self, num: int = 0, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self.num = num
+        self._clock = clock
         self._seconds_waited = 0.0
         self._seconds_used = 0.0
 
@@ -46,12 +47,12 @@ class Readers:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        asked = time.perf_counter()
+        asked = self._clock()
         for batch in batches:
-            given = time.perf_counter()
+            given = self._clock()
             self._seconds_waited += given - asked
             yield batch
-            asked = time.perf_counter()
+            asked = self._clock()
             self._seconds_used += asked - given
 
 

@@ -64,16 +64,15 @@ def test_a_reader_computes_on_one_core():
         torch.set_num_threads(before)
 
 
-def test_the_share_of_waiting_is_all_where_nothing_else_is_done_and_none_before_anything_is():
-    readers = Readers(0)
+def test_the_share_of_waiting_is_that_of_the_time_between_asking_and_getting():
+    now = [0.0]
+
+    def pass_on(seconds):
+        now[0] += seconds
+
+    readers = Readers(0, clock=lambda: now[0])
     assert readers.wait_share == 0
-    event = threading.Event()
-    with readers.ahead(lambda _: event.wait(0.02), range(3)) as batches:
+    with readers.ahead(lambda _: pass_on(3.0), range(4)) as batches:
         for _ in batches:
-            pass
-    assert 0.5 < readers.wait_share <= 1
-    idle = Readers(0)
-    with idle.ahead(lambda place: place, range(3)) as batches:
-        for _ in batches:
-            event.wait(0.02)
-    assert 0 <= idle.wait_share < 0.5
+            pass_on(1.0)
+    assert readers.wait_share == 0.75
