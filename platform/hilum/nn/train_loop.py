@@ -28,6 +28,7 @@ from hilum.nn.early_stop import best_check, has_stopped
 from hilum.nn.heads import Network
 from hilum.nn.lesson import Lesson
 from hilum.nn.losses import default_loss, losses
+from hilum.nn.low_precision import autocast
 from hilum.nn.predictor import load_weights, weights_of
 from hilum.nn.readers import Readers
 from hilum.nn.schedule import chunks_of, learning_rate
@@ -202,8 +203,7 @@ class _Training:
 
     def _loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of all heads, in float32 whatever the network computes in."""
-        low = self.recipe.train_precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+        with autocast(self.device, low=self.recipe.train_precision == "bfloat16"):
             logits = self.network.forward_heads(images)
         return torch.stack([self.loss(head.float(), labels) for head in logits]).mean()
 
