@@ -35,7 +35,8 @@ class _ThinConvolutionsInFloat32(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is not torch.conv3d or args[0].device.type != "cpu" or args[0].shape[2] >= _THINNEST:
+        thin = func is torch.conv3d and args[0].device.type == "cpu" and args[0].shape[2] < _THINNEST
+        if not thin:
             return func(*args, **(kwargs or {}))
         with torch.autocast("cpu", enabled=False):
             exact = [arg.float() if isinstance(arg, Tensor) else arg for arg in args]
