@@ -142,7 +142,7 @@ def test_a_killed_worker_costs_at_most_one_checkpoint_interval_and_no_bit(tmp_pa
 
 
 def test_a_killed_driver_is_followed_by_the_same_command_and_the_same_weights(tmp_path):
-    recipe = FULL.model_copy(update={"num_steps": 400, "checkpoint_every": 5, "early_stop": None})
+    recipe = FULL.model_copy(update={"num_steps": 200, "checkpoint_every": 5, "early_stop": None})
     expected, whole = weights(tmp_path / "inline", InlineExecutor(), LOCAL, "segment", recipe)
     store, inputs = prepared(tmp_path / "killed", "segment")
     url = store.run("finetune", whole.run_id)
@@ -155,7 +155,8 @@ def test_a_killed_driver_is_followed_by_the_same_command_and_the_same_weights(tm
         driver.kill()
     assert driver.returncode == -signal.SIGKILL
     assert not Path(store.checkpoint(whole.run_id)).exists()
-    assert 5 <= checkpoints.load_state(url)[1] < 400, "it was killed while it trained"
+    # Its workers may outlive it by a moment: only the small file, which is replaced whole, is looked at.
+    assert 5 <= json.loads(Path(url, "state.json").read_text())["step"] < 200, "it was killed while it trained"
     resumed = finetune.run(recipe, inputs, store=store, executor=RayExecutor(), resources=TWO)
     assert resumed.files == whole.files
     assert resumed.results == whole.results
