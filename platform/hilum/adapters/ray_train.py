@@ -2,7 +2,8 @@
 
 The loop keeps its own checkpoints in the run folder, so a worker that dies costs the steps
 since the last of them: Ray starts the group again and the loop goes on from its own state.
-Ray's storage holds nothing we need and is removed afterwards.
+Ray's storage holds nothing we need and is removed afterwards. The group may come back with
+fewer workers, if ``min_train_workers`` allows it: weights do not depend on how many there are.
 
 An error that is the user's to fix would fail as often as it is tried. It is not raised on
 the worker, where Ray would start the group again, but handed to all workers and returned.
@@ -45,8 +46,8 @@ class RayTrainContext:
         """
         ordered = list(chunks)
         if self.num_workers > 1:
-            self.exchange_errors(None)
-            ordered = self._gathered(np.stack(chunks))
+            nums = self._meet(len(chunks), None)
+            ordered = self._gathered(np.stack(chunks), nums)
         total = ordered[0].copy()
         for chunk in ordered[1:]:
             total += chunk
@@ -58,24 +59,31 @@ class RayTrainContext:
 
     def exchange_errors(self, error: HilumError | None) -> None:
         """Meet all other workers; raise the first error that any of them brought."""
+        self._meet(0, error)
+
+    def _meet(self, number: int, error: HilumError | None) -> list[int]:
+        """Every worker's number, in their order, unless one of them brought an error."""
         if self.num_workers == 1:
             if error is not None:
                 raise error
-            return
-        flags = [torch.zeros(1, dtype=torch.int64) for _ in range(self.num_workers)]
-        group.all_gather(flags, torch.tensor([_FAILED if error else 0]))
-        if not any(int(flag) == _FAILED for flag in flags):
-            return
+            return [number]
+        told = [torch.zeros(1, dtype=torch.int64) for _ in range(self.num_workers)]
+        group.all_gather(told, torch.tensor([_FAILED if error else number]))
+        numbers = [int(one) for one in told]
+        if _FAILED not in numbers:
+            return numbers
         self.heard = True
         errors: list[HilumError | None] = [None] * self.num_workers
         group.all_gather_object(errors, error)
         raise next(found for found in errors if found is not None)
 
-    def _gathered(self, chunks: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
-        own = torch.from_numpy(chunks)
+    def _gathered(self, chunks: npt.NDArray[np.float32], nums: Sequence[int]) -> list[npt.NDArray[np.float32]]:
+        """All chunks in their global order. Worker r has ``nums[r]``; zeros fill a shorter share up, and are let go."""
+        own = torch.zeros((max(nums), *chunks.shape[1:]))
+        own[: len(chunks)] = torch.from_numpy(chunks)
         parts = [torch.empty_like(own) for _ in range(self.num_workers)]
         group.all_gather(parts, own)
-        return [chunk for part in parts for chunk in part.numpy()]
+        return [chunk for part, num in zip(parts, nums, strict=True) for chunk in part[:num].numpy()]
 
 
 def train_on_ray(work: Callable[[TrainContext], Counts], *, name: str, resources: Resources) -> Counts:
@@ -133,8 +141,11 @@ def _scaling(resources: Resources) -> ScalingConfig:
     each = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker > 0:
         each["GPU"] = resources.gpus_per_worker
+    most, fewest = resources.num_train_workers, resources.min_train_workers
     return ScalingConfig(
-        num_workers=resources.num_train_workers, use_gpu=resources.gpus_per_worker > 0, resources_per_worker=each
+        num_workers=most if fewest is None or fewest == most else (fewest, most),
+        use_gpu=resources.gpus_per_worker > 0,
+        resources_per_worker=each,
     )
 
 

@@ -28,8 +28,8 @@ class TrainContext(Protocol):
     def sum_in_order(self, chunks: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
         """Add every worker's chunks in the order of their global place.
 
-        Worker r of W holds the global chunks r·n … r·n+n−1. The sum is the same to the
-        last bit whatever W is.
+        Rank 0 holds the first chunks, rank 1 the next, and so on; they need not hold equally
+        many, but each at least one. The sum is the same to the last bit whatever W is.
         """
         ...
 

@@ -218,18 +218,37 @@ class SelectRecipe(Recipe):
         return self
 
 
+class EarlyStopRecipe(Recipe):
+    """Stop when answers kept apart are no longer learnt better, and keep the weights that did best on them.
+
+    All answers about a ``share`` of the answered patients, at least one of them, are not trained
+    on. Every ``every`` steps their loss is computed; after ``patience_checks`` checks in a row
+    that are not better than the best by more than ``min_gain`` the training ends.
+    """
+
+    share: float = Field(default=0.2, gt=0, lt=1)
+    every: int = Field(default=50, ge=1)
+    patience_checks: int = Field(default=5, ge=1)
+    min_gain: float = Field(default=0.0, ge=0)
+
+
 class FinetuneRecipe(Recipe):
     """How a checkpoint is trained from a label set.
 
     ``from``: 'scratch', or 'champion' to go on from the model in force. Where trainings go on
     from each other, the first, which has nothing to go on from, may take another number of
     steps: ``num_first_steps``. A batch is cut into
-    ``num_chunks`` whose gradients are added in a fixed order, so that one worker or
-    ``num_chunks`` workers reach the same weights. The learning rate rises over the share
-    ``warm_up`` of the steps and falls along a cosine; gradients longer than ``clip_norm``
+    ``num_chunks`` whose gradients are added in a fixed order, so that any number of workers
+    up to ``num_chunks`` reaches the same weights. The learning rate rises over the share
+    ``warm_up`` of the steps and then follows ``schedule``; gradients longer than ``clip_norm``
     are shortened to it. Without ``loss``, the question's own is taken. In segmentation the
     cross-entropy of a class weighs its share of the answered voxels to the power
     −``rare_class_exponent``, background 1: without it small structures are never predicted.
+
+    ``train_precision`` is that of the network's layers (autocast); loss, gradients and weights are float32.
+    With ``ema_decay`` the checkpoint holds the running mean of the weights. ``patch_shape_zyx``
+    trains on crops of answered label maps; with ``foreground_share`` that share of the crops is
+    centred on a foreground voxel, every class as often, and no crop misses all that was answered.
     """
 
     start: Literal["scratch", "champion"] = Field(default="scratch", alias="from")
@@ -247,6 +266,13 @@ class FinetuneRecipe(Recipe):
     rare_class_exponent: Share = 0.4
     augment: tuple[Choice, ...] = (Choice(kind="flip"), Choice(kind="shift"), Choice(kind="intensity"))
     checkpoint_every: int = Field(default=100, ge=1)
+    train_precision: Literal["float32", "bfloat16"] = "float32"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    early_stop: EarlyStopRecipe | None = None
+    patch_shape_zyx: ShapeZyx | None = None
+    foreground_share: Share | None = None
     seed: int = 0
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("hilum_ingest_volumes_total", "counter", "Volumes ingested."),
     Metric("hilum_ingest_quarantined_total", "counter", "Inputs refused at ingest."),
     Metric("hilum_score_candidates_total", "counter", "Candidates scored."),
+    Metric("hilum_finetune_wait_share", "gauge", "Share of a training's time that went by waiting for data."),
     Metric("hilum_publish_tasks_total", "counter", "Tasks put before annotators.", ("campaign",)),
     Metric("hilum_collect_annotations_total", "counter", "Answers accepted.", ("campaign",)),
     Metric("hilum_campaign_round", "gauge", "Round in progress.", ("campaign",)),

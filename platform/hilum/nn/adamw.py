@@ -13,6 +13,8 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 class AdamW:
     """The running means of a vector's gradient and of its square, and how many steps they are of."""
 
+    moments = ("mean", "mean_square")
+
     def __init__(self, vector: Tensor, *, weight_decay: float) -> None:
         self.vector = vector
         self.weight_decay = weight_decay

@@ -6,6 +6,7 @@ Shape letters: B = batch, C = channels, S = space (Y, X or Z, Y, X).
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from hilum.core.asking import IGNORE, LabelMap
 from hilum.core.geometry import Zyx
+from hilum.nn import crops
+from hilum.nn.crops import Indices
 
-Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
@@ -28,9 +30,17 @@ class Example:
     class_id: int | None = None
     label_map_ZYX: LabelMap | None = None  # noqa: N815 (shape letters)
 
+    @cached_property
+    def places(self) -> dict[int, Indices]:
+        """Voxels of every answered class, found once."""
+        return {} if self.label_map_ZYX is None else crops.places_by_class(self.label_map_ZYX)
+
 
 class Examples(Protocol):
-    """Labelled patches by number. ``classes[i]`` are the classes that were answered in patch i."""
+    """Labelled patches by number. ``classes[i]`` are the classes that were answered in patch i.
+
+    ``read`` is called by several threads at a time.
+    """
 
     @property
     def classes(self) -> Sequence[Collection[int]]: ...
@@ -57,10 +67,16 @@ def draw(
 
 
 def stack(
-    examples: Examples, indices: Sequence[int], shape_zyx: Zyx, *, spatial_dims: int, rng: np.random.Generator
+    examples: Examples,
+    indices: Sequence[int],
+    shape_zyx: Zyx,
+    *,
+    spatial_dims: int,
+    rng: np.random.Generator,
+    foreground_share: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Images (B, C, S) and labels, (B) classes or (B, S) label maps, all brought to ``shape_zyx``."""
-    fitted = [fit(examples.read(int(index)), shape_zyx, rng) for index in indices]
+    fitted = [fit(examples.read(int(index)), shape_zyx, rng, foreground_share=foreground_share) for index in indices]
     images = torch.from_numpy(np.stack([example.image_CZYX for example in fitted]))
     maps = [example.label_map_ZYX for example in fitted if example.label_map_ZYX is not None]
     if maps:
@@ -70,16 +86,23 @@ def stack(
     return (images[:, :, 0] if spatial_dims == 2 else images), labels
 
 
-def fit(example: Example, shape_zyx: Zyx, rng: np.random.Generator) -> Example:
-    """Bring a patch to ``shape_zyx``: a random crop where it is larger, its border repeated where smaller."""
-    given = example.image_CZYX.shape[1:]
+def fit(
+    example: Example, shape_zyx: Zyx, rng: np.random.Generator, *, foreground_share: float | None = None
+) -> Example:
+    """Bring a patch to ``shape_zyx``: a crop where it is larger, its border repeated where smaller.
+
+    Crops lie anywhere, or with a ``foreground_share`` where something was answered (`crops.on_answers`).
+    """
+    given, label_map = example.image_CZYX.shape[1:], example.label_map_ZYX
     if given == shape_zyx:
         return example
-    starts = [int(rng.integers(max(0, have - want) + 1)) for have, want in zip(given, shape_zyx, strict=True)]
-    inside = tuple(slice(start, start + want) for start, want in zip(starts, shape_zyx, strict=True))
+    if label_map is None or foreground_share is None:
+        start = crops.anywhere(given, shape_zyx, rng)
+    else:
+        start = crops.on_answers(label_map, example.places, shape_zyx, rng, foreground_share=foreground_share)
+    inside = crops.inside(start, shape_zyx)
     missing = [(0, max(0, want - have)) for have, want in zip(given, shape_zyx, strict=True)]
     image = np.pad(example.image_CZYX[(slice(None), *inside)], [(0, 0), *missing], mode="edge")
-    label_map = example.label_map_ZYX
     if label_map is not None:
         label_map = np.pad(label_map[inside], missing, constant_values=IGNORE)
     return Example(image, example.class_id, label_map)

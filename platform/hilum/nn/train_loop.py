@@ -8,7 +8,6 @@ bit. So does a run that was killed and went on from its last state.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,24 +16,30 @@ import torch
 from torch import Tensor
 
 from hilum.core.errors import RecipeError
-from hilum.core.geometry import Zyx
 from hilum.core.ports import TrainContext
-from hilum.core.recipes import FinetuneRecipe, Question
+from hilum.core.recipes import FinetuneRecipe
 from hilum.nn.adamw import AdamW
-from hilum.nn.augment import bind_augmentations
-from hilum.nn.batches import Examples, draw, stack
+from hilum.nn.averaging import RunningMean
+from hilum.nn.batches import Examples
 from hilum.nn.blocks import draw_dropout_from
 from hilum.nn.chance import generator
+from hilum.nn.chunk_batches import Batches
+from hilum.nn.early_stop import best_check, has_stopped
 from hilum.nn.heads import Network
+from hilum.nn.lesson import Lesson
 from hilum.nn.losses import default_loss, losses
+from hilum.nn.low_precision import autocast
 from hilum.nn.norms import seen_statistics, take_statistics
 from hilum.nn.predictor import load_weights, weights_of
+from hilum.nn.readers import Readers
+from hilum.nn.schedule import chunks_of, learning_rate
+from hilum.nn.sgd import Sgd
 
 History = list[dict[str, float]]
 
 _NUM_REPORTS = 100
-_MOMENTS = ("mean", "mean_square")
-_CROP, _AUGMENT, _DROPOUT = range(1, 4)
+_DROPOUT = 3
+_HELD_OUT_LOSS = "held_out_loss"
 
 
 class Memory(Protocol):
@@ -45,47 +50,47 @@ class Memory(Protocol):
     def save(self, tensors: Mapping[str, npt.NDArray[Any]], *, step: int, notes: Mapping[str, Any]) -> None: ...
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What is to be learnt: labelled patches, their common shape, and the question they answer."""
-
-    question: Question
-    examples: Examples
-    patch_shape_zyx: Zyx
-
-    @property
-    def spatial_dims(self) -> int:
-        return 2 if self.patch_shape_zyx[0] == 1 else 3
-
-
 def train(
-    recipe: FinetuneRecipe, network: Network, lesson: Lesson, *, context: TrainContext, memory: Memory
+    recipe: FinetuneRecipe,
+    network: Network,
+    lesson: Lesson,
+    *,
+    context: TrainContext,
+    memory: Memory,
+    readers: Readers | None = None,
 ) -> History:
-    """Train ``network`` in place, from the last state in ``memory`` if there is one; returns the loss curve."""
-    if recipe.num_chunks % context.num_workers:
-        raise RecipeError(f"{recipe.num_chunks} chunks cannot be shared by {context.num_workers} workers equally.")
+    """Train ``network`` in place, from the last state in ``memory`` if there is one; returns the loss curve.
+
+    The network ends with the weights to be published, and so does the last state.
+    """
+    if context.num_workers > recipe.num_chunks:
+        raise RecipeError(
+            f"{recipe.num_chunks} chunks cannot be shared by {context.num_workers} workers; give at most as many "
+            "workers as finetune.num_chunks."
+        )
+    readers = readers or Readers()
     with _reproducible():
         training = _Training(recipe, network, lesson)
         first = training.restore(memory)
-        for step in range(first, recipe.num_steps):
-            chunks = [training.chunk(step, chunk) for chunk in _own_chunks(recipe.num_chunks, context)]
-            training.update(step, context.sum_in_order(chunks))
-            if training.reported_at(step):
-                context.report(dict(training.history[-1]))
-            last = step + 1 == recipe.num_steps
-            if context.rank == 0 and (last or (step + 1) % recipe.checkpoint_every == 0):
-                training.save(memory, step + 1)
+        own = chunks_of(recipe.num_chunks, rank=context.rank, num_workers=context.num_workers)
+        steps = range(first, first if training.is_over(first) else recipe.num_steps)
+        places = ((step, chunk) for step in steps for chunk in own)
+        with readers.ahead(training.batches.read, places) as batches:
+            for step in steps:
+                chunks = [training.chunk(step, chunk, next(batches)) for chunk in own]
+                training.update(step, context.sum_in_order(chunks))
+                checked = training.check(step, own, context)
+                if training.reported_at(step, checked):
+                    context.report({**training.history[-1], "wait_share": readers.wait_share})
+                over = training.is_over(step + 1)
+                if over:
+                    training.finish()
+                if context.rank == 0 and (over or (step + 1) % recipe.checkpoint_every == 0):
+                    training.save(memory, step + 1)
+                if over:
+                    break
         network.eval()
         return training.history
-
-
-def learning_rate(recipe: FinetuneRecipe, step: int) -> float:
-    """Linear warm-up, then half a cosine down to nothing."""
-    warm_up = round(recipe.warm_up * recipe.num_steps)
-    if step < warm_up:
-        return recipe.learning_rate * (step + 1) / warm_up
-    done = (step - warm_up) / max(1, recipe.num_steps - warm_up)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class _Training:
@@ -97,21 +102,23 @@ class _Training:
         self.network = network.to(self.device).train()
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.loss = losses.bind(recipe.loss or default_loss(lesson.question))
-        self.augment = bind_augmentations(recipe.augment)
+        self.batches = Batches(recipe, lesson, self.device)
         self.vector = _as_one_vector(self.parameters)
-        self.optimizer = AdamW(self.vector, weight_decay=recipe.weight_decay)
+        rule = Sgd if recipe.optimizer == "sgd" else AdamW
+        self.optimizer = rule(self.vector, weight_decay=recipe.weight_decay)
+        self.average = None if recipe.ema_decay is None else RunningMean(self.vector, decay=recipe.ema_decay)
+        self.best: dict[str, npt.NDArray[Any]] = {}
         self.history: History = []
         self.recent: list[float] = []
 
-    def chunk(self, step: int, chunk: int) -> npt.NDArray[np.float32]:
+    def chunk(self, step: int, chunk: int, batch: tuple[Tensor, Tensor]) -> npt.NDArray[np.float32]:
         """The gradient of one chunk of the batch, what its batch norms saw, and its loss as the last number."""
-        images, labels = self._batch(step, chunk)
+        images, labels = self.batches.on_device(batch, step, chunk)
         draw_dropout_from(self.network, generator(self.recipe.seed, _DROPOUT, step, chunk))
         for parameter in self.parameters:
             parameter.grad = None
         with seen_statistics(self.network) as seen:
-            logits = self.network.forward_heads(images)
-        value = torch.stack([self.loss(head.float(), labels) for head in logits]).mean()
+            value = self._loss_of(images, labels)
         value.backward()  # type: ignore[no-untyped-call]
         zeros = (p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters)
         flat = torch.cat([*(gradient.reshape(-1) for gradient in zeros), *seen, value.detach().reshape(1)])
@@ -119,7 +126,7 @@ class _Training:
         return array
 
     def update(self, step: int, summed: npt.NDArray[np.float32]) -> None:
-        """One step of AdamW on the mean of the chunks' gradients."""
+        """One step of the optimizer on the mean of the chunks' gradients."""
         mean = torch.from_numpy(summed) / self.recipe.num_chunks
         loss, gradient, seen = float(mean[-1]), mean[: self.vector.numel()], mean[self.vector.numel() : -1]
         length = float(torch.linalg.vector_norm(gradient))
@@ -132,21 +139,54 @@ class _Training:
             gradient = gradient * (self.recipe.clip_norm / length)
         self.optimizer.step(gradient.to(self.device), learning_rate=learning_rate(self.recipe, step))
         take_statistics(self.network, seen)
+        if self.average is not None:
+            self.average.follow(self.vector, num_steps=step + 1)
         self.recent.append(loss)
 
-    def reported_at(self, step: int) -> bool:
+    def check(self, step: int, own: range, context: TrainContext) -> float | None:
+        """The loss on the held-out answers, when it is time; the best weights so far are kept.
+
+        Shared and added like a batch's chunks, so that all workers decide alike, however many they are.
+        """
+        rule, held_out = self.recipe.early_stop, self.lesson.held_out
+        last = step + 1 == self.recipe.num_steps
+        if rule is None or held_out is None or not (last or (step + 1) % rule.every == 0):
+            return None
+        with self._published(), torch.inference_mode():
+            sums = [self._held_out_loss(held_out, chunk) for chunk in own]
+            total, num = context.sum_in_order(sums).tolist()
+            found = [*self._checks(), float(total / num)]
+            if best_check(found, min_gain=rule.min_gain) == len(found) - 1:
+                self.best = weights_of(self.network)
+        return found[-1]
+
+    def is_over(self, num_steps: int) -> bool:
+        """True after the last step, or the one at which the training stopped early."""
+        rule = self.recipe.early_stop
+        return num_steps >= self.recipe.num_steps or (rule is not None and has_stopped(self._checks(), rule))
+
+    def finish(self) -> None:
+        """Leave in the network what is to be published."""
+        if self.best:
+            load_weights(self.network, self.best)
+        elif self.average is not None:
+            self.vector.copy_(self.average.mean)
+
+    def reported_at(self, step: int, held_out_loss: float | None) -> bool:
         """Add the mean loss since the last report to the curve, about a hundred times a training."""
         every = max(1, self.recipe.num_steps // _NUM_REPORTS)
-        if (step + 1) % every and step + 1 != self.recipe.num_steps:
+        if held_out_loss is None and (step + 1) % every and step + 1 != self.recipe.num_steps:
             return False
         mean = sum(self.recent) / len(self.recent)
-        self.history.append({"step": step + 1, "loss": mean, "learning_rate": learning_rate(self.recipe, step)})
+        entry = {"step": step + 1, "loss": mean, "learning_rate": learning_rate(self.recipe, step)}
+        self.history.append(entry if held_out_loss is None else {**entry, _HELD_OUT_LOSS: held_out_loss})
         self.recent = []
         return True
 
     def save(self, memory: Memory, step: int) -> None:
         tensors = {f"network.{name}": array for name, array in weights_of(self.network).items()}
-        tensors |= {f"optimizer.{name}": getattr(self.optimizer, name).cpu().numpy().copy() for name in _MOMENTS}
+        tensors |= {f"best.{name}": array for name, array in self.best.items()}
+        tensors |= {name: vector.cpu().numpy().copy() for name, vector in self._vectors().items()}
         memory.save(tensors, step=step, notes={"history": self.history, "recent": self.recent})
 
     def restore(self, memory: Memory) -> int:
@@ -157,32 +197,49 @@ class _Training:
         tensors, step, notes = found
         # The parameters are windows on the vector: filling them fills it.
         load_weights(self.network, network_tensors(tensors))
-        for name in _MOMENTS:
-            getattr(self.optimizer, name).copy_(torch.from_numpy(tensors[f"optimizer.{name}"].copy()))
+        self.best = {name.removeprefix("best."): a for name, a in tensors.items() if name.startswith("best.")}
+        for name, vector in self._vectors().items():
+            vector.copy_(torch.from_numpy(tensors[name].copy()))
         self.optimizer.num_steps = step
         self.history, self.recent = list(notes["history"]), list(notes["recent"])
         return step
 
-    def _batch(self, step: int, chunk: int) -> tuple[Tensor, Tensor]:
-        recipe, lesson = self.recipe, self.lesson
-        indices = draw(
-            lesson.examples.classes,
-            recipe.batch_size,
-            seed=recipe.seed,
-            step=step,
-            balance_classes=recipe.balance_classes,
-        ).reshape(recipe.num_chunks, -1)[chunk]
-        rng = np.random.default_rng([recipe.seed, _CROP, step, chunk])
-        images, labels = stack(
-            lesson.examples, indices.tolist(), lesson.patch_shape_zyx, spatial_dims=lesson.spatial_dims, rng=rng
-        )
-        images, labels = images.to(self.device), labels.to(self.device)
-        chance = generator(recipe.seed, _AUGMENT, step, chunk)
-        if lesson.question == "classify":
-            return self.augment(images, None, chance)[0], labels
-        moved, moved_labels = self.augment(images, labels, chance)
-        assert moved_labels is not None, "an augmentation gives back the label maps it was given"
-        return moved, moved_labels
+    def _loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of all heads, in float32 whatever the network computes in."""
+        with autocast(self.device, low=self.recipe.train_precision == "bfloat16"):
+            logits = self.network.forward_heads(images)
+        return torch.stack([self.loss(head.float(), labels) for head in logits]).mean()
+
+    def _held_out_loss(self, held_out: Examples, chunk: int) -> npt.NDArray[np.float32]:
+        """Sum of the losses of one chunk of the held-out answers, and how many they are."""
+        total, num = 0.0, 0
+        for batch in self.batches.held_out(held_out, chunk):
+            images, labels = (tensor.to(self.device) for tensor in batch)
+            total += float(self._loss_of(images, labels)) * len(images)
+            num += len(images)
+        return np.array([total, num], np.float32)
+
+    @contextmanager
+    def _published(self) -> Iterator[None]:
+        """The network as it would be published now: in evaluation, with averaged weights where there are any."""
+        own = self.vector.clone()
+        if self.average is not None:
+            self.vector.copy_(self.average.mean)
+        draw_dropout_from(self.network, None)
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self.vector.copy_(own)
+            self.network.train()
+
+    def _checks(self) -> list[float]:
+        return [entry[_HELD_OUT_LOSS] for entry in self.history if _HELD_OUT_LOSS in entry]
+
+    def _vectors(self) -> dict[str, Tensor]:
+        """The state beside the weights, by the name it is saved under."""
+        vectors = {f"optimizer.{name}": getattr(self.optimizer, name) for name in self.optimizer.moments}
+        return vectors if self.average is None else {**vectors, "average": self.average.mean}
 
 
 def network_tensors(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -198,11 +255,6 @@ def _as_one_vector(parameters: Sequence[torch.nn.Parameter]) -> Tensor:
         parameter.data = vector[place : place + parameter.numel()].view_as(parameter)
         place += parameter.numel()
     return vector
-
-
-def _own_chunks(num_chunks: int, context: TrainContext) -> range:
-    share = num_chunks // context.num_workers
-    return range(context.rank * share, (context.rank + 1) * share)
 
 
 @contextmanager

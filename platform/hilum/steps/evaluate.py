@@ -217,7 +217,7 @@ def _segmented(
     rows = []
     for item in range(volume.num_items):
         region = Patch(volume.volume_id, (item * depth, 0, 0), volume.item_shape_zyx)
-        window = _window_shape(volume, pool)
+        window = _smaller(_window_shape(volume, pool), _trained_shape(predictor) or volume.item_shape_zyx)
         together = max(1, min(batch_size, _VOXELS_TOGETHER // math.prod(window)))
         probs_CZYX = sliding_window(
             region, window, read=read, predict=predict, overlap=recipe.overlap, batch_size=together
@@ -237,6 +237,12 @@ def _mean_answer(predictor: Predictor, images_NCZYX: Floats, recipe: EvaluateRec
 
 def _window_shape(volume: Volume, pool: PoolRecipe) -> Zyx:
     return _smaller(patch_shape_in(volume, pool), volume.item_shape_zyx)
+
+
+def _trained_shape(predictor: Predictor) -> Zyx | None:
+    """The shape of the blocks that its recipe cut for training: larger ones may not fit into memory."""
+    given = predictor.card.get("recipe", {}).get("patch_shape_zyx")
+    return None if given is None or predictor.spatial_dims == 2 else (given[0], given[1], given[2])
 
 
 def _smaller(one: Zyx, other: Zyx) -> Zyx:

@@ -1,9 +1,11 @@
 """finetune: from answers to a checkpoint.
 
 inputs: ``labels`` (label set), ``start`` (checkpoint or "none"), ``ingest``.
-files: ``history.json``, the loss curve. The checkpoint has the run's id.
+files: ``history.json``, the loss curve. The checkpoint has the run's id. Beside them, and not
+part of the result, ``timing.json`` says how long the training waited for data.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +26,13 @@ from hilum.core.recipes import Choice, FinetuneRecipe, Question
 from hilum.core.resources import Resources
 from hilum.nn.batches import Example
 from hilum.nn.heads import num_parameters, resolved
+from hilum.nn.lesson import Lesson
 from hilum.nn.losses import default_loss, losses
 from hilum.nn.normalise import normalise
 from hilum.nn.predictor import load_weights, network_of_card
-from hilum.nn.train_loop import Lesson, network_tensors, train
+from hilum.nn.readers import Readers
+from hilum.nn.train_loop import network_tensors, train
+from hilum.steps.held_out_answers import split_off
 from hilum.store import checkpoints
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
@@ -36,6 +41,7 @@ from hilum.store.volumes import VolumeReader, open_volume, volumes_of
 
 STEP_VERSION = 1
 HISTORY = "history.json"
+TIMING = "timing.json"
 _CACHE_BYTES = 2 << 30
 _LEAST_SHARE = 1e-4
 
@@ -49,8 +55,11 @@ def run(
     if before is not None:
         return before
     card = card_of(recipe, inputs, store)
-    work = partial(train_worker, store=store, run_url=this.url, recipe=recipe, card=card)
+    work = partial(
+        train_worker, store=store, run_url=this.url, recipe=recipe, card=card, num_readers=resources.num_readers
+    )
     counts = executor.train(work, name=f"finetune-{this.run_id}", resources=workable(resources, recipe))
+    timing = counts.pop("timing")
     before = this.finished()
     if before is not None:  # another process overtook this one, and has cleared the training state away
         return before
@@ -59,29 +68,42 @@ def run(
     tensors, _, notes = state
     checkpoints.save(store, this.run_id, network_tensors(tensors), card)
     write_json(this.path(HISTORY), notes["history"])
+    write_json(this.path(TIMING), timing)
     manifest = this.commit(files=[HISTORY], checkpoint=this.run_id, **counts)
     checkpoints.remove_state(this.url)
     return manifest
 
 
 def train_worker(
-    context: TrainContext, *, store: Store, run_url: str, recipe: FinetuneRecipe, card: Mapping[str, Any]
+    context: TrainContext,
+    *,
+    store: Store,
+    run_url: str,
+    recipe: FinetuneRecipe,
+    card: Mapping[str, Any],
+    num_readers: int = 0,
 ) -> Counts:
     """One worker of the training. Only ids, the recipe and the card came here; images are read from the store."""
+    volumes = volumes_of(store, card["inputs"]["ingest"])
     answers = usable_answers(store, card["inputs"]["labels"])
-    examples = AnsweredPatches(store, answers, volumes_of(store, card["inputs"]["ingest"]))
+    taught, kept_apart = split_off(recipe, answers, volumes)
     network = network_of_card(card, seed=recipe.seed)
     if card["inputs"]["start"] != NONE:
         load_weights(network, checkpoints.load(store, card["inputs"]["start"])[0])
-    lesson = Lesson(card["question"], examples, _zyx(card["patch_shape_zyx"]))
-    weighted = with_rare_classes_weighed(recipe, answers, num_classes=card["num_classes"])
-    history = train(weighted, network, lesson, context=context, memory=RunFolder(run_url))
-    return {
-        "num_steps": recipe.num_steps,
+    examples = AnsweredPatches(store, taught, volumes)
+    held_out = AnsweredPatches(store, kept_apart, volumes) if kept_apart else None
+    lesson = Lesson(card["question"], examples, _zyx(card["patch_shape_zyx"]), held_out)
+    weighted = with_rare_classes_weighed(recipe, taught, num_classes=card["num_classes"])
+    readers = Readers(num_readers)
+    history = train(weighted, network, lesson, context=context, memory=RunFolder(run_url), readers=readers)
+    counts = {
+        "num_steps": int(history[-1]["step"]),
         "num_answers": len(answers),
         "num_parameters": num_parameters(network),
         "loss": history[-1]["loss"],
+        "timing": {"wait_share": readers.wait_share, "num_workers": context.num_workers, "num_readers": num_readers},
     }
+    return counts if recipe.early_stop is None else {**counts, "num_held_out_answers": len(kept_apart)}
 
 
 def card_of(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: Store) -> dict[str, Any]:
@@ -91,7 +113,7 @@ def card_of(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: Store) -> 
     answers = usable_answers(store, inputs["labels"])
     question = _question(answers, inputs["labels"])
     _check_classes(answers, len(class_names))
-    shape_zyx = _commonest_shape(answers)
+    shape_zyx = trained_shape(recipe, _commonest_shape(answers), question)
     volumes = volumes_of(store, inputs["ingest"])
     card = {
         "question": question,
@@ -111,6 +133,24 @@ def card_of(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: Store) -> 
         _check_start(checkpoints.read_card(store, inputs["start"]), card, inputs["start"])
     network_of_card(card)
     return card
+
+
+def trained_shape(recipe: FinetuneRecipe, answered_zyx: Zyx, question: Question) -> Zyx:
+    """The shape of a training's patches: the recipe's, or that in which most answers are seen."""
+    shape_zyx = recipe.patch_shape_zyx
+    if shape_zyx is None:
+        return answered_zyx
+    if question == "classify":
+        raise RecipeError(
+            "finetune.patch_shape_zyx cuts crops out of answered label maps, and a class answers a whole patch. "
+            "Leave it out."
+        )
+    if (shape_zyx[0] == 1) != (answered_zyx[0] == 1):
+        raise RecipeError(
+            f"finetune.patch_shape_zyx {list(shape_zyx)} and the answers of {list(answered_zyx)} voxels (Z, Y, X) are "
+            "not both images or both blocks; give Z = 1 for images, more than 1 for blocks."
+        )
+    return shape_zyx
 
 
 def usable_answers(store: Store, label_set_id: str) -> list[Annotation]:
@@ -140,10 +180,10 @@ def with_rare_classes_weighed(recipe: FinetuneRecipe, answers: list[Annotation],
 
 
 def workable(resources: Resources, recipe: FinetuneRecipe) -> Resources:
-    """As many workers as can share the chunks equally, and no more than were given."""
-    given = resources.num_train_workers
-    workers = max((n for n in range(1, given + 1) if recipe.num_chunks % n == 0), default=0)
-    return resources.model_copy(update={"num_train_workers": workers})
+    """No more workers than there are chunks to share."""
+    most, least = min(resources.num_train_workers, recipe.num_chunks), resources.min_train_workers
+    fewest = None if least is None else min(least, most)
+    return resources.model_copy(update={"num_train_workers": most, "min_train_workers": fewest})
 
 
 class AnsweredPatches:
@@ -155,6 +195,7 @@ class AnsweredPatches:
         self._readers: dict[str, VolumeReader] = {}
         self._kept: dict[int, Example] = {}
         self._kept_bytes = 0
+        self._lock = threading.Lock()
 
     def read(self, index: int) -> Example:
         """Answer number ``index`` with its normalised image."""
@@ -164,10 +205,11 @@ class AnsweredPatches:
         label_map = None if answer.label_map_zyx is None else as_image(answer.label_map_zyx)
         example = Example(as_image(self._image(answer)), answer.class_id, label_map)
         size = example.image_CZYX.nbytes + (0 if answer.label_map_zyx is None else answer.label_map_zyx.nbytes)
-        if self._kept_bytes + size <= _CACHE_BYTES:
-            self._kept[index] = example
-            self._kept_bytes += size
-        return example
+        with self._lock:
+            if index not in self._kept and self._kept_bytes + size <= _CACHE_BYTES:
+                self._kept[index] = example
+                self._kept_bytes += size
+            return self._kept.get(index, example)
 
     def _image(self, answer: Annotation) -> npt.NDArray[np.float32]:
         volume = self._volumes[answer.patch.volume_id]

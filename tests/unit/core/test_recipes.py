@@ -159,6 +159,13 @@ def test_a_recipe_that_leaves_everything_out_hashes_as_nothing(model):
         {"rare_class_exponent": 0.0},
         {"augment": []},
         {"checkpoint_every": 7},
+        {"train_precision": "bfloat16"},
+        {"optimizer": "sgd"},
+        {"schedule": "poly"},
+        {"ema_decay": 0.999},
+        {"early_stop": {}},
+        {"patch_shape_zyx": [1, 32, 32]},
+        {"foreground_share": 0.0},
         {"seed": 1},
         {"architecture": {"kind": "unet", "depth": 2}},
     ],
@@ -185,6 +192,11 @@ def test_from_and_start_say_the_same():
         (FinetuneRecipe, {"learning_rate": 0}),
         (FinetuneRecipe, {"clip_norm": 0}),
         (FinetuneRecipe, {"from": "yesterday"}),
+        (FinetuneRecipe, {"train_precision": "float16"}),
+        (FinetuneRecipe, {"ema_decay": 1.0}),
+        (FinetuneRecipe, {"foreground_share": 1.1}),
+        (FinetuneRecipe, {"early_stop": {"share": 0.0}}),
+        (FinetuneRecipe, {"patch_shape_zyx": [0, 32, 32]}),
         (SelectRecipe, {"num": 0}),
         (SelectRecipe, {"arms": [{"share": 1.0, "sampler": {"score": "margin"}}]}),
         (BudgetRecipe, {"num_first_round": 0}),
@@ -232,3 +244,8 @@ def test_what_counts_as_near_and_found_is_part_of_the_name_only_where_it_is_said
     plain = run_id("evaluate", 2, EvaluateRecipe(), {})
     assert run_id("evaluate", 2, EvaluateRecipe(surface_tolerance_mm=1.0, lesion_neighbours=26), {}) == plain
     assert run_id("evaluate", 2, EvaluateRecipe(surface_tolerance_mm=None), {}) != plain
+
+
+def test_a_training_that_says_nothing_new_keeps_the_name_it_had_before_there_was_more_to_say():
+    old = FinetuneRecipe(num_steps=6, batch_size=4)
+    assert run_id("finetune", 1, old, {"labels": "a"}) == "305e514de1f3"

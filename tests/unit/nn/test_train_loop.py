@@ -13,8 +13,9 @@ from hilum.core.errors import RecipeError
 from hilum.core.recipes import Choice, FinetuneRecipe
 from hilum.nn.batches import Example
 from hilum.nn.heads import build_network
+from hilum.nn.lesson import Lesson
 from hilum.nn.predictor import weights_of
-from hilum.nn.train_loop import Lesson, learning_rate, train
+from hilum.nn.train_loop import train
 
 UNET = Choice(kind="unet", depth=1, features=(8, 16), dropout=0.1)
 BATCH_NORM = Choice(kind="unetpp", depth=1, features=(4, 8), norm="batch")
@@ -78,6 +79,10 @@ def trained(recipe=RECIPE, question="classify", memory=None, net=None):
 
 def equal(one, other):
     return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def without_timing(report):
+    return {name: value for name, value in report.items() if name != "wait_share"}
 
 
 @pytest.mark.parametrize("question", ["classify", "segment"])
@@ -159,7 +164,7 @@ def test_the_loss_is_reported_about_a_hundred_times():
     small = Choice(kind="unet", depth=1, features=(2, 2))
     history = train(recipe, network(architecture=small), lesson(), context=context, memory=Kept())
     assert len(history) == 125
-    assert context.reports == history
+    assert [without_timing(report) for report in context.reports] == history
     assert history[-1]["step"] == 250
 
 
@@ -170,24 +175,11 @@ def test_a_loss_that_is_not_finite_is_named_with_what_to_do():
         trained(wild, net=network(architecture=none))
 
 
-def test_chunks_that_cannot_be_shared_are_refused():
+def test_more_workers_than_chunks_are_refused():
     context = LocalTrainContext()
-    context.num_workers = 3
-    with pytest.raises(RecipeError, match="4 chunks cannot be shared by 3 workers"):
+    context.num_workers = 5
+    with pytest.raises(RecipeError, match="4 chunks cannot be shared by 5 workers"):
         train(RECIPE, network(), lesson(), context=context, memory=Kept())
-
-
-def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
-    recipe = FinetuneRecipe(num_steps=100, warm_up=0.2, learning_rate=1.0)
-    rates = [learning_rate(recipe, step) for step in range(100)]
-    assert rates[:20] == sorted(rates[:20])
-    assert rates[19] == rates[20] == 1.0
-    assert rates[20:] == sorted(rates[20:], reverse=True)
-    assert rates[-1] < 0.01
-
-
-def test_without_warm_up_the_first_step_is_the_fastest():
-    assert learning_rate(FinetuneRecipe(num_steps=1, warm_up=0.0, learning_rate=0.5), 0) == 0.5
 
 
 class OneOfMany(LocalTrainContext):
@@ -205,7 +197,7 @@ class OneOfMany(LocalTrainContext):
         return total
 
 
-@pytest.mark.parametrize("num_workers", [2, 4])
+@pytest.mark.parametrize("num_workers", [2, 3, 4])
 @pytest.mark.parametrize("architecture", [UNET, BATCH_NORM])
 @pytest.mark.parametrize("question", ["classify", "segment"])
 def test_one_worker_or_many_reach_the_same_weights_to_the_last_bit(num_workers, architecture, question):
@@ -232,7 +224,7 @@ def test_nothing_that_is_reported_after_a_resume_was_reported_before():
     cut, context = Kept(), LocalTrainContext()
     cut.states = memory.states[:1]
     train(RECIPE, network(seed=99), lesson(), context=context, memory=cut)
-    assert context.reports == [entry for entry in history if entry["step"] > 5]
+    assert [without_timing(report) for report in context.reports] == [entry for entry in history if entry["step"] > 5]
 
 
 def test_a_gradient_no_longer_than_its_limit_is_not_shortened():

@@ -96,7 +96,7 @@ def test_the_loss_curve_is_kept_and_the_optimizer_is_not(classified):
     assert [entry["step"] for entry in history] == [1, 2, 3, 4, 5, 6]
     assert all(np.isfinite(entry["loss"]) for entry in history)
     assert manifest.results["num_steps"] == 6
-    assert sorted(p.name for p in folder.iterdir()) == ["history.json", "manifest.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["history.json", "manifest.json", "timing.json"]
 
 
 def test_enough_steps_learn_what_a_lesion_is(classified):
@@ -149,7 +149,7 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(tmp_path):
 
 
 def test_more_workers_than_chunks_are_not_asked_for():
-    for given, expected in ((0, 0), (1, 1), (2, 2), (3, 2), (8, 4)):
+    for given, expected in ((0, 0), (1, 1), (2, 2), (3, 3), (8, 4)):
         resources = Resources(num_train_workers=given)
         recipe = FinetuneRecipe(num_chunks=4)
         assert finetune.workable(resources, recipe).num_train_workers == expected
