@@ -25,6 +25,7 @@ from hilum.nn.augment import bind_augmentations
 from hilum.nn.batches import Examples, draw, stack
 from hilum.nn.blocks import draw_dropout_from
 from hilum.nn.chance import generator
+from hilum.nn.consistency import consistency_loss
 from hilum.nn.heads import Network
 from hilum.nn.losses import default_loss, losses
 from hilum.nn.predictor import load_weights, weights_of
@@ -33,7 +34,7 @@ History = list[dict[str, float]]
 
 _NUM_REPORTS = 100
 _MOMENTS = ("mean", "mean_square")
-_CROP, _AUGMENT, _DROPOUT = range(1, 4)
+_CROP, _AUGMENT, _DROPOUT, _VIEWS = range(1, 5)
 
 
 class Memory(Protocol):
@@ -110,6 +111,9 @@ class _Training:
             parameter.grad = None
         logits = self.network.forward_heads(images)
         value = torch.stack([self.loss(head.float(), labels) for head in logits]).mean()
+        if self.recipe.consistency is not None:
+            rng = generator(self.recipe.seed, _VIEWS, step, chunk)
+            value = value + consistency_loss(self.recipe.consistency, self.network, images, logits[-1], rng=rng)
         value.backward()  # type: ignore[no-untyped-call]
         zeros = (p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters)
         flat = torch.cat([*(gradient.reshape(-1) for gradient in zeros), value.detach().reshape(1)])
