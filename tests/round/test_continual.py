@@ -77,7 +77,7 @@ def test_the_previous_model_is_gone_on_from_even_if_it_was_rejected(new_store: N
     store, ingest_id = new_store()
     for strategy in ("acft-q", "champion-q"):
         recipe = recipe_of(strategy)
-        changes = {"num_steps": 40, "batch_size": 12, "continue_learning_rate_factor": 1.0}
+        changes = {"num_steps": 60, "batch_size": 12, "learning_rate": 1e-2, "continue_learning_rate_factor": 1.0}
         budget = BudgetRecipe(num_first_round=8, num_per_round=14, num_in_total=36)
         learner = recipe.finetune.model_copy(update=changes)
         recipe = recipe.model_copy(update={"finetune": learner, "campaign": budget})
