@@ -144,24 +144,6 @@ def test_training_with_it_goes_on_from_a_state_as_if_never_stopped():
     assert equal(trained(CONSISTENT, memory=Kept(memory.states[0])), whole)
 
 
-def test_chunks_draw_the_same_views_whoever_computes_them():
-    class Backwards(LocalTrainContext):
-        """Workers that answer in any order: every chunk is told by its own number alone."""
-
-        def sum_in_order(self, chunks):
-            self.seen = [*getattr(self, "seen", []), [chunk.copy() for chunk in chunks]]
-            return super().sum_in_order(chunks)
-
-    one, other = Backwards(), Backwards()
-    trained(CONSISTENT, context=one)
-    trained(CONSISTENT, context=other)
-    assert all(
-        np.array_equal(a, b) for x, y in zip(one.seen, other.seen, strict=True) for a, b in zip(x, y, strict=True)
-    )
-    # Two chunks of one step hold other images and other views.
-    assert not np.array_equal(*one.seen[0])
-
-
 def test_voxels_that_nobody_answered_are_taught_to_agree():
     def gradient(answered_rows):
         recipe = CONSISTENT.model_copy(update={"num_steps": 1, "augment": ()})

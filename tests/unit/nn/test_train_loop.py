@@ -10,7 +10,7 @@ import torch
 from hilum.adapters.inline import LocalTrainContext
 from hilum.core.asking import IGNORE
 from hilum.core.errors import RecipeError
-from hilum.core.recipes import Choice, FinetuneRecipe
+from hilum.core.recipes import Choice, ConsistencyRecipe, FinetuneRecipe
 from hilum.nn.batches import Example
 from hilum.nn.heads import build_network
 from hilum.nn.predictor import weights_of
@@ -203,9 +203,10 @@ class OneOfMany(LocalTrainContext):
         return total
 
 
+@pytest.mark.parametrize("consistency", [None, ConsistencyRecipe(num_views=3)])
 @pytest.mark.parametrize("num_workers", [2, 4])
-def test_one_worker_or_many_reach_the_same_weights_to_the_last_bit(num_workers):
-    recipe = RECIPE.model_copy(update={"num_steps": 4})
+def test_one_worker_or_many_reach_the_same_weights_to_the_last_bit(num_workers, consistency):
+    recipe = RECIPE.model_copy(update={"num_steps": 4, "consistency": consistency})
     alone, history = trained(recipe)
     group, meeting = {}, threading.Barrier(num_workers, timeout=60)
     nets, memories = [network() for _ in range(num_workers)], [Kept() for _ in range(num_workers)]

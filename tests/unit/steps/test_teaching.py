@@ -1,6 +1,8 @@
 """Which answers a training is taught: all, what is new, and what the model before it gets wrong."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.adapters.inline import InlineExecutor
+from hilum.adapters.inline import InlineExecutor, LocalTrainContext
 from hilum.core.asking import IGNORE, Annotation
 from hilum.core.errors import DataError, NotFoundError
 from hilum.core.recipes import Choice, FinetuneRecipe
@@ -181,6 +183,46 @@ def test_many_small_shards_judge_as_one_large_one(classified, monkeypatch):
     assert [len(shard) for shard in teaching.shards_of(12)] == [5, 5, 2]
     again = HQ.model_copy(update={"checkpoint_every": 2})
     assert classified.taught(classified.run(again)) == whole
+
+
+class TwoWorkers(InlineExecutor):
+    """Two workers that train together, as threads; and shards that come back last first."""
+
+    def map_shards(self, work, shards, **options):
+        return super().map_shards(work, shards[::-1], **options)
+
+    def train(self, work, *, name, resources):
+        group, meeting = {}, threading.Barrier(2, timeout=60)
+
+        class Worker(LocalTrainContext):
+            num_workers = 2
+
+            def __init__(self, rank):
+                super().__init__()
+                self.rank = rank
+
+            def sum_in_order(self, chunks):
+                group[self.rank] = chunks
+                meeting.wait()
+                total = super().sum_in_order([*group[0], *group[1]])
+                meeting.wait()
+                return total
+
+        with ThreadPoolExecutor(2) as threads:
+            return next(iter(threads.map(lambda rank: work(Worker(rank)), range(2))))
+
+
+def test_two_workers_are_taught_what_one_is_and_end_with_its_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(teaching, "_ANSWERS_PER_SHARD", 7)
+    ended = []
+    for executor in (InlineExecutor(), TwoWorkers()):
+        here = told(tmp_path / type(executor).__name__, "classify", wrong=other_class)
+        manifest = finetune.run(HQ, here.inputs(HQ), store=here.store, executor=executor, resources=Resources())
+        ended.append((manifest, here.taught(manifest), checkpoints.load(here.store, manifest.run_id)[0]))
+    (one, taught, weights), (other, taught_together, weights_together) = ended
+    assert one == other
+    assert taught == taught_together
+    assert all(np.array_equal(weights[name], weights_together[name]) for name in weights)
 
 
 @given(st.integers(0, 2000))
