@@ -229,7 +229,7 @@ def test_strategies_that_differ_in_what_they_use_again_have_a_table(tmp_path):
     )
     manifest = simulate(store, "acft", recipe, executor=InlineExecutor(), workbench=WORKBENCH)
     rows = {row.strategy: row for row in section_of(store, manifest).reuse}
-    assert (rows["acft-q"].starts_from, rows["acft-q"].taught) == ("the last round's model", "new")
+    assert (rows["acft-q"].starts_from, rows["acft-q"].taught) == ("last model", "new")
     assert (rows["acft-q"].label_reuse, rows["acft-q"].data_reuse, rows["acft-q"].model_reuse) == (0.0, 0.0, True)
     assert (rows["random"].label_reuse, rows["random"].data_reuse, rows["random"].model_reuse) == (1.0, 0.5, False)
     assert {row.num_steps for row in rows.values()} == {4.0}

@@ -10,13 +10,8 @@ from hilum.loop.report.content import ReuseRow
 Account = Mapping[str, Any]
 """One training's account: the fields of `hilum.steps.teaching.Reuse`."""
 
-STARTS = {
-    "scratch": "scratch",
-    "champion": "the champion",
-    "previous": "the last round's model",
-    "first": "the first model",
-}
-TAUGHT = {"all": "all", "new": "new", "new_and_misclassified": "new and misclassified"}
+STARTS = {"scratch": "scratch", "champion": "champion", "previous": "last model", "first": "first model"}
+TAUGHT = {"all": "all", "new": "new", "new_and_misclassified": "new, misclassified"}
 
 
 def reuse_row(strategy: str, recipe: FinetuneRecipe, branches: Sequence[Sequence[Account]]) -> ReuseRow | None:

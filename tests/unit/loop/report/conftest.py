@@ -67,7 +67,7 @@ def section(question="classify", *, text="", num_rounds=4, num_tiles=3, size=24)
         classes=rows,
         gallery=dict.fromkeys(STRATEGIES, rounds),
         times=tuple(StageTime(s, {"score": 3.0, "finetune": 100.0}) for s in STRATEGIES),
-        reuse=tuple(ReuseRow(s, "the first model", "all", 1200, None, 1.0, 0.7, False, 800) for s in STRATEGIES),
+        reuse=tuple(ReuseRow(s, "first model", "all", 1200, None, 1.0, 0.7, False, 800) for s in STRATEGIES),
         caveats=(f"Averages{text}",),
     )
 
