@@ -210,3 +210,31 @@ def test_time_is_told_for_every_step(finished):
     for time_spent in section_of(store, manifest).times:
         assert {"score", "select", "publish", "collect", "finetune", "evaluate", "promote"} <= set(time_spent.seconds)
         assert all(seconds >= 0 for seconds in time_spent.seconds.values())
+
+
+def test_labels_and_steps_of_every_round_are_told_beside_its_score(finished):
+    _, _, manifest, _, _ = finished
+    for branch in manifest.results["branches"]:
+        assert [one["num_labels"] for one in branch["reuse"]] == branch["num_labels"] == [5, 10]
+        assert [one["num_steps"] for one in branch["reuse"]] == [2, 2]
+        assert [one["label_reuse"] for one in branch["reuse"]] == [None, 1.0]
+        assert not any(one["model_reuse"] for one in branch["reuse"])
+
+
+def test_strategies_that_differ_in_what_they_use_again_have_a_table(tmp_path):
+    store, _ = phantom_store(str(tmp_path), Phantom("classify", 2))
+    onwards = {"finetune": {"from": "previous", "data": "new", "continue_learning_rate_factor": 0.1}}
+    recipe = SimulateRecipe(
+        campaign=tiny_recipe("classify"), strategies={"acft-q": onwards}, seeds=(0,), full_data=False
+    )
+    manifest = simulate(store, "acft", recipe, executor=InlineExecutor(), workbench=WORKBENCH)
+    rows = {row.strategy: row for row in section_of(store, manifest).reuse}
+    assert (rows["acft-q"].starts_from, rows["acft-q"].taught) == ("last model", "new")
+    assert (rows["acft-q"].label_reuse, rows["acft-q"].data_reuse, rows["acft-q"].model_reuse) == (0.0, 0.0, True)
+    assert (rows["random"].label_reuse, rows["random"].data_reuse, rows["random"].model_reuse) == (1.0, 0.5, False)
+    assert {row.num_steps for row in rows.values()} == {4.0}
+
+
+def test_where_all_train_from_scratch_on_all_there_is_no_such_table(finished):
+    store, _, manifest, _, _ = finished
+    assert section_of(store, manifest).reuse == ()

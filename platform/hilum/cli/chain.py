@@ -89,9 +89,12 @@ class Chain:
     def finetune(self) -> Planned:
         if self.labels == NONE:
             raise RequestError("Say what to learn from: --labels ID, as `hilum label collect` printed it.")
-        start = self.checkpoint if self.recipe.finetune.start == "champion" else NONE
+        from hilum.steps.teaching import inputs_of
+
+        start = NONE if self.recipe.finetune.start == "scratch" else self.checkpoint
         recipe = self.recipe.finetune.of_training(is_first=start == NONE)
-        return self._planned("finetune", recipe, labels=self.labels, start=start, ingest=self.ingest_id)
+        inputs = inputs_of(recipe, labels=self.labels, start=start, ingest=self.ingest_id, store=self.store)
+        return self._planned("finetune", recipe, **inputs)
 
     def evaluate(self, checkpoint: str = "") -> Planned:
         checkpoint = checkpoint or self.checkpoint
@@ -110,7 +113,7 @@ class Chain:
     def command(self, verb: str, *, checkpoint: str = "", labels: str = "") -> str:
         """What to type for ``verb`` of this round, with the ids it wants to be told."""
         known = {"checkpoint": checkpoint or self.checkpoint, "labels": labels or self.labels}
-        if verb == "finetune" and self.recipe.finetune.start != "champion":
+        if verb == "finetune" and self.recipe.finetune.start == "scratch":
             known["checkpoint"] = NONE
         told = "".join(f" --{noun} {known[noun]}" for noun in LOOKS_AT[verb] if known[noun] != NONE)
         return f"hilum {verb} {self.recipe_name}{told}{self.options}"

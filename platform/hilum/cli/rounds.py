@@ -173,7 +173,7 @@ def _tell_status(json_: bool, found: "CampaignStatus", store: str | None, *, alr
         lines.append(f"  champion: {found.champion_id}")
     if found.metric and found.champion_metric is not None:
         lines.append(f"  {found.metric.replace('_', ' ')} on validation patients: {found.champion_metric:.3f}")
-    lines.append(_curve_table(found))
+    lines += [_curve_table(found), _reuse_table(found)]
     following = [_typed("round log", found.name, store)]
     if not found.finished:
         following.insert(0, _typed("campaign run", found.name, store))
@@ -188,6 +188,30 @@ def _curve_table(found: "CampaignStatus") -> Any:
     ]
     named = metric.replace("_", " ")
     return table("", ["round", "answers", f"{named} (validation)", f"{named} (test)", "promoted"], rows) if rows else ""
+
+
+def _reuse_table(found: "CampaignStatus") -> Any:
+    """What each round's training used of the rounds before it."""
+    rows = [
+        [
+            row.round_number,
+            row.reuse["num_new"],
+            row.reuse["num_reused"],
+            row.reuse["num_misclassified"],
+            _share(row.reuse["label_reuse"]),
+            _share(row.reuse["data_reuse"]),
+            "yes" if row.reuse["model_reuse"] else "no",
+            row.reuse["num_steps"],
+        ]
+        for row in found.history
+        if row.reuse
+    ]
+    columns = ["round", "new", "reused", "misclassified", "label reuse", "data reuse", "model reuse", "steps"]
+    return table("", columns, rows) if rows else ""
+
+
+def _share(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.0f} %"
 
 
 def _values(metrics: "Metrics", metric: str) -> list[float | None]:

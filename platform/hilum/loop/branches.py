@@ -75,12 +75,12 @@ def random_recipe(campaign: CampaignRecipe) -> CampaignRecipe:
 def full_recipe(campaign: CampaignRecipe, num_candidates: int) -> CampaignRecipe:
     """A campaign of one round that asks about every candidate.
 
-    Where each training goes on from the last, it trains for as many steps as all rounds of
-    ``campaign`` together: the same training, with every label.
+    Where trainings go on from others, it trains for as many steps as are behind the last one of
+    ``campaign``: the same training, with every label.
     """
     everything = BudgetRecipe(num_first_round=num_candidates, num_per_round=num_candidates, num_in_total=num_candidates)
     finetune = campaign.finetune
-    if finetune.start == "champion":
+    if finetune.start != "scratch":
         num_steps = finetune.num_steps_over(num_rounds(campaign.campaign))
         finetune = finetune.model_copy(update={"num_steps": num_steps, "num_first_steps": None})
     return random_recipe(campaign).model_copy(update={"campaign": everything, "finetune": finetune})

@@ -29,6 +29,7 @@ def _choices(recipe: CampaignRecipe) -> Iterator[tuple[Registry, Choice]]:
     reduction(recipe.score.reduce)
     yield members, recipe.score.members
     yield members, recipe.evaluate.members
+    yield members, recipe.finetune.misclassified.members
     yield from ((scorers, choice) for choice in recipe.score.scorers)
     yield from ((samplers, arm.sampler) for arm in recipe.select.arms)
     yield samplers, recipe.select.cold_start

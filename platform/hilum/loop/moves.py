@@ -10,9 +10,10 @@ from hilum.core.recipes import CampaignRecipe, Recipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.loop.budget import num_to_ask
 from hilum.loop.curves import RANDOM
+from hilum.loop.events import round_events, runs_of
 from hilum.loop.lease import waited_for
 from hilum.loop.stages import Stage
-from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select
+from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select, teaching
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run
@@ -108,11 +109,24 @@ def _collect(turn: Turn) -> Outcome:
 
 def _train(turn: Turn) -> Outcome:
     outcome = Outcome(Stage.TRAINED)
-    start = turn.runs["champion"] if turn.recipe.finetune.start == "champion" else NONE
-    inputs = {"labels": turn.runs["collect"], "start": start, "ingest": turn.runs["ingest"]}
+    start = _start(turn)
     recipe = turn.recipe.finetune.of_training(is_first=start == NONE)
-    outcome.timed("finetune", lambda: _run(turn, finetune, recipe, **inputs))
+    labels, ingest = turn.runs["collect"], turn.runs["ingest"]
+    inputs = teaching.inputs_of(recipe, labels=labels, start=start, ingest=ingest, store=turn.store)
+    manifest = outcome.timed("finetune", lambda: _run(turn, finetune, recipe, **inputs))
+    outcome.counts = dict(manifest.results.get("reuse", {}))
     return outcome
+
+
+def _start(turn: Turn) -> str:
+    """The checkpoint that training goes on from: the champion, the last round's model, or the first round's."""
+    chosen = turn.recipe.finetune.start
+    if chosen == "champion":
+        return turn.runs["champion"]
+    if chosen == "scratch" or turn.round_number == 0:
+        return NONE
+    number = 0 if chosen == "first" else turn.round_number - 1
+    return runs_of(round_events(turn.store, turn.name, number))["finetune"]
 
 
 def _evaluate(turn: Turn) -> Outcome:

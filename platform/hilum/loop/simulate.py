@@ -212,6 +212,7 @@ def _results(store: Store, name: str, branches: list[Branch]) -> dict[str, Any]:
             "seed": branch.seed,
             "num_labels": [point.num_labels for point in status.curve],
             "values": [_on(point.metrics, side, metric) for point in status.curve],
+            "reuse": [dict(row.reuse) for row in status.history if row.reuse],
         }
         for branch, status in statuses
     ]

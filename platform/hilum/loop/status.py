@@ -1,7 +1,7 @@
 """Where a campaign stands and how it got there, read from its events alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hilum.core.recipes import CampaignRecipe, Question
@@ -29,7 +29,10 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class RoundSummary:
-    """One round: how far it came, what it asked and was told, and where the time went."""
+    """One round: how far it came, what it asked and was told, and where the time went.
+
+    ``reuse`` is the account of its training, as `hilum.steps.teaching.Reuse` has it; empty until it has trained.
+    """
 
     round_number: int
     stage: Stage
@@ -38,6 +41,7 @@ class RoundSummary:
     seconds: Mapping[str, float]
     runs: Mapping[str, str]
     promoted: bool | None
+    reuse: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def _summary(events: dict[Stage, Event]) -> RoundSummary:
         seconds={step: s for event in events.values() for step, s in event.seconds.items()},
         runs=runs_of(events),
         promoted=last.stage is Stage.PROMOTED if last.stage.is_end else None,
+        reuse=events[Stage.TRAINED].counts if Stage.TRAINED in events else {},
     )
 
 

@@ -6,8 +6,6 @@ does depends on the seed and its own number, never on the batch: an item's proba
 are the same whatever is scored beside it.
 """
 
-import itertools
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,11 +14,9 @@ from hilum.core.errors import RecipeError
 from hilum.core.registry import Params, Registry
 from hilum.nn.blocks import draw_dropout_from
 from hilum.nn.chance import generator
+from hilum.nn.views import draw_view, mirror_axes
 
 members = Registry("member set")
-
-_MAX_SHIFT = 0.1
-_MAX_GAMMA = 0.25
 
 
 class MirrorsParams(Params):
@@ -68,7 +64,7 @@ def mirrors(
     num_members: int = 4,
 ) -> list[Tensor]:
     """What the network says of mirror images, mirrored back."""
-    flips = _mirror_axes(images_NCS.ndim - 2)
+    flips = mirror_axes(images_NCS.ndim - 2)
     if num_members > len(flips):
         raise RecipeError(f"An image of {images_NCS.ndim - 2} dimensions has {len(flips)} mirrors, not {num_members}.")
     return [_mirrored(network, images_NCS, axes) for axes in flips[:num_members]]
@@ -97,28 +93,14 @@ def views(network: nn.Module, images_NCS: Tensor, *, seed: int, num_views: int =
     return [_probs(network, images_NCS), *(_view(network, images_NCS, seed, view) for view in range(1, num_views))]
 
 
-def _view(network: nn.Module, images_NCS: Tensor, seed: int, view: int) -> Tensor:
-    rng = generator(seed, view)
-    flips = _mirror_axes(images_NCS.ndim - 2)
-    axes = flips[int(torch.randint(len(flips), (1,), generator=rng))]
-    space = range(2, images_NCS.ndim)
-    farthest = [round(_MAX_SHIFT * images_NCS.shape[axis]) for axis in space]
-    shifts = [int(torch.randint(-far, far + 1, (1,), generator=rng)) for far in farthest]
-    gamma = 1 + _MAX_GAMMA * (2 * float(torch.rand(1, generator=rng)) - 1)
-    seen = torch.roll(images_NCS.clamp(min=0) ** gamma, shifts, list(space))
-    probs = _mirrored(network, seen, axes)
-    return probs if probs.ndim == 2 else torch.roll(probs, [-shift for shift in shifts], list(space))
+def _view(network: nn.Module, images_NCS: Tensor, seed: int, number: int) -> Tensor:
+    view = draw_view(images_NCS.shape[2:], generator(seed, number))
+    return view.back(_probs(network, view.of(images_NCS)))
 
 
 def _mirrored(network: nn.Module, images_NCS: Tensor, axes: tuple[int, ...]) -> Tensor:
     probs = _probs(network, images_NCS.flip(axes))
     return probs if probs.ndim == 2 else probs.flip(axes)
-
-
-def _mirror_axes(spatial_dims: int) -> list[tuple[int, ...]]:
-    """() first, then one axis (X, Y, Z), then two, then three; counted from the last axis."""
-    axes = range(-1, -spatial_dims - 1, -1)
-    return [chosen for num in range(spatial_dims + 1) for chosen in itertools.combinations(axes, num)]
 
 
 def _probs(network: nn.Module, images_NCS: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ bit. So does a run that was killed and went on from its last state.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from hilum.nn.batches import Examples
 from hilum.nn.blocks import draw_dropout_from
 from hilum.nn.chance import generator
 from hilum.nn.chunk_batches import Batches
+from hilum.nn.consistency import consistency_loss
 from hilum.nn.early_stop import best_check, has_stopped
 from hilum.nn.heads import Network
 from hilum.nn.lesson import Lesson
@@ -38,7 +39,7 @@ from hilum.nn.sgd import Sgd
 History = list[dict[str, float]]
 
 _NUM_REPORTS = 100
-_DROPOUT = 3
+_DROPOUT, _VIEWS = 3, 5
 _HELD_OUT_LOSS = "held_out_loss"
 
 
@@ -118,7 +119,11 @@ class _Training:
         for parameter in self.parameters:
             parameter.grad = None
         with seen_statistics(self.network) as seen:
-            value = self._loss_of(images, labels)
+            logits = self._logits_of(images)
+            value = self._loss_of(logits, labels)
+            if self.recipe.consistency is not None:
+                rng = generator(self.recipe.seed, _VIEWS, step, chunk)
+                value = value + self._disagreement(images, logits[-1], rng)
         value.backward()  # type: ignore[no-untyped-call]
         zeros = (p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters)
         flat = torch.cat([*(gradient.reshape(-1) for gradient in zeros), *seen, value.detach().reshape(1)])
@@ -204,18 +209,28 @@ class _Training:
         self.history, self.recent = list(notes["history"]), list(notes["recent"])
         return step
 
-    def _loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _logits_of(self, images: Tensor) -> list[Tensor]:
+        with self._precision():
+            return self.network.forward_heads(images)
+
+    def _loss_of(self, logits: list[Tensor], labels: Tensor) -> Tensor:
         """The mean loss of all heads, in float32 whatever the network computes in."""
-        with autocast(self.device, low=self.recipe.train_precision == "bfloat16"):
-            logits = self.network.forward_heads(images)
         return torch.stack([self.loss(head.float(), labels) for head in logits]).mean()
+
+    def _disagreement(self, images: Tensor, logits: Tensor, rng: torch.Generator) -> Tensor:
+        assert self.recipe.consistency is not None, "asked for only where the recipe does"
+        with self._precision():
+            return consistency_loss(self.recipe.consistency, self.network, images, logits, rng=rng)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        return autocast(self.device, low=self.recipe.train_precision == "bfloat16")
 
     def _held_out_loss(self, held_out: Examples, chunk: int) -> npt.NDArray[np.float32]:
         """Sum of the losses of one chunk of the held-out answers, and how many they are."""
         total, num = 0.0, 0
         for batch in self.batches.held_out(held_out, chunk):
             images, labels = (tensor.to(self.device) for tensor in batch)
-            total += float(self._loss_of(images, labels)) * len(images)
+            total += float(self._loss_of(self._logits_of(images), labels)) * len(images)
             num += len(images)
         return np.array([total, num], np.float32)
 

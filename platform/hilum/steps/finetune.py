@@ -1,8 +1,10 @@
 """finetune: from answers to a checkpoint.
 
-inputs: ``labels`` (label set), ``start`` (checkpoint or "none"), ``ingest``.
-files: ``history.json``, the loss curve. The checkpoint has the run's id. Beside them, and not
-part of the result, ``timing.json`` says how long the training waited for data.
+inputs: ``labels`` (label set), ``start`` (checkpoint or "none"), ``ingest``; with ``data`` other than
+'all' also ``previous`` (label set or "none"): an answer that it does not hold is new.
+files: ``history.json``, the loss curve; ``taught.json``, the answers, unless all are taught.
+The checkpoint has the run's id. Beside them, and not part of the result, ``timing.json`` says
+how long the training waited for data.
 """
 
 import threading
@@ -33,9 +35,20 @@ from hilum.nn.predictor import load_weights, network_of_card
 from hilum.nn.readers import Readers
 from hilum.nn.train_loop import network_tensors, train
 from hilum.steps.held_out_answers import split_off
+from hilum.steps.predictor import load_predictor
+from hilum.steps.teaching import (
+    TAUGHT,
+    known_before,
+    misclassified,
+    previous_labels,
+    reuse_of,
+    shards_of,
+    taught,
+    write_taught,
+)
 from hilum.store import checkpoints
 from hilum.store.labels import NONE, read_answers
-from hilum.store.layout import Store
+from hilum.store.layout import Store, exists
 from hilum.store.manifest import Manifest, Run, read_manifest, write_json
 from hilum.store.volumes import VolumeReader, open_volume, volumes_of
 
@@ -49,12 +62,14 @@ _LEAST_SHARE = 1e-4
 def run(
     recipe: FinetuneRecipe, inputs: Mapping[str, str], *, store: Store, executor: Executor, resources: Resources
 ) -> Manifest:
-    """Train on every answer of a label set; the checkpoint appears when training has ended."""
+    """Train on the answers of a label set; the checkpoint appears when training has ended."""
     this = Run(store, "finetune", STEP_VERSION, recipe, inputs)
     before = this.finished()
     if before is not None:
         return before
     card = card_of(recipe, inputs, store)
+    reuse = _settled(this.url, recipe, inputs, store=store, executor=executor, resources=resources)
+    card["num_answers"] = reuse["num_new"] + reuse["num_reused"]
     work = partial(
         train_worker, store=store, run_url=this.url, recipe=recipe, card=card, num_readers=resources.num_readers
     )
@@ -69,7 +84,8 @@ def run(
     checkpoints.save(store, this.run_id, network_tensors(tensors), card)
     write_json(this.path(HISTORY), notes["history"])
     write_json(this.path(TIMING), timing)
-    manifest = this.commit(files=[HISTORY], checkpoint=this.run_id, **counts)
+    files = [HISTORY] if recipe.data == "all" else [HISTORY, TAUGHT]
+    manifest = this.commit(files=files, checkpoint=this.run_id, **counts, reuse=reuse)
     checkpoints.remove_state(this.url)
     return manifest
 
@@ -85,15 +101,15 @@ def train_worker(
 ) -> Counts:
     """One worker of the training. Only ids, the recipe and the card came here; images are read from the store."""
     volumes = volumes_of(store, card["inputs"]["ingest"])
-    answers = usable_answers(store, card["inputs"]["labels"])
-    taught, kept_apart = split_off(recipe, answers, volumes)
+    answers = taught(recipe, usable_answers(store, card["inputs"]["labels"]), run_url)
+    learnt, kept_apart = split_off(recipe, answers, volumes)
     network = network_of_card(card, seed=recipe.seed)
     if card["inputs"]["start"] != NONE:
         load_weights(network, checkpoints.load(store, card["inputs"]["start"])[0])
-    examples = AnsweredPatches(store, taught, volumes)
+    examples = AnsweredPatches(store, learnt, volumes)
     held_out = AnsweredPatches(store, kept_apart, volumes) if kept_apart else None
     lesson = Lesson(card["question"], examples, _zyx(card["patch_shape_zyx"]), held_out)
-    weighted = with_rare_classes_weighed(recipe, taught, num_classes=card["num_classes"])
+    weighted = with_rare_classes_weighed(recipe, learnt, num_classes=card["num_classes"])
     readers = Readers(num_readers)
     history = train(weighted, network, lesson, context=context, memory=RunFolder(run_url), readers=readers)
     counts = {
@@ -104,6 +120,17 @@ def train_worker(
         "timing": {"wait_share": readers.wait_share, "num_workers": context.num_workers, "num_readers": num_readers},
     }
     return counts if recipe.early_stop is None else {**counts, "num_held_out_answers": len(kept_apart)}
+
+
+def judge_shard(places: range, *, store: Store, recipe: FinetuneRecipe, inputs: Mapping[str, str]) -> Counts:
+    """Which answers, of those at ``places`` of the label set, the model that training goes on from gets wrong."""
+    answers = usable_answers(store, inputs["labels"])
+    known = known_before(answers, inputs["previous"], store)
+    examples = AnsweredPatches(store, answers, volumes_of(store, inputs["ingest"]))
+    # Full precision whatever the resources say: an answer must not change sides with the machine.
+    predictor = load_predictor(store, inputs["start"])
+    old = [place for place in places if known[place]]
+    return {"wrong": misclassified(recipe.misclassified, examples, old, predictor, seed=recipe.seed)}
 
 
 def card_of(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: Store) -> dict[str, Any]:
@@ -235,6 +262,31 @@ class RunFolder:
 
     def save(self, tensors: Mapping[str, npt.NDArray[Any]], *, step: int, notes: Mapping[str, Any]) -> None:
         checkpoints.save_state(self.url, tensors, step=step, notes=notes)
+
+
+def _settled(
+    run_url: str,
+    recipe: FinetuneRecipe,
+    inputs: Mapping[str, str],
+    *,
+    store: Store,
+    executor: Executor,
+    resources: Resources,
+) -> dict[str, Any]:
+    """Settle which answers are taught, once for all workers and restarts, and account for them."""
+    answers = usable_answers(store, inputs["labels"])
+    known = known_before(answers, previous_labels(recipe, inputs, store), store)
+    if recipe.data != "all" and not exists(f"{run_url}/{TAUGHT}"):
+        wrong: set[int] = set()
+        if recipe.data == "new_and_misclassified":
+            judge = partial(judge_shard, store=store, recipe=recipe, inputs=inputs)
+            shards, workers = shards_of(len(answers)), resources.num_score_workers
+            judged = executor.map_shards(judge, shards, label="judge", resources=resources, num_workers=workers)
+            wrong = {place for counts in judged for place in counts["wrong"]}
+        write_taught(run_url, answers, known, [place in wrong for place in range(len(answers))])
+    used = {answer.annotation_id for answer in taught(recipe, answers, run_url)}
+    is_taught = [answer.annotation_id in used for answer in answers]
+    return reuse_of(recipe, inputs["start"], known=known, is_taught=is_taught)
 
 
 def _question(answers: list[Annotation], label_set_id: str) -> Question:

@@ -35,13 +35,13 @@ def true_answers(store: Store, ingest_id: str, phantom: Phantom, *, num: int | N
     return list(Oracle(store, ingest_id).collect(tasks))
 
 
-def label_set_of(store: Store, answers: list[Annotation]) -> str:
-    """A label set that holds exactly these answers."""
-    inputs = {"select": "c0ffee000000", "labels": NONE, "answers": content_id(repr(answers))}
+def label_set_of(store: Store, answers: list[Annotation], parent: str = NONE) -> str:
+    """A label set that holds exactly these answers, and those of its parent."""
+    inputs = {"select": "c0ffee000000", "labels": parent, "answers": content_id(repr(answers))}
     run = Run(store, "collect", _STEP_VERSION, Recipe(), inputs)
     write_annotations(run.path(ANNOTATIONS_FILE), answers)
     run.commit(files=[ANNOTATIONS_FILE])
-    return commit_label_set(store, run.run_id, None).run_id
+    return commit_label_set(store, run.run_id, None if parent == NONE else parent).run_id
 
 
 def pool_run(store: Store, ingest_id: str, recipe: PoolRecipe) -> str:

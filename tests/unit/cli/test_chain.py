@@ -41,6 +41,12 @@ def test_training_from_scratch_is_not_told_of_the_champion(checkpoint, labels):
     assert _chain(checkpoint, labels).command("finetune") == f"hilum finetune liver.yaml --labels {labels}"
 
 
+@pytest.mark.parametrize("start", ["champion", "previous", "first"])
+def test_training_that_goes_on_is_told_from_which_model(start):
+    typed = _chain("c" * 12, "l" * 12, start=start).command("finetune")
+    assert typed == f"hilum finetune liver.yaml --checkpoint {'c' * 12} --labels {'l' * 12}"
+
+
 def test_options_that_were_typed_are_typed_again():
     assert _chain(options=" --store s3://x").command("score") == "hilum score liver.yaml --store s3://x"
 

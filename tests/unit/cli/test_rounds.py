@@ -86,6 +86,16 @@ def test_a_campaign_as_a_table_shows_its_curve(typed, begun):
     assert status.champion_id in out
 
 
+def test_a_campaign_s_status_accounts_for_what_each_round_used_again(typed, begun):
+    status = begun.run(**_hands(begun))
+    out = typed(f"round status liver --store {begun.store.url}").out
+    assert all(column in out for column in ("new", "reused", "misclassified", "label reuse", "data reuse", "steps"))
+    told = typed(f"round status liver --store {begun.store.url} --json").document["history"]
+    assert [row["reuse"]["num_labels"] for row in told] == [point.num_labels for point in status.curve]
+    assert told[1]["reuse"]["label_reuse"] == 1.0
+    assert "100 %" in out
+
+
 def test_the_champion_is_listed_changed_by_hand_and_rolled_back(typed, begun):
     at = f"--store {begun.store.url} --json"
     begun.run(**_hands(begun))

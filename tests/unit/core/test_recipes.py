@@ -249,3 +249,58 @@ def test_what_counts_as_near_and_found_is_part_of_the_name_only_where_it_is_said
 def test_a_training_that_says_nothing_new_keeps_the_name_it_had_before_there_was_more_to_say():
     old = FinetuneRecipe(num_steps=6, batch_size=4)
     assert run_id("finetune", 1, old, {"labels": "a"}) == "305e514de1f3"
+
+
+def test_going_on_from_a_model_may_be_slower_and_a_first_training_never_is():
+    recipe = FinetuneRecipe.model_validate(
+        {"from": "previous", "learning_rate": 0.5, "continue_learning_rate_factor": 0.25}
+    )
+    assert recipe.of_training(is_first=True).learning_rate == 0.5
+    assert recipe.of_training(is_first=False).learning_rate == 0.125
+    again = recipe.of_training(is_first=False)
+    assert again.of_training(is_first=False) == again
+
+
+@pytest.mark.parametrize("start", ["previous", "first"])
+def test_a_first_training_is_one_from_scratch_whatever_comes_after_it(start):
+    recipe = FinetuneRecipe(start=start, data="new_and_misclassified", misclassified={"min_dice": 0.9})
+    assert recipe.of_training(is_first=True) == FinetuneRecipe()
+
+
+def test_trainings_from_the_first_model_have_its_steps_and_their_own_behind_them():
+    recipe = FinetuneRecipe(start="first", num_steps=60, num_first_steps=100)
+    assert [recipe.num_steps_over(num) for num in (1, 2, 5)] == [100, 160, 160]
+    onwards = recipe.model_copy(update={"start": "previous"})
+    assert [onwards.num_steps_over(num) for num in (1, 2, 5)] == [100, 160, 340]
+
+
+@pytest.mark.parametrize(
+    ("given", "what_is_said"),
+    [
+        ({"data": "new"}, "from scratch every answer is new"),
+        ({"data": "new_and_misclassified"}, "from scratch every answer is new"),
+        ({"continue_learning_rate_factor": 0.1}, "from scratch none does"),
+        ({"from": "previous", "misclassified": {"min_dice": 0.5}}, "is for 'data: new_and_misclassified'"),
+        ({"from": "last"}, "previous"),
+        ({"consistency": {"num_views": 1}}, "greater than or equal to 2"),
+        ({"consistency": {"weight": 0}}, "greater than 0"),
+        ({"consistency": {"distance": "kl"}}, "symmetric_kl"),
+    ],
+)
+def test_a_training_that_cannot_be_meant_is_refused(given, what_is_said):
+    with pytest.raises(ValidationError, match=what_is_said):
+        FinetuneRecipe.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({}, "72cee1088e77"),
+        ({"from": "champion", "num_steps": 60}, "0c6f2dc3310f"),
+        ({"from": "champion", "num_first_steps": 9}, "e8477fa7cd39"),
+    ],
+)
+def test_trainings_that_were_named_before_recipes_knew_of_continuing_keep_their_names(given, name):
+    inputs = {"labels": "a" * 12, "start": "none", "ingest": "b" * 12}
+    recipe = FinetuneRecipe.model_validate(given).of_training(is_first=True)
+    assert run_id("finetune", 1, recipe, inputs) == name

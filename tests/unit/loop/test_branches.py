@@ -16,6 +16,7 @@ from hilum.core.recipes import (
     StopRecipe,
 )
 from hilum.loop.branches import branches_of, check_strategies
+from hilum.loop.recipe_files import simulate_recipe
 
 TOP = ArmRecipe(share=1.0, sampler=Choice(kind="top_k", score="entropy"))
 CAMPAIGN = CampaignRecipe(
@@ -92,6 +93,32 @@ def test_a_longer_first_training_counts_among_the_full_datas_steps():
     full = branches(simulation(campaign=CAMPAIGN.model_copy(update={"finetune": finetune, "campaign": four_rounds})))
     once = full["full", 0].recipe.finetune
     assert (once.num_steps, once.num_first_steps) == (100 + 3 * 60, None)
+
+
+def test_trainings_that_all_go_on_from_the_first_have_two_behind_the_last():
+    finetune = FinetuneRecipe.model_validate({"from": "first", "num_steps": 60, "num_first_steps": 100})
+    four_rounds = BudgetRecipe(num_first_round=10, num_per_round=5, num_in_total=24)
+    full = branches(simulation(campaign=CAMPAIGN.model_copy(update={"finetune": finetune, "campaign": four_rounds})))
+    once = full["full", 0].recipe.finetune.of_training(is_first=True)
+    assert (once.num_steps, once.start, once.data) == (160, "scratch", "all")
+
+
+def test_the_shipped_strategies_are_those_of_the_paper():
+    recipe = simulate_recipe("mednist-continual")
+    check_strategies("acft", recipe)
+    made = branches(recipe)
+    ways = {s: (b.recipe.finetune.start, b.recipe.finetune.data) for (s, _), b in made.items()}
+    assert ways == {
+        "random": ("first", "all"),
+        "aft-lq": ("first", "all"),
+        "acft-q": ("previous", "new"),
+        "acft-lq": ("previous", "all"),
+        "acft-hq": ("previous", "new_and_misclassified"),
+    }
+    full = recipe.campaign.finetune.learning_rate
+    rates = {s: b.recipe.finetune.of_training(is_first=False).learning_rate / full for (s, _), b in made.items()}
+    assert rates == {s: pytest.approx(0.1 if s.startswith("acft") else 1.0) for s in ways}
+    assert made["random", 0].recipe.select.arms != made["aft-lq", 0].recipe.select.arms
 
 
 def test_the_full_data_is_trained_on_by_as_many_seeds_as_are_wanted():

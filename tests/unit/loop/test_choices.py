@@ -29,6 +29,16 @@ def test_every_shipped_recipe_names_only_what_there_is(name):
         ({"finetune": {"architecture": {"kind": "unetp"}}}, "unetpp"),
         ({"finetune": {"augment": [{"kind": "flipp"}]}}, "flip"),
         ({"finetune": {"loss": {"kind": "cross_entrop"}}}, "cross_entropy"),
+        (
+            {
+                "finetune": {
+                    "from": "previous",
+                    "data": "new_and_misclassified",
+                    "misclassified": {"members": {"kind": "mirors"}},
+                }
+            },
+            "mirrors",
+        ),
         ({"finetune": {"architecture": {"kind": "unet", "dept": 2}}}, "depth"),
         ({"select": {"arms": [{"share": 1, "sampler": {"kind": "top_k", "scor": "margin"}}]}}, "score"),
     ],

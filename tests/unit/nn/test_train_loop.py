@@ -10,7 +10,7 @@ import torch
 from hilum.adapters.inline import LocalTrainContext
 from hilum.core.asking import IGNORE
 from hilum.core.errors import RecipeError
-from hilum.core.recipes import Choice, FinetuneRecipe
+from hilum.core.recipes import Choice, ConsistencyRecipe, FinetuneRecipe
 from hilum.nn.batches import Example
 from hilum.nn.heads import build_network
 from hilum.nn.lesson import Lesson
@@ -199,9 +199,11 @@ class OneOfMany(LocalTrainContext):
 
 @pytest.mark.parametrize("num_workers", [2, 3, 4])
 @pytest.mark.parametrize("architecture", [UNET, BATCH_NORM])
-@pytest.mark.parametrize("question", ["classify", "segment"])
-def test_one_worker_or_many_reach_the_same_weights_to_the_last_bit(num_workers, architecture, question):
-    recipe = RECIPE.model_copy(update={"num_steps": 4})
+@pytest.mark.parametrize(
+    ("question", "consistency"), [("classify", None), ("segment", None), ("segment", ConsistencyRecipe(num_views=3))]
+)
+def test_one_worker_or_many_reach_the_same_weights_to_the_last_bit(num_workers, architecture, question, consistency):
+    recipe = RECIPE.model_copy(update={"num_steps": 4, "consistency": consistency})
     alone, history = trained(recipe, question, net=network(question, architecture=architecture))
     group, meeting = {}, threading.Barrier(num_workers, timeout=60)
     nets = [network(question, architecture=architecture) for _ in range(num_workers)]

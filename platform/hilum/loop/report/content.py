@@ -63,6 +63,25 @@ class StageTime:
 
 
 @dataclass(frozen=True)
+class ReuseRow:
+    """What one strategy's trainings, but for the first, used of the rounds before; means over seeds.
+
+    ``num_taught`` and ``num_steps`` are of a whole campaign, the rest of a round. None where
+    there was nothing to use again, or (``num_misclassified``) nobody looked.
+    """
+
+    strategy: str
+    starts_from: str
+    taught: str
+    num_taught: float
+    num_misclassified: float | None
+    label_reuse: float | None
+    data_reuse: float | None
+    model_reuse: bool
+    num_steps: float
+
+
+@dataclass(frozen=True)
 class Section:
     """Everything one simulation has to show. ``facts`` are shown as given, label and value."""
 
@@ -76,6 +95,7 @@ class Section:
     classes: tuple[ClassRow, ...] = ()
     gallery: Mapping[str, tuple[AskedRound, ...]] = field(default_factory=dict)
     times: tuple[StageTime, ...] = ()
+    reuse: tuple[ReuseRow, ...] = ()
     caveats: tuple[str, ...] = ()
 
     @property

@@ -21,8 +21,9 @@ from hilum.core.resources import Resources
 from hilum.loop.curves import RANDOM, Interval, t_interval
 from hilum.loop.definition import read_definition
 from hilum.loop.events import history
-from hilum.loop.report.content import AskedRound, ClassRow, Section, StageTime, Tile
+from hilum.loop.report.content import AskedRound, ClassRow, ReuseRow, Section, StageTime, Tile
 from hilum.loop.report.gallery import MOST_TILES, shown_8bit
+from hilum.loop.report.reuse import is_worth_showing, reuse_row
 from hilum.loop.simulate import Simulation, simulation_of
 from hilum.loop.status import RoundSummary, summarise
 from hilum.steps.publish import drafted, tasks_of
@@ -67,6 +68,7 @@ def section_of(
         classes=tuple(_class_rows(seen, finals)),
         gallery={strategy: tuple(_gallery(seen, strategy)) for strategy in seen.strategies},
         times=tuple(_times(seen)),
+        reuse=tuple(_reuse(seen)),
         caveats=tuple(caveats) if seen.simulation.side == "test" else (*caveats, _NO_TEST),
     )
 
@@ -278,3 +280,16 @@ def _times(seen: _Seen) -> Iterable[StageTime]:
                 for step, seconds in summary.seconds.items():
                     totals[step] = totals.get(step, 0.0) + seconds / len(branches)
         yield StageTime(strategy, totals)
+
+
+def _reuse(seen: _Seen) -> list[ReuseRow]:
+    """What each strategy's trainings used again; nothing where there is nothing to compare, or no account."""
+    rows = []
+    for strategy in seen.strategies:
+        seeds = seen.seeds(strategy)
+        accounts = [[one.reuse for one in seen.rounds[strategy, seed] if one.reuse] for seed in seeds]
+        campaign = seen.simulation.campaigns[strategy, seeds[0]]
+        row = reuse_row(strategy, read_definition(seen.store, campaign).recipe.finetune, accounts)
+        if row is not None:
+            rows.append(row)
+    return rows if is_worth_showing(rows) else []

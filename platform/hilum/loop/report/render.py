@@ -14,7 +14,7 @@ from hilum.loop.curves import Interval
 from hilum.loop.findings import Findings, Verdict, headed, metric_title, percent, saving_interval, saving_text, signed
 from hilum.loop.report import figures, gallery, tables
 from hilum.loop.report.colours import DARK, LIGHT, strategy_class
-from hilum.loop.report.content import AskedRound, Section, StageTime, Tile
+from hilum.loop.report.content import AskedRound, ReuseRow, Section, StageTime, Tile
 from hilum.store.manifest import write_bytes
 
 _BADGES: dict[Verdict, str] = {
@@ -91,6 +91,7 @@ def _view(section: Section, name: str, *, most_bytes: int) -> dict[str, Any]:
         "rounds": _rounds(section, name, most_bytes),
         "legend": gallery.legend(section.class_names) if section.question == "segment" else [],
         "times": _times(section.times),
+        "reuse": [_reuse(row) for row in section.reuse],
         "stages": [stage for stage in STAGES if any(stage in t.seconds for t in section.times)],
     }
 
@@ -227,6 +228,22 @@ def _times(times: Sequence[StageTime]) -> list[dict[str, Any]]:
         }
         for t in times
     ]
+
+
+def _reuse(row: ReuseRow) -> dict[str, str]:
+    """A strategy's row of what it used again."""
+    wrong, labels, data = row.num_misclassified, row.label_reuse, row.data_reuse
+    return {
+        "strategy": row.strategy,
+        "starts_from": row.starts_from,
+        "taught": row.taught,
+        "num_taught": f"{row.num_taught:,.0f}",
+        "num_misclassified": tables.ABSENT if wrong is None else f"{wrong:.1f}",
+        "label_reuse": tables.ABSENT if labels is None else _percent(labels),
+        "data_reuse": tables.ABSENT if data is None else _percent(data),
+        "model_reuse": "yes" if row.model_reuse else "no",
+        "num_steps": f"{row.num_steps:,.0f}",
+    }
 
 
 def _seconds(seconds: float) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hilum.core.ids import content_id
 from hilum.loop.comparison import compare
 from hilum.loop.curves import Curve, t_interval
-from hilum.loop.report.content import AskedRound, ClassRow, Section, StageTime, Tile
+from hilum.loop.report.content import AskedRound, ClassRow, ReuseRow, Section, StageTime, Tile
 
 LABELS = (20, 40, 60, 80, 100)
 CLASSES = ("background", "thalamus", "caudate")
@@ -67,6 +67,7 @@ def section(question="classify", *, text="", num_rounds=4, num_tiles=3, size=24)
         classes=rows,
         gallery=dict.fromkeys(STRATEGIES, rounds),
         times=tuple(StageTime(s, {"score": 3.0, "finetune": 100.0}) for s in STRATEGIES),
+        reuse=tuple(ReuseRow(s, "first model", "all", 1200, None, 1.0, 0.7, False, 800) for s in STRATEGIES),
         caveats=(f"Averages{text}",),
     )
 
