@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hilum.core.registry import Params
+from hilum.nn.traced import crop_traced, pad_traced
 
 Norm = Literal["none", "instance", "group"]
 Activation = Literal["relu", "leaky_relu", "elu"]
@@ -142,6 +143,8 @@ def class_head(spatial_dims: int, num_in: int, num_classes: int) -> nn.Module:
 
 def pad_to_multiple(images_NCS: Tensor, multiple: int) -> Tensor:
     """Repeat the last voxels of each axis until it divides by ``multiple`` and is at least twice as long."""
+    if torch.compiler.is_exporting():
+        return pad_traced(images_NCS, [multiple] * (images_NCS.ndim - 2))
     missing = [max(2, -(-size // multiple)) * multiple - size for size in images_NCS.shape[2:]]
     if not any(missing):
         return images_NCS
@@ -150,6 +153,8 @@ def pad_to_multiple(images_NCS: Tensor, multiple: int) -> Tensor:
 
 def crop_to(images_NCS: Tensor, space: Sequence[int]) -> Tensor:
     """The corner that `pad_to_multiple` left as it was."""
+    if torch.compiler.is_exporting():
+        return crop_traced(images_NCS, space)
     for axis, size in enumerate(space, start=2):
         images_NCS = images_NCS.narrow(axis, 0, size)
     return images_NCS

@@ -17,6 +17,7 @@ from hilum.core.errors import CorruptionError, RecipeError
 from hilum.core.recipes import Choice
 from hilum.nn.heads import Network, build_network
 from hilum.nn.members import members as member_sets
+from hilum.nn.pruning import keep_padding
 
 Floats = npt.NDArray[np.float32]
 Precision = Literal["float32", "bfloat16"]
@@ -97,7 +98,7 @@ def predictor_from(
 def network_of_card(card: Mapping[str, Any], *, seed: int = 0) -> Network:
     """The network a card describes, with first weights from ``seed``."""
     try:
-        return build_network(
+        network = build_network(
             card["question"],
             Choice.model_validate(card["architecture"]),
             spatial_dims=card["spatial_dims"],
@@ -107,6 +108,9 @@ def network_of_card(card: Mapping[str, Any], *, seed: int = 0) -> Network:
         )
     except KeyError as missing:
         raise CorruptionError(f"A checkpoint's card lacks {missing}; it was changed or is not hilum's.") from None
+    if "pad_multiple" in card:
+        keep_padding(network, card["pad_multiple"])
+    return network
 
 
 def load_weights(network: Network, tensors: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -8,10 +8,10 @@ Shape letters: N = items, C = channels in and classes out, K = classes, Z, Y, X 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from hilum.core.resources import Resources
 from hilum.nn.infer import Floats, sliding_window
 from hilum.nn.metrics import Measured, classify_metrics, confusion, segment_metrics
 from hilum.nn.normalise import normalise
-from hilum.nn.predictor import Predictor
 from hilum.steps.predictor import load_predictor
 from hilum.store import checkpoints
 from hilum.store.layout import Store, exists, filesystem
@@ -42,6 +41,19 @@ _ITEMS_PER_SHARD = 1024
 _VOXELS_PER_SHARD = 32_000_000
 # What goes through a network in one call: 3D windows are big.
 _VOXELS_TOGETHER = 1_000_000
+
+
+class Answering(Protocol):
+    """What can be evaluated: a `Predictor`, or an exported model that answers as one does."""
+
+    card: dict[str, Any]
+
+    @property
+    def num_classes(self) -> int: ...
+
+    def predict(self, images_NCZYX: Floats) -> Floats:
+        """Probabilities (M, N, C) or (M, N, C, Z, Y, X)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ def run(
         return before
     card = checkpoints.read_card(store, inputs["checkpoint"])
     pool = PoolRecipe.model_validate(read_manifest(store.run("pool", inputs["pool"])).recipe)
+    shards = shards_of(held_out(store, inputs["ingest"], pool), question=card["question"])
     work = partial(
         evaluate_shard,
         store=store,
@@ -71,19 +84,25 @@ def run(
         parts_url=this.path("parts"),
         resources=resources,
     )
-    shards = shards_of(held_out(store, inputs["ingest"], pool), question=card["question"])
+    rows = rows_of_shards(work, shards, executor=executor, resources=resources)
+    measured = {side: measure([r for r in rows if r["side"] == side], card, recipe) for side in HELD_OUT}
+    write_rows(this.path(METRICS_FILE), METRICS, _table_rows(measured))
+    manifest = this.commit(files=[METRICS_FILE], **{side: _summary(of_side) for side, of_side in measured.items()})
+    _remove(this.path("parts"))
+    return manifest
+
+
+def rows_of_shards(
+    work: Callable[[Shard], Counts], shards: Sequence[Shard], *, executor: Executor, resources: Resources
+) -> list[dict[str, Any]]:
+    """The rows of all shards, by item."""
     rows: list[dict[str, Any]] = []
     for part in executor.map_shards(
         work, shards, label="evaluate", resources=resources, num_workers=resources.num_score_workers
     ):
         rows.extend(part["rows"])
     # Workers answer in any order; an interval must not depend on it.
-    rows.sort(key=lambda row: row["item"])
-    measured = {side: measure([r for r in rows if r["side"] == side], card, recipe) for side in HELD_OUT}
-    write_rows(this.path(METRICS_FILE), METRICS, _table_rows(measured))
-    manifest = this.commit(files=[METRICS_FILE], **{side: _summary(of_side) for side, of_side in measured.items()})
-    _remove(this.path("parts"))
-    return manifest
+    return sorted(rows, key=lambda row: row["item"])
 
 
 def held_out(store: Store, ingest_id: str, pool: PoolRecipe) -> list[tuple[Volume, Side]]:
@@ -119,25 +138,39 @@ def evaluate_shard(
     overlap: float,
     parts_url: str,
     resources: Resources,
+    depth: int | None = None,
 ) -> Counts:
-    """One row an item: its class and probabilities, or its confusion counts. A finished shard is read back."""
+    """One row an item: its class and probabilities, or its confusion counts. A finished shard is read back.
+
+    With ``depth`` it is the checkpoint pruned to it that answers.
+    """
     part_url = f"{parts_url}/part-{shard.number:05d}.json"
     if exists(part_url):
         done: Counts = read_json(part_url)
         return done
-    predictor = load_predictor(store, checkpoint_id, precision=resources.precision)
+    predictor = load_predictor(store, checkpoint_id, precision=resources.precision, depth=depth)
+    rows = rows_of_shard(
+        predictor, shard, store=store, pool=pool, batch_size=resources.score_batch_size, overlap=overlap
+    )
+    part = {"rows": rows}
+    write_json(part_url, part)
+    return part
+
+
+def rows_of_shard(
+    predictor: Answering, shard: Shard, *, store: Store, pool: PoolRecipe, batch_size: int, overlap: float
+) -> list[dict[str, Any]]:
+    """What ``predictor`` answers of every item of a shard, beside the truth."""
     rows: list[dict[str, Any]] = []
     for volume, side in shard.volumes:
         reader = open_volume(store, volume)
         if predictor.card["question"] == "segment":
-            found = _segmented(predictor, reader, pool, resources.score_batch_size, overlap)
+            found = _segmented(predictor, reader, pool, batch_size, overlap)
         else:
-            found = _classified(predictor, reader, pool, resources.score_batch_size)
+            found = _classified(predictor, reader, pool, batch_size)
         names = {"side": side, "patient_id": volume.study.patient_id}
         rows += [{**row, **names, "item": [volume.volume_id, place]} for place, row in enumerate(found)]
-    part = {"rows": rows}
-    write_json(part_url, part)
-    return part
+    return rows
 
 
 def measure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any], recipe: EvaluateRecipe) -> list[Measured]:
@@ -163,7 +196,7 @@ def patches_of(volume: Volume, pool: PoolRecipe) -> list[Patch]:
     return list(candidate_patches(volume, fitting))
 
 
-def _classified(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int) -> list[dict[str, Any]]:
+def _classified(predictor: Answering, reader: VolumeReader, pool: PoolRecipe, batch_size: int) -> list[dict[str, Any]]:
     volume = reader.volume
     known = [p for p in patches_of(volume, pool) if volume.classes[volume.item_index(p)] >= 0]
     rows: list[dict[str, Any]] = []
@@ -179,7 +212,7 @@ def _classified(predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, ba
 
 
 def _segmented(
-    predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int, overlap: float
+    predictor: Answering, reader: VolumeReader, pool: PoolRecipe, batch_size: int, overlap: float
 ) -> list[dict[str, Any]]:
     volume = reader.volume
     depth = volume.item_shape_zyx[0]
