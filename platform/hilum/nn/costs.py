@@ -83,7 +83,7 @@ def round_robin(calls: Sequence[Callable[[], object]], *, clock: Callable[[], fl
 
 def peak_memory_mib(card: Mapping[str, Any]) -> float | None:
     """Mebibytes that answering one patch adds to a process that holds the network (see `peak_memory`)."""
-    done = subprocess.run(  # noqa: S603 (our own module, with a card on its standard input)
+    done = subprocess.run(
         [sys.executable, "-m", "hilum.nn.peak_memory"],
         input=json.dumps(dict(card)),
         capture_output=True,

@@ -108,7 +108,10 @@ def card_of(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: Store) -> 
         "licence": "that of the images it was trained on",
     }
     if inputs["start"] != NONE:
-        _check_start(checkpoints.read_card(store, inputs["start"]), card, inputs["start"])
+        start = checkpoints.read_card(store, inputs["start"])
+        _check_start(start, card, inputs["start"])
+        # A pruned network goes on seeing the borders that it was trained with.
+        card |= {name: start[name] for name in ("pad_multiple",) if name in start}
     network_of_card(card)
     return card
 
