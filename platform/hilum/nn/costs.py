@@ -21,7 +21,7 @@ from hilum.core.errors import HilumError
 from hilum.nn.heads import Network, num_parameters
 
 MOST_ROUNDS, LEAST_ROUNDS = 25, 5
-_SECONDS = 8.0
+_SECONDS = 4.0
 _VOXELS_TOGETHER, _PATCHES_TOGETHER = 500_000, 8
 _SEED = 0
 
@@ -52,6 +52,7 @@ def measure_costs(networks: Sequence[tuple[Network, Mapping[str, Any]]]) -> list
         seconds = round_robin([_call(network, patch_1CS) for network in calls], clock=time.perf_counter)
         cpu_seconds = round_robin([_call(network, batch_NCS) for network in calls], clock=time.process_time)
         gflops = [_gflop(network, patch_1CS) for network in calls]
+    peaks = peak_memory_mib([card for _, card in networks])
     return [
         Cost(
             num_parameters=num_parameters(network),
@@ -59,9 +60,9 @@ def measure_costs(networks: Sequence[tuple[Network, Mapping[str, Any]]]) -> list
             latency_ms=1e3 * latency,
             # process_time ticks in microseconds at best: a batch that took none took one.
             patches_per_second=len(batch_NCS) / max(busy, 1e-6),
-            peak_mib=peak_memory_mib(card),
+            peak_mib=peak,
         )
-        for (network, card), gflop, latency, busy in zip(networks, gflops, seconds, cpu_seconds, strict=True)
+        for (network, _), gflop, latency, busy, peak in zip(networks, gflops, seconds, cpu_seconds, peaks, strict=True)
     ]
 
 
@@ -81,11 +82,11 @@ def round_robin(calls: Sequence[Callable[[], object]], *, clock: Callable[[], fl
     return [median(times) for times in taken]
 
 
-def peak_memory_mib(card: Mapping[str, Any]) -> float | None:
-    """Mebibytes that answering one patch adds to a process that holds the network (see `peak_memory`)."""
+def peak_memory_mib(cards: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Mebibytes that answering one patch adds to a process that holds the network of a card (see `peak_memory`)."""
     done = subprocess.run(
         [sys.executable, "-m", "hilum.nn.peak_memory"],
-        input=json.dumps(dict(card)),
+        input=json.dumps([dict(card) for card in cards]),
         capture_output=True,
         text=True,
         check=False,
@@ -93,8 +94,8 @@ def peak_memory_mib(card: Mapping[str, Any]) -> float | None:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise HilumError(f"Memory could not be measured in a process of its own: {last}")
-    peak: float | None = json.loads(done.stdout.strip().splitlines()[-1])
-    return peak
+    peaks: list[float | None] = json.loads(done.stdout.strip().splitlines()[-1])
+    return peaks
 
 
 def _patches(card: Mapping[str, Any], *, num: int) -> Tensor:
