@@ -1,7 +1,8 @@
 """`hilum model prune` and `hilum model export`: a network that is as small as its task allows, and leaves."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -10,6 +11,7 @@ from hilum.cli.console import reply, table
 from hilum.cli.options import Address, Json, On, StoreUrl
 
 if TYPE_CHECKING:
+    from hilum.steps.export import Export, Precision
     from hilum.store.layout import Store
     from hilum.store.manifest import Manifest
 
@@ -29,6 +31,16 @@ Plot = Annotated[
     Path | None,
     typer.Option("--plot", metavar="FILE", help="Draw score against latency here too: a .svg or a .png."),
 ]
+
+To = Annotated[str, typer.Option("--to", metavar="FORMAT", help="onnx (onnxruntime runs it) or torch (a .pt2).")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Where to put it; CHECKPOINT.onnx or CHECKPOINT.pt2 here if not given."),
+]
+Int8 = Annotated[
+    bool, typer.Option("--int8", help="8-bit convolutions for CPUs; what that loses is measured and told.")
+]
+_ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
 
 
 def prune(
@@ -65,6 +77,90 @@ def prune(
         ready = engine(on=on, address=address)
         manifest = step.run(recipe, inputs, store=opened, executor=ready.executor, resources=ready.resources)
     _tell(opened, manifest, already_done=already_done, plot=plot, at=f" --store {store}" if store else "", json_=json_)
+
+
+def export(
+    checkpoint: CheckpointId,
+    *,
+    to: To,
+    out: Out = None,
+    depth: ForcedDepth = None,
+    int8: Int8 = False,
+    store: StoreUrl = None,
+    pool: Pool = None,
+    json_: Json = False,
+) -> None:
+    """Write a checkpoint as one file that runs without hilum, checked against it image by image.
+
+    The file takes normalised images of any number and size and answers with probabilities. With --int8
+    the loss of score is measured on validation patients.
+    """
+    from hilum.cli.chain import checked_id
+    from hilum.cli.composition import store_at
+    from hilum.core.errors import RequestError
+    from hilum.steps import export as step
+    from hilum.steps.held_out import of_checkpoint, pool_if_known
+
+    ending = _ENDINGS.get(to)
+    if ending is None:
+        raise RequestError(f"A checkpoint leaves as {' or '.join(_ENDINGS)}; --to {to} is neither.")
+    if int8 and to != "onnx":
+        raise RequestError("--int8 is for --to onnx: onnxruntime is what runs 8-bit models here.")
+    opened = store_at(store)
+    checked_id("checkpoint", opened.checkpoint(checkpoint))
+    file = out or Path(checkpoint + (f"-depth{depth}" if depth else "") + ("-int8" if int8 else "") + ending)
+    if file.suffix != ending:
+        raise RequestError(f"A file for {to} ends in {ending}; --out {file} does not.")
+    place = str(file.absolute())
+    if int8:
+        pool_id = of_checkpoint(opened, checkpoint, pool_id=pool)["pool"]
+        made, rows, metric = step.export_int8(opened, checkpoint, file=place, pool_id=pool_id, depth=depth)
+    else:
+        pool_id_or_none = pool_if_known(opened, checkpoint, pool_id=pool)
+        made = step.export(opened, checkpoint, to=_format(to), file=place, depth=depth, pool_id=pool_id_or_none)
+        rows, metric = [], ""
+    told = [_checked(made), *([precision_table(rows, metric), _int8_verdict(rows)] if rows else [])]
+    data = {**asdict(made), "precisions": [asdict(row) for row in rows], "metric": metric or None}
+    reply(json_, data, *told)
+
+
+def _format(to: str) -> Literal["onnx", "torch"]:
+    return "onnx" if to == "onnx" else "torch"
+
+
+def _checked(made: "Export") -> str:
+    what = (
+        f"{made.num_real_images} real images, odd sizes and several batches" if made.num_real_images else "noise only"
+    )
+    return (
+        f"{made.file}: {made.num_bytes:,} bytes; probabilities differ by at most {made.largest_difference:.2g} ({what})"
+    )
+
+
+def precision_table(rows: "list[Precision]", metric: str) -> Table:
+    """float32 and int8 beside each other."""
+    return table(
+        "",
+        ["precision", metric, "interval", "bytes", "ms"],
+        [
+            [
+                row.precision,
+                row.score,
+                f"{row.low:.3f} to {row.high:.3f}",
+                f"{row.num_bytes:,}",
+                f"{row.latency_ms:.3g}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _int8_verdict(rows: "list[Precision]") -> str:
+    """What int8 costs and gains, in words; where it gains nothing, that."""
+    plain, small = rows
+    speed, lost = plain.latency_ms / small.latency_ms, plain.score - small.score
+    pace = f"{speed:.2f} × as fast" if speed > 1 else f"slower ({speed:.2f} × as fast): keep float32"
+    return f"int8 is {pace}, {plain.num_bytes / small.num_bytes:.1f} × smaller, and scores {lost:.4f} less"
 
 
 def _check_plot(plot: Path | None) -> None:
@@ -146,3 +242,4 @@ def _times(factor: float) -> str:
 def register(group: typer.Typer) -> None:
     """Add these commands to `hilum model`."""
     group.command("prune", epilog="Example: hilum model prune 0a1b2c3d4e5f --tolerance 0.02")(prune)
+    group.command("export", epilog="Example: hilum model export 0a1b2c3d4e5f --to onnx --out liver.onnx")(export)

@@ -41,7 +41,7 @@ def exported_program(network: Network, card: Mapping[str, Any]) -> ExportedProgr
     model = Probabilities(network.to("cpu").eval())
     sizes = _TRACED_SIZES[: card["spatial_dims"]]
     images = torch.zeros(_TRACED_BATCH, card["in_channels"], *sizes)
-    open_axes = {axis: Dim.DYNAMIC for axis in (0, *range(2, images.ndim))}
+    open_axes = dict.fromkeys((0, *range(2, images.ndim)), Dim.DYNAMIC)
     with _quiet():
         program = torch.export.export(model, (images,), dynamic_shapes=(open_axes,))
     _forget_lines(program)

@@ -1,9 +1,10 @@
-"""`python -m hilum.nn.peak_memory < cards.json`: how much memory one patch takes of each, in mebibytes, as JSON.
+"""`python -m hilum.nn.peak_memory < cards.json`: mebibytes that one patch takes of each network, as JSON.
 
-A process of its own for each network, forked before anything was computed, because a process that has answered before keeps memory that the next
-answer finds free. Each answers once before, so that code and tables that are loaded on the way do
-not count, and gives back what that left free; then the kernel is asked to forget the highest water
-mark (`clear_refs`). Without /proc (not Linux) the answer is null.
+A process of its own for each network, forked before anything was computed, because a process
+that has answered before keeps memory that the next answer finds free. Each answers once before,
+so that code and tables that are loaded on the way do not count, and gives back what that left
+free; then the kernel is asked to forget the highest water mark (`clear_refs`). Without /proc
+(not Linux) the answer is null.
 """
 
 import ctypes

@@ -20,6 +20,15 @@ def of_checkpoint(store: Store, checkpoint_id: str, *, pool_id: str | None = Non
     return {"ingest": ingest_id, "pool": pool_id}
 
 
+def pool_if_known(store: Store, checkpoint_id: str, *, pool_id: str | None = None) -> str | None:
+    """The pool that was named, or the only one; None where the store does not tell."""
+    ingest_id = checkpoints.read_card(store, checkpoint_id).get("inputs", {}).get("ingest")
+    if pool_id is not None:
+        return of_checkpoint(store, checkpoint_id, pool_id=pool_id)["pool"]
+    pools = [] if ingest_id is None else _pools(store, ingest_id)
+    return pools[0] if len(pools) == 1 else None
+
+
 def _only(pools: Collection[str], ingest_id: str) -> str:
     if not pools:
         raise RequestError(

@@ -9,7 +9,7 @@ import torch
 
 from hilum.adapters.inline import InlineExecutor
 from hilum.core.errors import DataError, RecipeError
-from hilum.core.recipes import Choice, EvaluateRecipe, FinetuneRecipe, PoolRecipe, PruneRecipe
+from hilum.core.recipes import Choice, EvaluateRecipe, FinetuneRecipe, PruneRecipe
 from hilum.core.resources import Resources
 from hilum.nn.predictor import load_weights, network_of_card
 from hilum.steps import evaluate, finetune, prune
