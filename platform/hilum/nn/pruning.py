@@ -42,7 +42,7 @@ def prune_network(network: Network, card: Mapping[str, Any], depth: int) -> tupl
     if depth == depths[-1]:
         return network, dict(card)
     body: Any = network.body.prune(depth)  # type: ignore[operator]
-    architecture = {**card["architecture"], "depth": depth}
+    architecture = {"kind": card["architecture"]["kind"], **body.params.model_dump(mode="json")}
     return type(network)(body), {**card, "architecture": architecture, "pad_multiple": body.pad_multiple}
 
 

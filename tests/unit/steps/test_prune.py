@@ -17,7 +17,7 @@ from hilum.steps.predictor import load_predictor
 from hilum.store import checkpoints
 from hilum.store.ledger import open_ledger
 from hilum.store.manifest import read_json, read_manifest
-from hilum.testing.nested import NESTED, trained_on_phantoms
+from hilum.testing.nested import trained_on_phantoms
 from hilum.testing.phantoms import Phantom
 
 RECIPE = PruneRecipe(evaluate=EvaluateRecipe(num_resamples=50))
@@ -127,11 +127,12 @@ def test_the_card_names_the_parent_and_the_padding(flat):
     card = checkpoints.read_card(flat.store, manifest.results["checkpoint"])
     assert manifest.results["checkpoint"] == manifest.run_id
     assert card["parent"] == flat.checkpoint_id
-    assert card["pad_multiple"] == 8
     assert card["inputs"] == flat.inputs
     parent = checkpoints.read_card(flat.store, flat.checkpoint_id)
-    assert "pad_multiple" not in parent
-    assert {**card["architecture"], "depth": 3} == parent["architecture"]
+    assert (card["architecture"]["depth"], parent["architecture"]["depth"]) == (1, 3)
+    assert card["architecture"]["features"] == parent["architecture"]["features"]
+    paddings = [network(flat.store, one).body.pad_multiple for one in (manifest.run_id, flat.checkpoint_id)]
+    assert paddings[0] == paddings[1]
 
 
 def test_a_second_run_measures_nothing_and_leaves_every_byte(flat):
@@ -172,12 +173,13 @@ def test_a_pruned_network_answers_through_the_predictor_as_a_shard_s_worker_buil
 def test_training_goes_on_from_a_pruned_checkpoint_with_its_padding(flat):
     pruned = run(flat, forced(1)).results["checkpoint"]
     labels = checkpoints.read_card(flat.store, flat.checkpoint_id)["inputs"]["labels"]
-    shallow = Choice(kind="unetpp", **{**NESTED.params, "depth": 1})
+    shallow = Choice.model_validate(checkpoints.read_card(flat.store, pruned)["architecture"])
     recipe = FinetuneRecipe(architecture=shallow, start="champion", num_steps=1, batch_size=4)
     inputs = {"labels": labels, "start": pruned, "ingest": flat.ingest_id}
     hands = {"executor": InlineExecutor(), "resources": Resources()}
     trained = finetune.run(recipe, inputs, store=flat.store, **hands).run_id
-    assert network(flat.store, trained).body.pad_multiple == 8
+    body, parent = network(flat.store, trained).body, network(flat.store, flat.checkpoint_id).body
+    assert body.pad_multiple == parent.pad_multiple
 
 
 def test_a_classifier_has_nothing_to_prune(tmp_path):
