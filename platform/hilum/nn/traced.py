@@ -15,7 +15,8 @@ def pad_traced(images_NCS: Tensor, multiples: Sequence[int]) -> Tensor:
     """`blocks.pad_to_multiple` with one multiple an axis."""
     for axis, multiple in enumerate(multiples, start=2):
         size = images_NCS.shape[axis]
-        padded = torch.sym_max(2, (size + multiple - 1) // multiple) * multiple
+        # Not -(-size // multiple): a division in ONNX rounds towards zero.
+        padded = torch.sym_max(2, (size + multiple - 1) // multiple) * multiple  # type: ignore[no-untyped-call]
         last_again = torch.arange(padded, device=images_NCS.device).clamp(max=size - 1)
         images_NCS = images_NCS.index_select(axis, last_again)
     return images_NCS
