@@ -12,7 +12,22 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from hilum.cli import data, demo, identity, label, look, measure, model, recipe, rounds, simulate, steps, store, submit
+from hilum.cli import (
+    data,
+    demo,
+    identity,
+    label,
+    look,
+    measure,
+    model,
+    recipe,
+    rounds,
+    simulate,
+    smaller,
+    steps,
+    store,
+    submit,
+)
 from hilum.cli.boundary import run_guarded
 
 HELP = """Ask for the labels worth a radiologist's time.
@@ -91,6 +106,7 @@ steps.register_asking(app, panel=STEPS)
 app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)
 
+smaller.register(model.group)
 app.add_typer(model.group, name="model", rich_help_panel=CARE)
 app.command("measure", rich_help_panel=CARE, epilog="Example: hilum measure mask.nii.gz --image scan.nii.gz")(
     measure.measure

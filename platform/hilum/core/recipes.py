@@ -385,6 +385,18 @@ class PromoteRecipe(Recipe):
     tolerance: float = Field(default=0.002, ge=0)
 
 
+class PruneRecipe(Recipe):
+    """The shallowest depth whose ``metric`` on validation patients is within ``tolerance`` of the deepest's.
+
+    ``depth`` forces one. ``metric`` 'auto' is the one that promotes.
+    """
+
+    tolerance: float = Field(default=0.01, ge=0)
+    depth: int | None = Field(default=None, ge=1)
+    metric: str = "auto"
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+
+
 class StopRecipe(Recipe):
     """Stop early: after ``num_rounds`` rounds that gained less than ``min_gain`` each."""
 

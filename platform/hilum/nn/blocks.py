@@ -17,6 +17,7 @@ from torch.nn import functional
 from hilum.core.errors import RecipeError
 from hilum.core.registry import Params
 from hilum.nn.norms import Norm, norm_layer
+from hilum.nn.traced import crop_traced, pad_traced
 
 Activation = Literal["relu", "leaky_relu", "elu"]
 Up = Literal["transposed", "linear"]
@@ -203,6 +204,8 @@ def pad_to_multiple(images_NCS: Tensor, multiple: int | Sequence[int]) -> Tensor
     """Repeat the last voxels of each axis until it divides by ``multiple`` and is at least twice as long."""
     space = images_NCS.shape[2:]
     multiples = per_axis(multiple, len(space)) if isinstance(multiple, int) else multiple
+    if torch.compiler.is_exporting():
+        return pad_traced(images_NCS, multiples)
     missing = [max(2, -(-size // of)) * of - size for size, of in zip(space, multiples, strict=True)]
     if not any(missing):
         return images_NCS
@@ -211,6 +214,8 @@ def pad_to_multiple(images_NCS: Tensor, multiple: int | Sequence[int]) -> Tensor
 
 def crop_to(images_NCS: Tensor, space: Sequence[int]) -> Tensor:
     """The corner that `pad_to_multiple` left as it was."""
+    if torch.compiler.is_exporting():
+        return crop_traced(images_NCS, space)
     for axis, size in enumerate(space, start=2):
         images_NCS = images_NCS.narrow(axis, 0, size)
     return images_NCS

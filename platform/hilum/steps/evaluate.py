@@ -9,10 +9,10 @@ Z, Y, X = space.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,14 +21,13 @@ from hilum.core.geometry import Patch, Zyx
 from hilum.core.imaging import SIDES, Side, Volume
 from hilum.core.learning import sides
 from hilum.core.ports import Counts, Executor
-from hilum.core.recipes import EvaluateRecipe, PoolRecipe
+from hilum.core.recipes import Choice, EvaluateRecipe, PoolRecipe
 from hilum.core.resources import Resources
 from hilum.nn.infer import Floats, sliding_window
 from hilum.nn.metrics import Measured, classify_metrics, confusion, patient_recalls, segment_metrics
 from hilum.nn.normalise import normalise
 from hilum.nn.outline_metrics import outline_metrics, patient_metrics
 from hilum.nn.outlines import OutlineRules, outline_counts
-from hilum.nn.predictor import Predictor
 from hilum.steps.predictor import load_predictor
 from hilum.store import checkpoints
 from hilum.store.layout import Store, exists, filesystem
@@ -46,6 +45,19 @@ _ITEMS_PER_SHARD = 1024
 _VOXELS_PER_SHARD = 32_000_000
 # What goes through a network in one call: 3D windows are big.
 _VOXELS_TOGETHER = 1_000_000
+
+
+class Answering(Protocol):
+    """What can be evaluated: a `Predictor`, or an exported model that answers as one does."""
+
+    card: dict[str, Any]
+
+    @property
+    def num_classes(self) -> int: ...
+
+    def predict(self, images_NCZYX: Floats, *, members: Choice, seed: int) -> Floats:
+        """Probabilities (M, N, C) or (M, N, C, Z, Y, X)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,7 @@ def run(
         return before
     card = checkpoints.read_card(store, inputs["checkpoint"])
     pool = PoolRecipe.model_validate(read_manifest(store.run("pool", inputs["pool"])).recipe)
+    shards = shards_of(held_out(store, inputs["ingest"], pool), question=card["question"])
     work = partial(
         evaluate_shard,
         store=store,
@@ -75,14 +88,7 @@ def run(
         parts_url=this.path("parts"),
         resources=resources,
     )
-    shards = shards_of(held_out(store, inputs["ingest"], pool), question=card["question"])
-    rows: list[dict[str, Any]] = []
-    for part in executor.map_shards(
-        work, shards, label="evaluate", resources=resources, num_workers=resources.num_score_workers
-    ):
-        rows.extend(part["rows"])
-    # Workers answer in any order; an interval must not depend on it.
-    rows.sort(key=lambda row: row["item"])
+    rows = rows_of_shards(work, shards, executor=executor, resources=resources)
     by_side = {side: [row for row in rows if row["side"] == side] for side in HELD_OUT}
     measured = {side: measure(of_side, card, recipe) for side, of_side in by_side.items()}
     write_rows(this.path(METRICS_FILE), METRICS, _table_rows(measured))
@@ -91,6 +97,19 @@ def run(
     manifest = this.commit(files=[METRICS_FILE, PATIENTS_FILE], **summaries)
     _remove(this.path("parts"))
     return manifest
+
+
+def rows_of_shards(
+    work: Callable[[Shard], Counts], shards: Sequence[Shard], *, executor: Executor, resources: Resources
+) -> list[dict[str, Any]]:
+    """The rows of all shards, by item."""
+    rows: list[dict[str, Any]] = []
+    for part in executor.map_shards(
+        work, shards, label="evaluate", resources=resources, num_workers=resources.num_score_workers
+    ):
+        rows.extend(part["rows"])
+    # Workers answer in any order; an interval must not depend on it.
+    return sorted(rows, key=lambda row: row["item"])
 
 
 def rules_of(recipe: EvaluateRecipe) -> OutlineRules:
@@ -133,25 +152,37 @@ def evaluate_shard(
     recipe: EvaluateRecipe,
     parts_url: str,
     resources: Resources,
+    depth: int | None = None,
 ) -> Counts:
-    """One row an item: its class and probabilities, or the counts of its outlines. A finished shard is read back."""
+    """One row an item: its class and probabilities, or the counts of its outlines. A finished shard is read back.
+
+    With ``depth`` it is the checkpoint pruned to it that answers.
+    """
     part_url = f"{parts_url}/part-{shard.number:05d}.json"
     if exists(part_url):
         done: Counts = read_json(part_url)
         return done
-    predictor = load_predictor(store, checkpoint_id, precision=resources.precision)
+    predictor = load_predictor(store, checkpoint_id, precision=resources.precision, depth=depth)
+    rows = rows_of_shard(predictor, shard, store=store, pool=pool, batch_size=resources.score_batch_size, recipe=recipe)
+    part = {"rows": rows}
+    write_json(part_url, part)
+    return part
+
+
+def rows_of_shard(
+    predictor: Answering, shard: Shard, *, store: Store, pool: PoolRecipe, batch_size: int, recipe: EvaluateRecipe
+) -> list[dict[str, Any]]:
+    """What ``predictor`` answers of every item of a shard, beside the truth."""
     rows: list[dict[str, Any]] = []
     for volume, side in shard.volumes:
         reader = open_volume(store, volume)
         if predictor.card["question"] == "segment":
-            found = _segmented(predictor, reader, pool, resources.score_batch_size, recipe)
+            found = _segmented(predictor, reader, pool, batch_size, recipe)
         else:
-            found = _classified(predictor, reader, pool, resources.score_batch_size, recipe)
+            found = _classified(predictor, reader, pool, batch_size, recipe)
         names = {"side": side, "patient_id": volume.study.patient_id}
         rows += [{**row, **names, "item": [volume.volume_id, place]} for place, row in enumerate(found)]
-    part = {"rows": rows}
-    write_json(part_url, part)
-    return part
+    return rows
 
 
 def measure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any], recipe: EvaluateRecipe) -> list[Measured]:
@@ -184,7 +215,7 @@ def patches_of(volume: Volume, pool: PoolRecipe) -> list[Patch]:
 
 
 def _classified(
-    predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int, recipe: EvaluateRecipe
+    predictor: Answering, reader: VolumeReader, pool: PoolRecipe, batch_size: int, recipe: EvaluateRecipe
 ) -> list[dict[str, Any]]:
     volume = reader.volume
     known = [p for p in patches_of(volume, pool) if volume.classes[volume.item_index(p)] >= 0]
@@ -201,7 +232,7 @@ def _classified(
 
 
 def _segmented(
-    predictor: Predictor, reader: VolumeReader, pool: PoolRecipe, batch_size: int, recipe: EvaluateRecipe
+    predictor: Answering, reader: VolumeReader, pool: PoolRecipe, batch_size: int, recipe: EvaluateRecipe
 ) -> list[dict[str, Any]]:
     volume = reader.volume
     depth = volume.item_shape_zyx[0]
@@ -230,7 +261,7 @@ def _segmented(
     return rows
 
 
-def _mean_answer(predictor: Predictor, images_NCZYX: Floats, recipe: EvaluateRecipe) -> Floats:
+def _mean_answer(predictor: Answering, images_NCZYX: Floats, recipe: EvaluateRecipe) -> Floats:
     probs: Floats = predictor.predict(images_NCZYX, members=recipe.members, seed=recipe.seed).mean(axis=0)
     return probs
 
@@ -239,10 +270,10 @@ def _window_shape(volume: Volume, pool: PoolRecipe) -> Zyx:
     return _smaller(patch_shape_in(volume, pool), volume.item_shape_zyx)
 
 
-def _trained_shape(predictor: Predictor) -> Zyx | None:
+def _trained_shape(predictor: Answering) -> Zyx | None:
     """The shape of the blocks that its recipe cut for training: larger ones may not fit into memory."""
-    given = predictor.card.get("recipe", {}).get("patch_shape_zyx")
-    return None if given is None or predictor.spatial_dims == 2 else (given[0], given[1], given[2])
+    given = predictor.card.get("crop_shape_zyx")
+    return None if given is None or predictor.card["spatial_dims"] == 2 else (given[0], given[1], given[2])
 
 
 def _smaller(one: Zyx, other: Zyx) -> Zyx:

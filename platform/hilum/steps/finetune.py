@@ -55,6 +55,7 @@ from hilum.store.volumes import VolumeReader, open_volume, volumes_of
 STEP_VERSION = 1
 HISTORY = "history.json"
 TIMING = "timing.json"
+PRUNED_FROM = "pruned_from"
 _CACHE_BYTES = 2 << 30
 _LEAST_SHARE = 1e-4
 
@@ -150,6 +151,7 @@ def card_of(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: Store) -> 
         "num_classes": len(class_names),
         "class_names": class_names,
         "patch_shape_zyx": list(shape_zyx),
+        "crop_shape_zyx": None if recipe.patch_shape_zyx is None else list(recipe.patch_shape_zyx),
         "recipe": recipe.model_dump(mode="json", by_alias=True),
         "inputs": dict(inputs),
         "num_answers": len(answers),
@@ -157,7 +159,11 @@ def card_of(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: Store) -> 
         "licence": "that of the images it was trained on",
     }
     if inputs["start"] != NONE:
-        _check_start(checkpoints.read_card(store, inputs["start"]), card, inputs["start"])
+        start = checkpoints.read_card(store, inputs["start"])
+        if start["architecture"].get(PRUNED_FROM) is not None:
+            # A pruned network goes on seeing the borders that it was trained with.
+            card["architecture"] = {**card["architecture"], PRUNED_FROM: start["architecture"][PRUNED_FROM]}
+        _check_start(start, card, inputs["start"])
     network_of_card(card)
     return card
 

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from hilum.nn.predictor import Precision, Predictor, predictor_from
+from hilum.nn.pruning import prune_network
 from hilum.store import checkpoints
 from hilum.store.layout import Store
 
@@ -10,7 +11,12 @@ _NUM_KEPT = 2
 
 
 @lru_cache(maxsize=_NUM_KEPT)
-def load_predictor(store: Store, checkpoint_id: str, *, precision: Precision = "float32") -> Predictor:
-    """The predictor of a checkpoint, kept in this process: a warm worker builds it once."""
+def load_predictor(
+    store: Store, checkpoint_id: str, *, precision: Precision = "float32", depth: int | None = None
+) -> Predictor:
+    """The predictor of a checkpoint, pruned to ``depth`` if given; a warm worker builds it once."""
     tensors, card = checkpoints.load(store, checkpoint_id)
-    return predictor_from(tensors, card, precision=precision)
+    predictor = predictor_from(tensors, card, precision=precision)
+    if depth is None:
+        return predictor
+    return Predictor(*prune_network(predictor.network, card, depth), precision=precision)
