@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.console import RenderableType
 from rich.table import Table
 
 from hilum.cli.console import reply, table
@@ -119,7 +120,9 @@ def export(
         pool_id_or_none = pool_if_known(opened, checkpoint, pool_id=pool)
         made = step.export(opened, checkpoint, to=_format(to), file=place, depth=depth, pool_id=pool_id_or_none)
         rows, metric = [], ""
-    told = [_checked(made), *([precision_table(rows, metric), _int8_verdict(rows)] if rows else [])]
+    told: list[RenderableType] = [_checked(made, int8=int8)]
+    if rows:
+        told += [precision_table(rows, metric), _int8_verdict(rows)]
     data = {**asdict(made), "precisions": [asdict(row) for row in rows], "metric": metric or None}
     reply(json_, data, *told)
 
@@ -128,10 +131,9 @@ def _format(to: str) -> Literal["onnx", "torch"]:
     return "onnx" if to == "onnx" else "torch"
 
 
-def _checked(made: "Export") -> str:
-    what = (
-        f"{made.num_real_images} real images, odd sizes and several batches" if made.num_real_images else "noise only"
-    )
+def _checked(made: "Export", *, int8: bool) -> str:
+    images = f"{made.num_real_images} real images" if made.num_real_images else "noise only"
+    what = images if int8 else f"{images}, odd sizes and several batches"
     return (
         f"{made.file}: {made.num_bytes:,} bytes; probabilities differ by at most {made.largest_difference:.2g} ({what})"
     )

@@ -53,15 +53,13 @@ def _point(axes: Any, row: Mapping[str, Any], *, taken: bool) -> None:
     if row["low"] is not None:
         axes.plot([at[0]] * 2, [row["low"], row["high"]], color=colour, linewidth=1.6, solid_capstyle="butt")
     axes.plot(*at, color=colour, marker="o", markersize=8)
+    # Above the interval, where no neighbour's name can be: latencies of deep networks lie close together.
     axes.annotate(
-        f"depth {row['depth']}\n{_counted(row['num_parameters'])}",
-        at,
-        xytext=(9, 0),
+        f"depth {row['depth']}",
+        (at[0], row["score"] if row["high"] is None else row["high"]),
+        xytext=(0, 7),
         textcoords="offset points",
-        va="center",
+        ha="center",
         color=_TAKEN if taken else _MUTED,
+        fontweight="bold" if taken else "normal",
     )
-
-
-def _counted(num_parameters: int) -> str:
-    return f"{num_parameters / 1e6:.2f} M parameters" if num_parameters >= 1e5 else f"{num_parameters:,} parameters"
