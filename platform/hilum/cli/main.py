@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from hilum.cli import data, demo, identity, label, look, model, recipe, rounds, simulate, steps, store, submit
+from hilum.cli import data, demo, identity, label, look, model, plan, recipe, rounds, simulate, steps, store, submit
 from hilum.cli.boundary import run_guarded
 
 HELP = """Ask for the labels worth a radiologist's time.
@@ -22,7 +22,7 @@ people, train, keep the new model if it is not worse. `hilum demo` shows one on 
 """
 
 ORDER = (
-    *("demo", "init", "data", "ingest", "look", "recipe"),
+    *("demo", "init", "data", "ingest", "look", "plan", "recipe"),
     *("campaign", "round", "simulate", "submit"),
     *("pool", "score", "select", "label", "finetune", "evaluate", "promote"),
     *("model", "doctor", "whois"),
@@ -72,6 +72,7 @@ app.command("ingest", rich_help_panel=START, epilog="Example: hilum ingest scans
     store.ingest
 )
 app.command("look", rich_help_panel=START, epilog="Example: hilum look --out look.png")(look.look)
+app.command("plan", rich_help_panel=START, epilog="Example: hilum plan --memory 8GiB --out liver.yaml")(plan.plan)
 app.add_typer(data.group, name="data", rich_help_panel=START)
 app.add_typer(recipe.group, name="recipe", rich_help_panel=START)
 
