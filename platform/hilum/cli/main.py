@@ -12,7 +12,22 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from hilum.cli import data, demo, identity, label, look, model, plan, recipe, rounds, simulate, steps, store, submit
+from hilum.cli import (
+    data,
+    demo,
+    identity,
+    label,
+    look,
+    model,
+    plan,
+    recipe,
+    rounds,
+    simulate,
+    steps,
+    store,
+    submit,
+    tune,
+)
 from hilum.cli.boundary import run_guarded
 
 HELP = """Ask for the labels worth a radiologist's time.
@@ -23,7 +38,7 @@ people, train, keep the new model if it is not worse. `hilum demo` shows one on 
 
 ORDER = (
     *("demo", "init", "data", "ingest", "look", "plan", "recipe"),
-    *("campaign", "round", "simulate", "submit"),
+    *("campaign", "round", "simulate", "tune", "submit"),
     *("pool", "score", "select", "label", "finetune", "evaluate", "promote"),
     *("model", "doctor", "whois"),
 )
@@ -81,6 +96,7 @@ app.add_typer(rounds.round_group, name="round", rich_help_panel=CAMPAIGN)
 app.command("simulate", rich_help_panel=CAMPAIGN, epilog="Example: hilum simulate mednist --seeds 0,1,2")(
     simulate.simulate
 )
+app.command("tune", rich_help_panel=CAMPAIGN, epilog="Example: hilum tune sweep.yaml --out tuned.yaml")(tune.tune)
 app.command(
     "submit",
     rich_help_panel=CAMPAIGN,

@@ -274,7 +274,10 @@ class EvaluateRecipe(Recipe):
     """Metrics on held-out patients, each with a bootstrap interval over patients or items.
 
     Segmentation answers by windows that share ``overlap`` of their length with the next.
+    ``sides`` says whose patients are looked at: a sweep must not see the test side.
     """
+
+    sides: tuple[Literal["validation", "test"], ...] = ("validation", "test")
 
     overlap: float = Field(default=0.5, ge=0, lt=1)
     num_resamples: int = Field(default=500, ge=0)

@@ -58,20 +58,30 @@ class Lesson:
 
 
 def train(
-    recipe: FinetuneRecipe, network: Network, lesson: Lesson, *, context: TrainContext, memory: Memory
+    recipe: FinetuneRecipe,
+    network: Network,
+    lesson: Lesson,
+    *,
+    context: TrainContext,
+    memory: Memory,
+    stop_at: int | None = None,
 ) -> History:
-    """Train ``network`` in place, from the last state in ``memory`` if there is one; returns the loss curve."""
+    """Train ``network`` in place, from the last state in ``memory`` if there is one; returns the loss curve.
+
+    With ``stop_at`` it pauses after that step, its state in ``memory``; going on is as if it never had.
+    """
     if recipe.num_chunks % context.num_workers:
         raise RecipeError(f"{recipe.num_chunks} chunks cannot be shared by {context.num_workers} workers equally.")
     with _reproducible():
         training = _Training(recipe, network, lesson)
         first = training.restore(memory)
-        for step in range(first, recipe.num_steps):
+        until = min(stop_at or recipe.num_steps, recipe.num_steps)
+        for step in range(first, until):
             chunks = [training.chunk(step, chunk) for chunk in _own_chunks(recipe.num_chunks, context)]
             training.update(step, context.sum_in_order(chunks))
             if training.reported_at(step):
                 context.report(dict(training.history[-1]))
-            last = step + 1 == recipe.num_steps
+            last = step + 1 == until
             if context.rank == 0 and (last or (step + 1) % recipe.checkpoint_every == 0):
                 training.save(memory, step + 1)
         network.eval()

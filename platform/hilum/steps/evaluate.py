@@ -71,7 +71,8 @@ def run(
         parts_url=this.path("parts"),
         resources=resources,
     )
-    shards = shards_of(held_out(store, inputs["ingest"], pool), question=card["question"])
+    looked_at = [one for one in held_out(store, inputs["ingest"], pool) if one[1] in recipe.sides]
+    shards = shards_of(looked_at, question=card["question"])
     rows: list[dict[str, Any]] = []
     for part in executor.map_shards(
         work, shards, label="evaluate", resources=resources, num_workers=resources.num_score_workers

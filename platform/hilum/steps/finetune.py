@@ -65,7 +65,13 @@ def run(
 
 
 def train_worker(
-    context: TrainContext, *, store: Store, run_url: str, recipe: FinetuneRecipe, card: Mapping[str, Any]
+    context: TrainContext,
+    *,
+    store: Store,
+    run_url: str,
+    recipe: FinetuneRecipe,
+    card: Mapping[str, Any],
+    stop_at: int | None = None,
 ) -> Counts:
     """One worker of the training. Only ids, the recipe and the card came here; images are read from the store."""
     answers = usable_answers(store, card["inputs"]["labels"])
@@ -75,7 +81,7 @@ def train_worker(
         load_weights(network, checkpoints.load(store, card["inputs"]["start"])[0])
     lesson = Lesson(card["question"], examples, _zyx(card["patch_shape_zyx"]))
     weighted = with_rare_classes_weighed(recipe, answers, num_classes=card["num_classes"])
-    history = train(weighted, network, lesson, context=context, memory=RunFolder(run_url))
+    history = train(weighted, network, lesson, context=context, memory=RunFolder(run_url), stop_at=stop_at)
     return {
         "num_steps": recipe.num_steps,
         "num_answers": len(answers),

@@ -82,6 +82,21 @@ METRICS = _schema(
         ("num_items", pa.int64()),
     ],
 )
+TRIALS = _schema(
+    "trials",
+    1,
+    [
+        ("number", pa.int32()),
+        ("settings", pa.string()),
+        ("end", pa.string()),
+        ("step", pa.int32()),
+        ("score", pa.float64()),
+        ("metric", pa.string()),
+        ("trial_id", pa.string()),
+        ("checkpoint", pa.string()),
+        ("reason", pa.string()),
+    ],
+)
 
 
 def scores_schema(scorers: Iterable[str]) -> pa.Schema:
