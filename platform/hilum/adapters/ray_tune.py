@@ -6,6 +6,7 @@ without a dashboard), nothing of Tune's storage is kept, and a driver that was k
 started again: trials tell their old rungs at once and train only what is missing.
 """
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -49,6 +50,7 @@ def run_trials(
         os.environ.setdefault(name, value)
     connect()
     each = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    heard = _Told(on_rung, on_end)
     with tempfile.TemporaryDirectory(prefix="hilum-tune-") as storage:
         tuner = Tuner(
             ray.tune.with_resources(ray.tune.with_parameters(_trial, work=work), each),
@@ -59,16 +61,17 @@ def run_trials(
             run_config=RunConfig(
                 storage_path=storage,
                 verbose=0,
-                callbacks=[_Told(on_rung, on_end)],
+                callbacks=[heard],
                 failure_config=FailureConfig(max_failures=resources.max_failures),
             ),
         )
+        # Tune misses the files of its own loggers, which nobody asked for.
+        logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
         results = tuner.fit()
+    if heard.errors:
+        raise heard.errors[0]
     if results.errors:
         raise HilumError(f"A trial failed on Ray Tune: {str(results.errors[0]).strip().splitlines()[-1]}")
-    for result in results:
-        if result.metrics and isinstance(result.metrics.get("error"), HilumError):
-            raise result.metrics["error"]
 
 
 def _asha(rungs: Sequence[int], reduction_factor: int) -> Any:
@@ -102,10 +105,13 @@ class _Told(Callback):  # type: ignore[misc]
 
     def __init__(self, on_rung: Callable[[int, Counts], None], on_end: Callable[[int], None]) -> None:
         self._on_rung, self._on_end = on_rung, on_end
+        self.errors: list[HilumError] = []
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
         if "score" in result:
             self._on_rung(trial.config["number"], result)
+        elif "error" in result:
+            self.errors.append(result["error"])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:  # noqa: ARG002
         self._on_end(trial.config["number"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from hilum.loop.trials import FAILED, FINISHED, TrialNews, told
 
@@ -68,8 +69,9 @@ def _setting(axes: Any, news: Sequence[TrialNews], best: TrialNews, path: str) -
     values = [one.trial.settings[path] for one in news]
     if min(values) > 0 and max(values) > 20 * min(values):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     elif all(isinstance(value, int) for value in values):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xticks(sorted({*values})[:8])
     for one, value in zip(news, values, strict=True):
         if one.score is not None:
             colour, marker = _look(one, best)

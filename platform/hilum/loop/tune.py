@@ -211,6 +211,6 @@ def _commit(this: Run, news: Sequence[TrialNews]) -> Manifest:
 def _best_yaml(best: TrialNews, num_trials: int, metric: str) -> str:
     head = (
         f"# Trial {best.trial.number} of {num_trials}: {told(best.trial.settings)}.\n"
-        f"# {metric} {best.score:.4f} on the validation side after {best.step} steps; the test side was not looked at.\n"
+        f"# {metric} {best.score:.4f} on the validation side after {best.step} steps; the test side was left alone.\n"
     )
     return head + as_yaml(best.trial.campaign)

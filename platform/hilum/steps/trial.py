@@ -21,7 +21,7 @@ from hilum.steps.promote import metric_name, value_of
 from hilum.store import checkpoints
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
-from hilum.store.manifest import Manifest, Run, read_json, write_json
+from hilum.store.manifest import Manifest, Run, read_json, read_manifest, write_json
 
 STEP = "trial"
 STEP_VERSION = 1
@@ -45,12 +45,12 @@ def run(
             checkpoint_id = _trained_to(step, this, recipe, inputs, store=store, executor=executor, resources=resources)
             rung = _scored(checkpoint_id, step, recipe, inputs, store=store, executor=executor, resources=resources)
             write_json(_url(this, step), rung)
+        if step == recipe.rungs[-1]:
+            # Before it is told: whoever hears of the last rung may end this process.
+            this.commit(files=[f"rung-{climbed}.json" for climbed in recipe.rungs], **rung)
+            checkpoints.remove_state(this.url)
         report(rung)
-    last = rung_at(this, recipe.rungs[-1])
-    assert last is not None
-    manifest = this.commit(files=[f"rung-{step}.json" for step in recipe.rungs], **last)
-    checkpoints.remove_state(this.url)
-    return manifest
+    return read_manifest(this.url)
 
 
 def run_of(recipe: TrialRecipe, inputs: Mapping[str, str], store: Store) -> Run:
