@@ -1,5 +1,6 @@
 """tune: real trainings of phantoms, one after the other in this process."""
 
+import contextlib
 import json
 from functools import partial
 from pathlib import Path
@@ -81,22 +82,21 @@ class Cut:
             on_end(number)
 
 
+class EndedError(Exception):
+    """How Tune leaves a trial."""
+
+
 def stopping(work, numbers, *, on_rung, on_end, **options):
     """Ends the second trial after its first rung, as ASHA does: from within."""
-
-    class Ended(Exception):
-        pass
 
     def told(number, rung):
         on_rung(number, rung)
         if number == 1:
-            raise Ended
+            raise EndedError
 
     for number in numbers:
-        try:
+        with contextlib.suppress(EndedError):
             work(number, partial(told, number))
-        except Ended:
-            pass
         on_end(number)
 
 
