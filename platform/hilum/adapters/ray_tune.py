@@ -69,7 +69,7 @@ def run_trials(
         logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
         results = tuner.fit()
     if heard.errors:
-        raise heard.errors[0]
+        raise heard.errors[min(heard.errors)]
     if results.errors:
         raise HilumError(f"A trial failed on Ray Tune: {str(results.errors[0]).strip().splitlines()[-1]}")
 
@@ -105,13 +105,14 @@ class _Told(Callback):  # type: ignore[misc]
 
     def __init__(self, on_rung: Callable[[int, Counts], None], on_end: Callable[[int], None]) -> None:
         self._on_rung, self._on_end = on_rung, on_end
-        self.errors: list[HilumError] = []
+        self.errors: dict[int, HilumError] = {}
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
         if "score" in result:
             self._on_rung(trial.config["number"], result)
         elif "error" in result:
-            self.errors.append(result["error"])
+            self.errors[trial.config["number"]] = result["error"]
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:  # noqa: ARG002
-        self._on_end(trial.config["number"])
+        if trial.config["number"] not in self.errors:
+            self._on_end(trial.config["number"])

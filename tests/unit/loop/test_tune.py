@@ -126,7 +126,7 @@ def test_pauses_at_rungs_leave_no_trace_in_the_weights(tmp_path):
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.parametrize("num_rungs", range(1, 9))
+@pytest.mark.parametrize("num_rungs", [1, 2, 3, 5])
 def test_a_sweep_cut_anywhere_trains_no_step_twice_and_ends_the_same(tmp_path, steps_trained, num_rungs):
     wanted = recipe()
     store, inputs = prepared(tmp_path, wanted)
