@@ -53,7 +53,7 @@ def tune(
     data: dict[str, Any] = {"step": "tune", "run_id": manifest.run_id, "already_done": already_done, "best": best}
     data |= {"table": f"{url}/{TABLE}", "plot": f"{url}/{PLOT}", "results": results}
     ends = f"{results['num_finished']} finished, {results['num_stopped']} stopped early, {results['num_failed']} failed"
-    lines = [
+    lines: list[Any] = [
         f"tune {manifest.run_id}: {'already done' if already_done else 'done'}",
         trials_table(results["trials"], results["metric"], best=results["best"]["number"]),
         f"  {ends}; best recipe: {best}",
