@@ -45,6 +45,8 @@ def _guarded(command: Callable[[list[str]], object], arguments: Sequence[str], *
         code = command(list(arguments))
     except BaseException as error:
         return _explained(error, as_json=as_json)
+    if code == INTERRUPTED:  # typer makes a number of Ctrl-C, and says nothing
+        return _explained(KeyboardInterrupt(), as_json=as_json)
     return code if isinstance(code, int) else DONE
 
 

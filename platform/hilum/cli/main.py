@@ -20,6 +20,7 @@ from hilum.cli import (
     look,
     measure,
     model,
+    plan,
     recipe,
     rounds,
     simulate,
@@ -27,6 +28,7 @@ from hilum.cli import (
     steps,
     store,
     submit,
+    tune,
 )
 from hilum.cli.boundary import run_guarded
 
@@ -37,8 +39,8 @@ people, train, keep the new model if it is not worse. `hilum demo` shows one on 
 """
 
 ORDER = (
-    *("demo", "init", "data", "ingest", "look", "recipe"),
-    *("campaign", "round", "simulate", "submit"),
+    *("demo", "init", "data", "ingest", "look", "plan", "recipe"),
+    *("campaign", "round", "simulate", "tune", "submit"),
     *("pool", "score", "select", "label", "finetune", "evaluate", "promote"),
     *("model", "measure", "doctor", "whois"),
 )
@@ -87,6 +89,7 @@ app.command("ingest", rich_help_panel=START, epilog="Example: hilum ingest scans
     store.ingest
 )
 app.command("look", rich_help_panel=START, epilog="Example: hilum look --out look.png")(look.look)
+app.command("plan", rich_help_panel=START, epilog="Example: hilum plan --memory 8GiB --out liver.yaml")(plan.plan)
 app.add_typer(data.group, name="data", rich_help_panel=START)
 app.add_typer(recipe.group, name="recipe", rich_help_panel=START)
 
@@ -95,6 +98,7 @@ app.add_typer(rounds.round_group, name="round", rich_help_panel=CAMPAIGN)
 app.command("simulate", rich_help_panel=CAMPAIGN, epilog="Example: hilum simulate mednist --seeds 0,1,2")(
     simulate.simulate
 )
+app.command("tune", rich_help_panel=CAMPAIGN, epilog="Example: hilum tune sweep.yaml --out tuned.yaml")(tune.tune)
 app.command(
     "submit",
     rich_help_panel=CAMPAIGN,

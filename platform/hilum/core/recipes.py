@@ -351,12 +351,14 @@ class EvaluateRecipe(Recipe):
 
     Segmentation answers by windows that share ``overlap`` of their length with the next. The
     answer is the mean over ``members``: ``{kind: heads}`` is the ensemble of a UNet++'s heads.
+    ``sides`` says whose patients are looked at: a sweep must not see the test side.
     ``surface_tolerance_mm`` is how far a surface may lie off and still be right; None measures no
     surfaces. Lesions, components whose voxels are among each other's ``lesion_neighbours``, are
     told by size in bands of diameter that ``lesion_bands_mm`` part, and found when at least
     ``lesion_overlap`` of one is covered (0: any voxel).
     """
 
+    sides: tuple[Literal["validation", "test"], ...] = ("validation", "test")
     members: Choice = Choice(kind="single")
     overlap: float = Field(default=0.5, ge=0, lt=1)
     surface_tolerance_mm: float | None = Field(default=1.0, ge=0, allow_inf_nan=False)

@@ -16,6 +16,7 @@ from hilum.core.errors import NotFoundError, RecipeError, unknown_name
 from hilum.core.ids import content_id
 from hilum.core.recipes import CampaignRecipe, SimulateRecipe
 from hilum.core.resources import Resources
+from hilum.core.sweeps import TuneRecipe
 from hilum.loop.recipe_errors import explain
 
 PACKAGED_FOLDER = "recipes_data"
@@ -39,6 +40,17 @@ def simulate_recipe(name_or_path: str) -> SimulateRecipe:
     if not is_simulation(content):
         content = {"campaign": content, "strategies": {"active": {}}, "title": Path(name_or_path).stem}
     return checked(SimulateRecipe, content, name_or_path)
+
+
+def tune_recipe(name_or_path: str) -> TuneRecipe:
+    """A sweep over a campaign recipe, from a YAML file with ``campaign`` and ``sweep``."""
+    content = resolved(name_or_path)
+    if "sweep" not in content:
+        raise RecipeError(
+            f"{name_or_path} has no 'sweep'. Write a file with 'campaign: {name_or_path}' and, under 'sweep', what to "
+            "try, such as finetune.learning_rate: {log_uniform: [0.0001, 0.01]}."
+        )
+    return checked(TuneRecipe, content, name_or_path)
 
 
 def resources(name_or_path: str) -> Resources:

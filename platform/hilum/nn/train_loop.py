@@ -59,10 +59,12 @@ def train(
     context: TrainContext,
     memory: Memory,
     readers: Readers | None = None,
+    stop_at: int | None = None,
 ) -> History:
     """Train ``network`` in place, from the last state in ``memory`` if there is one; returns the loss curve.
 
-    The network ends with the weights to be published, and so does the last state.
+    The network ends with the weights to be published, and so does the last state. With ``stop_at``
+    it pauses after that step, its state in ``memory``; going on is as if it never had.
     """
     if context.num_workers > recipe.num_chunks:
         raise RecipeError(
@@ -73,8 +75,9 @@ def train(
     with _reproducible():
         training = _Training(recipe, network, lesson)
         first = training.restore(memory)
+        until = min(stop_at or recipe.num_steps, recipe.num_steps)
         own = chunks_of(recipe.num_chunks, rank=context.rank, num_workers=context.num_workers)
-        steps = range(first, first if training.is_over(first) else recipe.num_steps)
+        steps = range(first, first if training.is_over(first) else until)
         places = ((step, chunk) for step in steps for chunk in own)
         with readers.ahead(training.batches.read, places) as batches:
             for step in steps:
@@ -86,7 +89,8 @@ def train(
                 over = training.is_over(step + 1)
                 if over:
                     training.finish()
-                if context.rank == 0 and (over or (step + 1) % recipe.checkpoint_every == 0):
+                pausing = over or step + 1 == until
+                if context.rank == 0 and (pausing or (step + 1) % recipe.checkpoint_every == 0):
                     training.save(memory, step + 1)
                 if over:
                     break

@@ -78,7 +78,8 @@ def run(
         return before
     card = checkpoints.read_card(store, inputs["checkpoint"])
     pool = PoolRecipe.model_validate(read_manifest(store.run("pool", inputs["pool"])).recipe)
-    shards = shards_of(held_out(store, inputs["ingest"], pool), question=card["question"])
+    looked_at = [one for one in held_out(store, inputs["ingest"], pool) if one[1] in recipe.sides]
+    shards = shards_of(looked_at, question=card["question"])
     work = partial(
         evaluate_shard,
         store=store,

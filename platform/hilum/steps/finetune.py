@@ -99,6 +99,7 @@ def train_worker(
     recipe: FinetuneRecipe,
     card: Mapping[str, Any],
     num_readers: int = 0,
+    stop_at: int | None = None,
 ) -> Counts:
     """One worker of the training. Only ids, the recipe and the card came here; images are read from the store."""
     volumes = volumes_of(store, card["inputs"]["ingest"])
@@ -111,8 +112,8 @@ def train_worker(
     held_out = AnsweredPatches(store, kept_apart, volumes) if kept_apart else None
     lesson = Lesson(card["question"], examples, _zyx(card["patch_shape_zyx"]), held_out)
     weighted = with_rare_classes_weighed(recipe, learnt, num_classes=card["num_classes"])
-    readers = Readers(num_readers)
-    history = train(weighted, network, lesson, context=context, memory=RunFolder(run_url), readers=readers)
+    readers, memory = Readers(num_readers), RunFolder(run_url)
+    history = train(weighted, network, lesson, context=context, memory=memory, readers=readers, stop_at=stop_at)
     counts = {
         "num_steps": int(history[-1]["step"]),
         "num_answers": len(answers),

@@ -99,6 +99,21 @@ PATIENT_METRICS = _schema(
         ("reason", pa.string()),
     ],
 )
+TRIALS = _schema(
+    "trials",
+    1,
+    [
+        ("number", pa.int32()),
+        ("settings", pa.string()),
+        ("end", pa.string()),
+        ("step", pa.int32()),
+        ("score", pa.float64()),
+        ("metric", pa.string()),
+        ("trial_id", pa.string()),
+        ("checkpoint", pa.string()),
+        ("reason", pa.string()),
+    ],
+)
 
 
 def scores_schema(scorers: Iterable[str]) -> pa.Schema:

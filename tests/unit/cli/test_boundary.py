@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import typer
+from typer.main import get_command
 
 from hilum.cli.boundary import DONE, INTERRUPTED, OUR_FAULT, WAITING, YOUR_REQUEST, run_guarded
 from hilum.core.errors import (
@@ -66,6 +67,18 @@ def test_a_users_mistake_is_one_line_on_stderr_without_a_traceback(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.strip() == "Error: No scorer is called 'entropi'."
+
+
+def test_ctrl_c_in_a_real_command_says_how_to_go_on(capsys):
+    app = typer.Typer()
+
+    @app.command()
+    def stopped():
+        raise KeyboardInterrupt
+
+    command = get_command(app)
+    assert run_guarded(lambda words: command.main(words, standalone_mode=False), []) == INTERRUPTED
+    assert "the same command goes on" in capsys.readouterr().err
 
 
 def test_waiting_is_not_called_an_error(capsys):
