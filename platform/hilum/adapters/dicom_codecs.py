@@ -12,7 +12,7 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner
 from pydicom.uid import (
     JPEG2000,
@@ -75,6 +75,26 @@ def is_available(syntax: str) -> bool:
 def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes | bytearray:
     """One frame as pydicom's runner wants it."""
     return _DECODE[runner.transfer_syntax](frame, runner)
+
+
+def unwrapped(dataset: Dataset, num_frames: int) -> Dataset:
+    """The same with bare codestreams where a writer has wrapped them in JP2 files.
+
+    pydicom walks through the boxes of such a file, and for ever round one of no length.
+    """
+    if dataset.file_meta.TransferSyntaxUID not in JPEG2000TransferSyntaxes:
+        return dataset
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=num_frames))
+    if all(frame.startswith(_SOC_SIZ) for frame in frames):
+        return dataset
+    bare = Dataset()
+    bare.update(dataset)
+    bare.file_meta = dataset.file_meta
+    bare.PixelData = encapsulate([frame[frame.find(_SOC_SIZ) :] for frame in frames])
+    for offsets in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        if offsets in bare:
+            del bare[offsets]
+    return bare
 
 
 def check_frames(dataset: Dataset, num_frames: int) -> None:
@@ -169,15 +189,13 @@ def _adobe_colours(frame: bytes) -> bool:
 
 
 def _jpeg_ls(frame: bytes, runner: DecodeRunner) -> bytes:
-    # Only where every colour has a scan of its own do the colours come one after the other.
-    scan = frame.find(_SOS)
-    runner.set_option("planar_configuration", int(runner.samples_per_pixel > 1 and frame[scan + 4] == 1))
+    # Also where every colour has a scan of its own they come pixel by pixel.
+    runner.set_option("planar_configuration", 0)
     return _in_place(imagecodecs.jpegls_decode(frame), runner)
 
 
 def _jpeg2000(frame: bytes, runner: DecodeRunner) -> bytes:
-    # Some writers wrap the codestream in a JP2 file. What was checked is what gets decoded.
-    pixels = imagecodecs.jpeg2k_decode(frame[frame.find(_SOC_SIZ) :], numthreads=1)
+    pixels = imagecodecs.jpeg2k_decode(frame, numthreads=1)
     if str(runner.photometric_interpretation) in ("YBR_ICT", "YBR_RCT"):
         runner.set_option("photometric_interpretation", "RGB")
     return _in_place(pixels, runner)

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
-from hilum.adapters.dicom_codecs import check_frames, decoder_for
+from hilum.adapters.dicom_codecs import check_frames, decoder_for, unwrapped
 from hilum.adapters.dicom_header import first_item, number, text, whole
 from hilum.adapters.hostile import check_size
 from hilum.core.errors import DataError
@@ -105,7 +105,7 @@ def _decoded(dataset: Dataset) -> Pixels:
     if decoder is None:
         raise DataError(f"The pixels are compressed by {name}, for which there is no decoder here; save them unpacked.")
     try:
-        return decoder.as_array(dataset)[0]
+        return decoder.as_array(unwrapped(dataset, num_frames(dataset)))[0]
     except RuntimeError:
         # What pydicom makes of whatever its plugin raises.
         raise DataError(f"The pixels, compressed by {name}, are damaged: they cannot be decoded.") from None
