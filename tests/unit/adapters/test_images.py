@@ -95,7 +95,7 @@ def test_a_png_bomb_is_refused_by_its_header():
     )
     with pytest.raises(DataError):
         read_photograph(bomb)
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         read_photograph(saved(GREY_YX), max_bytes=100)
 
 
@@ -162,7 +162,7 @@ def test_resolution_in_a_tiff_becomes_millimetres():
 
 
 def test_a_tiff_beyond_the_limit_is_refused_before_it_is_unpacked():
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         read_tiff(tiff(np.zeros((64, 64), np.uint8)), max_bytes=1000)
 
 
@@ -210,7 +210,7 @@ def test_pages_written_one_by_one_are_slices_and_none_is_lost():
     image, grid = read_tiff(payload)
     assert np.array_equal(image[0], pages)
     assert grid.shape_zyx == (3, 7, 9)
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         read_tiff(payload, max_bytes=pages.nbytes - 1)
 
 
