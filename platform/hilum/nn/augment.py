@@ -125,10 +125,15 @@ def flip(
     axes: Sequence[str] = (),
 ) -> tuple[Tensor, Tensor | None]:
     """Mirror each axis of each item, or not."""
-    for axis in _axes(images_NCS, axes, "flip"):
-        chosen_N = torch.rand(len(images_NCS), generator=rng) < probability
-        images_NCS = _where(chosen_N, images_NCS.flip(axis), images_NCS)
-        labels_NS = None if labels_NS is None else _where(chosen_N, labels_NS.flip(axis), labels_NS)
+    named = _axes(images_NCS, axes, "flip")
+    chosen_aN = [torch.rand(len(images_NCS), generator=rng) < probability for _ in named]
+    axes_of_N = [
+        [axis for axis, does in zip(named, chosen, strict=True) if does] for chosen in zip(*chosen_aN, strict=True)
+    ]
+    # Item by item, so that each is written once.
+    images_NCS = torch.stack([image.flip(own) for image, own in zip(images_NCS, axes_of_N, strict=True)])
+    if labels_NS is not None:
+        labels_NS = torch.stack([labels.flip(own) for labels, own in zip(labels_NS, axes_of_N, strict=True)])
     return images_NCS, labels_NS
 
 
@@ -137,12 +142,11 @@ def rot90(images_NCS: Tensor, labels_NS: Tensor | None, *, rng: torch.Generator)
     """Turn each item by 0, 90, 180 or 270 degrees; only half turns where Y and X differ."""
     step = 1 if images_NCS.shape[-1] == images_NCS.shape[-2] else 2
     turns_N = torch.randint(0, 4 // step, (len(images_NCS),), generator=rng) * step
-    for turns in range(step, 4, step):
-        chosen_N = turns_N == turns
-        images_NCS = _where(chosen_N, torch.rot90(images_NCS, turns, (-2, -1)), images_NCS)
-        if labels_NS is not None:
-            labels_NS = _where(chosen_N, torch.rot90(labels_NS, turns, (-2, -1)), labels_NS)
-    return images_NCS, labels_NS
+    turned = [torch.rot90(image, int(turns), (-2, -1)) for image, turns in zip(images_NCS, turns_N, strict=True)]
+    if labels_NS is not None:
+        turns_of = zip(labels_NS, turns_N, strict=True)
+        labels_NS = torch.stack([torch.rot90(labels, int(turns), (-2, -1)) for labels, turns in turns_of])
+    return torch.stack(turned), labels_NS
 
 
 @augmentations.register("shift", params=ShiftParams)
@@ -222,7 +226,9 @@ def blur(
     chosen = _chosen(images_NCS, probability, rng)
     if not len(chosen):
         return images_NCS, labels_NS
-    matrices = [blurring(std_N[chosen.cpu()], size) for size in images_NCS.shape[2:]]
+    space = images_NCS.shape[2:]
+    by_size = {size: blurring(std_N[chosen.cpu()], size) for size in set(space)}
+    matrices = [by_size[size] for size in space]
     return images_NCS.index_copy(0, chosen, mixed(images_NCS[chosen], matrices)), labels_NS
 
 
@@ -239,13 +245,12 @@ def low_resolution(
     """Show each item as a coarser scanner would have, or not, on the same voxels."""
     share_N = 1 - torch.rand(len(images_NCS), generator=rng) * (1 - least_share)
     chosen = _chosen(images_NCS, probability, rng)
-    coarse = {images_NCS.ndim + axis - 2 for axis in _axes(images_NCS, axes, "low_resolution")}
+    coarse = {images_NCS.ndim - 2 + axis for axis in _axes(images_NCS, axes, "low_resolution")}
     if not len(chosen):
         return images_NCS, labels_NS
-    matrices = [
-        coarsening(share_N[chosen.cpu()], size) if axis in coarse else None
-        for axis, size in enumerate(images_NCS.shape[2:])
-    ]
+    space = images_NCS.shape[2:]
+    by_size = {size: coarsening(share_N[chosen.cpu()], size) for size in {space[axis] for axis in coarse}}
+    matrices = [by_size[size] if axis in coarse else None for axis, size in enumerate(space)]
     return images_NCS.index_copy(0, chosen, mixed(images_NCS[chosen], matrices)), labels_NS
 
 
@@ -294,10 +299,6 @@ def _chosen(images_NCS: Tensor, probability: float, rng: torch.Generator) -> Ten
 
 def _per_item(values_N: Tensor, like: Tensor) -> Tensor:
     return values_N.to(like).reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _where(chosen_N: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return torch.where(chosen_N.to(one.device).reshape(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 def _along(values_NL: Tensor, like: Tensor, axis: int) -> Tensor:

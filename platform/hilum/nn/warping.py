@@ -5,6 +5,7 @@ K = knots, L = length of an axis. Everything is a function of numbers that someb
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,12 +19,9 @@ def resampled(images_NCS: Tensor, labels_NS: Tensor | None, grid_NSk: Tensor) ->
     images_NCS = grid_sample(images_NCS, grid_NSk, padding_mode="border", align_corners=False)
     if labels_NS is None:
         return images_NCS, None
-    # Labels are below 2¹⁶: exact in float32.
-    nearest = grid_sample(
-        labels_NS[:, None].float(), grid_NSk, mode="nearest", padding_mode="border", align_corners=False
-    )
-    inside_NS = (grid_NSk.abs() <= 1).all(dim=-1)
-    return images_NCS, torch.where(inside_NS, nearest[:, 0].to(labels_NS.dtype), torch.full_like(labels_NS, IGNORE))
+    # As how far they are from IGNORE, since what is outside is sampled as 0. Labels are below 2¹⁶: exact in float32.
+    from_ignore = grid_sample((labels_NS[:, None] - IGNORE).float(), grid_NSk, mode="nearest", align_corners=False)
+    return images_NCS, from_ignore[:, 0].to(labels_NS.dtype) + IGNORE
 
 
 def turned_and_scaled(angles_aN: dict[str, Tensor], scale_N: Tensor, like_NCS: Tensor) -> Tensor:
@@ -71,9 +69,10 @@ def mixed(images_NCS: Tensor, matrices: Sequence[Tensor | None]) -> Tensor:
 
 def blurring(std_N: Tensor, size: int) -> Tensor:
     """Weights of a Gaussian, (N, L, L); at an end what is missing is left out. No blur where ``std_N`` is 0."""
-    apart_LL = torch.arange(size, dtype=torch.float32)[:, None] - torch.arange(size, dtype=torch.float32)
     # A tenth of a voxel is no blur in float32, and nothing is divided by nothing.
-    weights_NLL = torch.exp(-0.5 * (apart_LL / std_N.clamp(min=0.05)[:, None, None]) ** 2)
+    either_way = torch.exp(-0.5 * (torch.arange(1.0 - size, size) / std_N.clamp(min=0.05)[:, None]) ** 2)
+    # Every row is the same bell, one voxel further: windows of it, and no exponential for each of L² weights.
+    weights_NLL = either_way.unfold(1, size, 1).flip(1)
     return weights_NLL / weights_NLL.sum(dim=2, keepdim=True)
 
 
@@ -82,6 +81,7 @@ def coarsening(share_N: Tensor, size: int) -> Tensor:
     return torch.stack([_coarse_and_back(size, max(1, round(float(share) * size))) for share in share_N])
 
 
+@lru_cache(maxsize=64)
 def _coarse_and_back(size: int, num: int) -> Tensor:
     if num >= size:
         return torch.eye(size)
