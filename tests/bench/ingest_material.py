@@ -51,11 +51,11 @@ def jpeg_ls(dataset: Dataset) -> None:
 
 
 def rle(dataset: Dataset) -> None:
-    dataset.compress(RLELossless, encoding_plugin="gdcm", generate_instance_uid=False)
+    dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
 
 
 def jpeg_lossless(dataset: Dataset) -> None:
-    """The JPEG of 1992 for 16 bits, which only GDCM reads."""
+    """The JPEG of 1992 for 16 bits."""
     with tempfile.TemporaryDirectory() as folder:
         writer = SimpleITK.ImageFileWriter()
         writer.SetFileName(f"{folder}/slice.dcm")

@@ -25,6 +25,11 @@ def row(what: str, peer: str, ours: float, theirs: float, *, unit: str, threads:
     }
 
 
+def missing_row(what: str, peer: str, ours: float, *, unit: str, reason: str, threads: int = 1) -> dict[str, Any]:
+    """A row for a peer that is not here, or that has nothing of the kind, and why."""
+    return row(what, peer, ours, 1.0, unit=unit, threads=threads) | {"theirs": None, "ratio": None, "reason": reason}
+
+
 def hardware() -> str:
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),

@@ -35,6 +35,22 @@ def run(hospital, tmp_path_factory):
         yield seen, Path(store.url)
 
 
+@pytest.fixture(scope="module")
+def second(run, hospital, tmp_path_factory):
+    """The same command once more, and every file of the store before and after it."""
+    _, store = run
+    before = files_of(store)
+    command = [sys.executable, "-m", "hilum", "ingest", str(hospital.folder), "--store", str(store)]
+    with watched(command, folder=tmp_path_factory.mktemp("second"), COLUMNS="80") as seen:
+        yield seen, before, files_of(store)
+
+
+def files_of(store):
+    """Of every run and volume, what is written when."""
+    places = [path for kind in ("runs", "volumes") for path in (store / kind).rglob("*") if path.is_file()]
+    return {str(path): path.stat().st_mtime_ns for path in places}
+
+
 def arrays(store, place):
     """Every array of the store's volumes at ``place``, read by zarr-python alone."""
     for volume in sorted((store / "volumes").glob("*.zarr")):
@@ -99,3 +115,17 @@ def test_nothing_is_written_where_hostile_names_point(run, hospital):
     outside = hospital.folder.parent / "outside"
     assert [path.name for path in outside.iterdir()] == ["secret.nii"]
     assert not Path("/tmp/hilum-outside.nii").exists()
+
+
+def test_the_same_command_again_is_already_done_with_the_same_list_and_the_same_code(run, second):
+    (first, _), (again, before, after) = run, second
+    assert again.code == first.code == 5, again.err
+    assert any(line.endswith("already done") for line in again.out.splitlines())
+    assert told(again.out) == told(first.out)
+    assert after == before
+
+
+def test_what_to_do_with_what_was_set_aside_is_said_beside_what_comes_next(run):
+    seen, _ = run
+    lines = seen.out.splitlines()
+    assert "Repair or remove what was set aside" in lines[lines.index("Next:") - 1]

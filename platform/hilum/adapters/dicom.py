@@ -21,7 +21,7 @@ from hilum.adapters.dicom_planes import Plane, planes_of
 from hilum.adapters.dicom_series import Stack, lay_out
 from hilum.adapters.dicom_slides import check_slide, is_slide, put_together, slide_spacing_mm
 from hilum.adapters.dicom_words import CROSS_SECTIONAL, MODALITIES
-from hilum.adapters.hostile import MAX_BYTES, refusing, storable
+from hilum.adapters.hostile import MAX_BYTES, in_words, refusing, storable
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
 from hilum.core.sources import Intensity, ReadImage
@@ -105,7 +105,7 @@ def _images(datasets: Sequence[Dataset], max_bytes: int) -> list[ReadImage]:
             needed += needed_bytes(dataset, max_bytes)
     _check_one_series(datasets)
     if needed > max_bytes:
-        raise DataError(f"The series holds more than the {max_bytes / 2**30:.1f} GiB that are read.")
+        raise DataError(f"The series holds more than the {in_words(max_bytes)} that are read.")
     if len(datasets) == 1 and is_slide(datasets[0]):
         return [_slide(datasets[0], max_bytes)]
     planes = [planes_of(dataset, n) for n, dataset in enumerate(datasets)]

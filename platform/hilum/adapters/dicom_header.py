@@ -27,6 +27,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import VR
 
+from hilum.adapters.hostile import in_words
 from hilum.core.errors import DataError
 
 PREAMBLE_BYTES = 128
@@ -175,7 +176,7 @@ def _inflated(payload: bytes, max_bytes: int) -> Dataset:
     inflater = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS)
     body = inflater.decompress(payload[start:], max_bytes + 1)
     if len(body) > max_bytes:
-        raise DataError(f"The deflated file holds more than the {max_bytes / 2**30:.1f} GiB that are read.")
+        raise DataError(f"The deflated file holds more than the {in_words(max_bytes)} that are read.")
     if not inflater.eof:
         raise DataError("The deflated file is cut short.")
     dataset = read_dataset(io.BytesIO(body), is_implicit_VR=False, is_little_endian=True)

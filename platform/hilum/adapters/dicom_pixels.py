@@ -9,28 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import generate_frames
+from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import (
-    JPEG2000,
-    ExplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEG2000TransferSyntaxes,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    JPEGLSTransferSyntaxes,
-    JPEGTransferSyntaxes,
-    RLELossless,
-)
 
+from hilum.adapters.dicom_codecs import check_frames, decoder_for, unwrapped
 from hilum.adapters.dicom_header import first_item, number, text, whole
-from hilum.adapters.gdcm_apart import decode_apart
 from hilum.adapters.hostile import check_size
 from hilum.core.errors import DataError
 
@@ -40,30 +24,6 @@ Scale = tuple[float, float]
 
 _BITS = (1, 8, 16, 32, 64)
 _MEASURED = ("CT", "PT", "NM")
-_SIZ, _EOI = b"\xff\x4f\xff\x51", b"\xff\xd9"
-_PIXEL_MODULE = (
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-)
-_START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
-
-_DECODERS = {
-    JPEGBaseline8Bit: "pillow",
-    JPEGExtended12Bit: "pillow",
-    JPEG2000Lossless: "pillow",
-    JPEG2000: "pillow",
-    JPEGLSLossless: "pyjpegls",
-    JPEGLSNearLossless: "pyjpegls",
-    RLELossless: "pydicom",
-}
-"""Decoders that survive damaged input. GDCM does not, and works apart, where no other can."""
 
 
 def num_frames(dataset: Dataset) -> int:
@@ -138,42 +98,17 @@ def _of_one_type(every: Sequence[Pixels]) -> Pixels:
 
 def _decoded(dataset: Dataset) -> Pixels:
     syntax = dataset.file_meta.TransferSyntaxUID
-    stored = whole(dataset, "BitsStored") or 0
-    if syntax in (JPEGLossless, JPEGLosslessSV1) or (syntax == JPEGExtended12Bit and stored > 8):
-        return pixel_array(_unpacked_apart(dataset))
+    if not syntax.is_encapsulated:
+        return pixel_array(dataset)
+    name = syntax.name if syntax.type else "an unknown method"
+    decoder = decoder_for(syntax)
+    if decoder is None:
+        raise DataError(f"The pixels are compressed by {name}, for which there is no decoder here; save them unpacked.")
     try:
-        return pixel_array(dataset, decoding_plugin=_DECODERS.get(syntax, ""))
-    except (RuntimeError, NotImplementedError):
-        # What pydicom raises when the decoder has failed, or when there is none.
-        name = syntax.name if syntax.type else "an unknown method"
-        raise DataError(f"The pixels, compressed by {name}, are damaged, or of a kind with no decoder here.") from None
-
-
-def _unpacked_apart(dataset: Dataset) -> Dataset:
-    """The same pixels without compression, and nothing else of the file."""
-    what: dict[str, int | str] = {
-        "rows": whole(dataset, "Rows") or 0,
-        "columns": whole(dataset, "Columns") or 0,
-        "samples": whole(dataset, "SamplesPerPixel") or 1,
-        "allocated": whole(dataset, "BitsAllocated") or 0,
-        "stored": whole(dataset, "BitsStored") or 0,
-        "signed": whole(dataset, "PixelRepresentation") or 0,
-        "photometric": text(dataset, "PhotometricInterpretation"),
-        "syntax": str(dataset.file_meta.TransferSyntaxUID),
-    }
-    frames = generate_frames(dataset.PixelData, number_of_frames=num_frames(dataset))
-    plain = Dataset()
-    plain.file_meta = FileMetaDataset()
-    plain.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    for keyword in _PIXEL_MODULE:
-        if keyword in dataset:
-            setattr(plain, keyword, dataset[keyword].value)
-    if what["samples"] != 1:
-        plain.PlanarConfiguration = 0
-    pixels = b"".join(decode_apart(frame, what) for frame in frames)
-    plain.add_new("PixelData", "OW", pixels + b"\0" * (len(pixels) % 2))
-    _check_length(plain)
-    return plain
+        return decoder.as_array(unwrapped(dataset, num_frames(dataset)))[0]
+    except RuntimeError:
+        # What pydicom makes of whatever its plugin raises.
+        raise DataError(f"The pixels, compressed by {name}, are damaged: they cannot be decoded.") from None
 
 
 def _coloured(indices: Pixels, dataset: Dataset) -> Pixels:
@@ -246,20 +181,7 @@ def _check_whole(dataset: Dataset) -> None:
     if not syntax.is_encapsulated:
         _check_length(dataset)
         return
-    codec = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
-    if syntax not in codec:
-        return
-    size = (whole(dataset, "Rows") or 0, whole(dataset, "Columns") or 0)
-    frames = 0
-    for frame in generate_frames(dataset.PixelData, number_of_frames=num_frames(dataset)):
-        frames += 1
-        if _EOI not in frame[-16:]:
-            raise DataError(f"Frame {frames} of the compressed pixels is cut short: its end mark is missing.")
-        inside = _codestream_size(frame)
-        if inside != size:
-            raise DataError(f"Frame {frames} of the compressed pixels is {inside} (Y, X); the header says {size}.")
-    if frames < num_frames(dataset):
-        raise DataError(f"The compressed pixels have {frames} frames of {num_frames(dataset)}.")
+    check_frames(dataset, num_frames(dataset))
 
 
 def _check_length(dataset: Dataset) -> None:
@@ -272,23 +194,3 @@ def _check_length(dataset: Dataset) -> None:
         needed = needed // 3 * 2
     if len(dataset.PixelData) < needed:
         raise DataError(f"The file is cut short: {len(dataset.PixelData):,} bytes of pixels of {needed:,}.")
-
-
-def _codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """The rows and columns that JPEG, JPEG-LS or JPEG 2000 data announce of themselves."""
-    start = frame.find(_SIZ)
-    if start >= 0:  # JPEG 2000, ISO/IEC 15444-1 A.5.1
-        x, y, x0, y0 = (int.from_bytes(frame[start + n : start + n + 4], "big") for n in (8, 12, 16, 20))
-        return y - y0, x - x0
-    offset = 2
-    while offset + 9 <= len(frame) and frame[offset] == 0xFF:
-        marker = frame[offset + 1]
-        if marker == 0xFF:
-            offset += 1
-        elif marker in _START_OF_FRAME:  # ISO/IEC 10918-1 B.2.2
-            return int.from_bytes(frame[offset + 5 : offset + 7], "big"), int.from_bytes(
-                frame[offset + 7 : offset + 9], "big"
-            )
-        else:
-            offset += 2 + int.from_bytes(frame[offset + 2 : offset + 4], "big")
-    return None

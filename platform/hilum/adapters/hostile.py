@@ -47,13 +47,20 @@ def check_size(shape: Sequence[int], bytes_per_voxel: int, max_bytes: int) -> in
         raise DataError(f"Every axis needs at least one voxel; the file says {list(shape)}.")
     needed = math.prod(int(n) for n in shape) * bytes_per_voxel
     if needed > max_bytes:
-        raise DataError(f"The file says it holds {_gib(needed)} GiB; at most {_gib(max_bytes)} are read.")
+        raise DataError(f"The file says it holds {in_words(needed)}; at most {in_words(max_bytes)} are read.")
     return needed
 
 
-def _gib(num_bytes: int) -> str:
-    gib = num_bytes / 2**30
-    return f"{gib:,.0f}" if gib >= 1000 else f"{gib:.3g}"
+def in_words(num_bytes: int) -> str:
+    """A size as one would say it.
+
+    >>> in_words(10_000), in_words(5 << 20), in_words(3 << 30), in_words(70_000 << 40)
+    ('10,000 bytes', '5 MiB', '3 GiB', '71,680,000 GiB')
+    """
+    if num_bytes < 0.01 * 2**20:
+        return f"{num_bytes:,} bytes"
+    size, unit = (num_bytes / 2**20, "MiB") if num_bytes < 0.01 * 2**30 else (num_bytes / 2**30, "GiB")
+    return f"{size:,.0f} {unit}" if size >= 1000 else f"{size:.3g} {unit}"
 
 
 def check_ratio(packed_bytes: int, unpacked_bytes: int) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from hilum.adapters.hostile import in_words
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
 from hilum.core.sources import ReadImage, Voxels
@@ -79,8 +80,8 @@ def _check_size(image: ReadImage, new: Grid, *, spline: bool, max_bytes: int) ->
     if needed > max_bytes:
         shape = " × ".join(map(str, new.shape_zyx))
         raise DataError(
-            f"Resampled to {shape} voxels (Z, Y, X) it would need {needed / 2**30:.3g} GiB; at most "
-            f"{max_bytes / 2**30:.3g} are given (--max-gib). Give a coarser ingest.prepare.spacing_mm_zyx."
+            f"Resampled to {shape} voxels (Z, Y, X) it would need {in_words(needed)}; at most "
+            f"{in_words(max_bytes)} are given (--max-gib). Give a coarser ingest.prepare.spacing_mm_zyx."
         )
 
 

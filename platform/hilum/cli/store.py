@@ -129,7 +129,9 @@ def _tell_ingest(
     if manifest.results["num_patients"] > 1:
         # It reads planes of every image, so it is not done unasked.
         following.insert(0, f"hilum doctor --lookalikes{at}")
-    reply(json_, data, *lines, next_commands=following)
+    # Once repaired they make another list of files, and so another ingest; volumes that are in are not read twice.
+    advice = "Repair or remove what was set aside and ingest the folder again, or go on without it." if refused else ""
+    reply(json_, data, *lines, next_commands=following, note=advice)
     if refused:
         raise typer.Exit(PARTLY)
 

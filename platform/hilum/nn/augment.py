@@ -8,18 +8,22 @@ are IGNORE in the label map: nobody answered them.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
 
 from hilum.core.asking import IGNORE
 from hilum.core.errors import RecipeError
 from hilum.core.recipes import Choice
 from hilum.core.registry import Params, Registry
+from hilum.nn.warping import bent, blurring, coarsening, mixed, num_knots, resampled, turned_and_scaled
 
 augmentations = Registry("augmentation")
+
+NO_FOLD = 0.4
+"""The share of the knots' distance up to which a cubic B-spline is one to one in 3D (Choi and Lee 2000)."""
 
 Augment = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
 
@@ -38,10 +42,47 @@ class ShiftParams(Params):
 
 
 class AffineParams(Params):
-    """Turned in the plane of Y and X by at most ``degrees``, and scaled by at most ``scale`` of its size."""
+    """Turned about each of ``axes`` by at most ``degrees``, and scaled by at most ``scale`` of its size.
+
+    About z is in the plane of Y and X. In 3D, name x and y too where voxels are about as thick as wide:
+    the turn is in voxels.
+    """
 
     degrees: float = Field(default=10.0, ge=0, le=180)
     scale: float = Field(default=0.1, ge=0, lt=1)
+    axes: tuple[Literal["x", "y", "z"], ...] = ("z",)
+
+
+class ElasticParams(Params):
+    """With ``probability`` bent smoothly: knots every so many voxels move at most ``voxels`` along each axis.
+
+    At most 0.4 of the distance between knots: tissue is never folded over.
+    """
+
+    voxels: float = Field(default=4.0, ge=0)
+    every: float = Field(default=16.0, ge=2)
+    probability: float = Field(default=0.5, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _folds_nothing(self) -> "ElasticParams":
+        if self.voxels > NO_FOLD * self.every:
+            raise ValueError(f"voxels is {self.voxels:g}; at most {NO_FOLD} of every ({self.every:g}) folds nothing")
+        return self
+
+
+class BlurParams(Params):
+    """With ``probability`` a Gaussian whose standard deviation is drawn from 0 to ``std_voxels``."""
+
+    std_voxels: float = Field(default=1.0, ge=0)
+    probability: float = Field(default=0.5, ge=0, le=1)
+
+
+class LowResolutionParams(Params):
+    """With ``probability`` only a share of the resolution, drawn from ``least_share`` to 1, is left along ``axes``."""
+
+    least_share: float = Field(default=0.5, gt=0, le=1)
+    axes: tuple[Literal["x", "y", "z"], ...] = ()
+    probability: float = Field(default=0.5, ge=0, le=1)
 
 
 class IntensityParams(Params):
@@ -84,10 +125,15 @@ def flip(
     axes: Sequence[str] = (),
 ) -> tuple[Tensor, Tensor | None]:
     """Mirror each axis of each item, or not."""
-    for axis in _axes(images_NCS, axes):
-        chosen_N = torch.rand(len(images_NCS), generator=rng) < probability
-        images_NCS = _where(chosen_N, images_NCS.flip(axis), images_NCS)
-        labels_NS = None if labels_NS is None else _where(chosen_N, labels_NS.flip(axis), labels_NS)
+    named = _axes(images_NCS, axes, "flip")
+    chosen_aN = [torch.rand(len(images_NCS), generator=rng) < probability for _ in named]
+    axes_of_N = [
+        [axis for axis, does in zip(named, chosen, strict=True) if does] for chosen in zip(*chosen_aN, strict=True)
+    ]
+    # Item by item, so that each is written once.
+    images_NCS = torch.stack([image.flip(own) for image, own in zip(images_NCS, axes_of_N, strict=True)])
+    if labels_NS is not None:
+        labels_NS = torch.stack([labels.flip(own) for labels, own in zip(labels_NS, axes_of_N, strict=True)])
     return images_NCS, labels_NS
 
 
@@ -96,12 +142,11 @@ def rot90(images_NCS: Tensor, labels_NS: Tensor | None, *, rng: torch.Generator)
     """Turn each item by 0, 90, 180 or 270 degrees; only half turns where Y and X differ."""
     step = 1 if images_NCS.shape[-1] == images_NCS.shape[-2] else 2
     turns_N = torch.randint(0, 4 // step, (len(images_NCS),), generator=rng) * step
-    for turns in range(step, 4, step):
-        chosen_N = turns_N == turns
-        images_NCS = _where(chosen_N, torch.rot90(images_NCS, turns, (-2, -1)), images_NCS)
-        if labels_NS is not None:
-            labels_NS = _where(chosen_N, torch.rot90(labels_NS, turns, (-2, -1)), labels_NS)
-    return images_NCS, labels_NS
+    turned = [torch.rot90(image, int(turns), (-2, -1)) for image, turns in zip(images_NCS, turns_N, strict=True)]
+    if labels_NS is not None:
+        turns_of = zip(labels_NS, turns_N, strict=True)
+        labels_NS = torch.stack([torch.rot90(labels, int(turns), (-2, -1)) for labels, turns in turns_of])
+    return torch.stack(turned), labels_NS
 
 
 @augmentations.register("shift", params=ShiftParams)
@@ -131,21 +176,82 @@ def affine(
     rng: torch.Generator,
     degrees: float = 10.0,
     scale: float = 0.1,
+    axes: Sequence[str] = ("z",),
 ) -> tuple[Tensor, Tensor | None]:
     """Turn and scale each item about its middle: images linearly, label maps by the nearest voxel."""
-    angle_N, growth_N = (
-        (2 * torch.rand(len(images_NCS), generator=rng) - 1) * m for m in (math.radians(degrees), scale)
-    )
-    grid_NSk = _turned_and_scaled(angle_N, 1 + growth_N, images_NCS)
-    images_NCS = grid_sample(images_NCS, grid_NSk, padding_mode="border", align_corners=False)
-    if labels_NS is None:
-        return images_NCS, None
-    # Labels are below 2¹⁶: exact in float32.
-    nearest = grid_sample(
-        labels_NS[:, None].float(), grid_NSk, mode="nearest", padding_mode="border", align_corners=False
-    )
-    inside_NS = (grid_NSk.abs() <= 1).all(dim=-1)
-    return images_NCS, torch.where(inside_NS, nearest[:, 0].to(labels_NS.dtype), torch.full_like(labels_NS, IGNORE))
+    if images_NCS.ndim == 4 and set(axes) - {"z"}:
+        raise RecipeError(f"Images of Y and X turn about z only; 'affine' was given axes {', '.join(axes)}.")
+    limits = [*[math.radians(degrees)] * len(axes), scale]
+    *angles, growth_N = ((2 * torch.rand(len(images_NCS), generator=rng) - 1) * limit for limit in limits)
+    grid_NSk = turned_and_scaled(dict(zip(axes, angles, strict=True)), 1 + growth_N, images_NCS)
+    return resampled(images_NCS, labels_NS, grid_NSk)
+
+
+@augmentations.register("elastic", params=ElasticParams)
+def elastic(
+    images_NCS: Tensor,
+    labels_NS: Tensor | None,
+    *,
+    rng: torch.Generator,
+    voxels: float = 4.0,
+    every: float = 16.0,
+    probability: float = 0.5,
+) -> tuple[Tensor, Tensor | None]:
+    """Bend each item smoothly, or not: images linearly, label maps by the nearest voxel."""
+    space = images_NCS.shape[2:]
+    knots = [num_knots(size, every) for size in space]
+    moves_NkK = (2 * torch.rand((len(images_NCS), len(space), *knots), generator=rng) - 1) * voxels
+    chosen = _chosen(images_NCS, probability, rng)
+    if not len(chosen) or voxels == 0:
+        return images_NCS, labels_NS
+    some_labels = None if labels_NS is None else labels_NS[chosen]
+    grid_NSk = bent(moves_NkK[chosen.cpu()], every, images_NCS[chosen])
+    some, some_labels = resampled(images_NCS[chosen], some_labels, grid_NSk)
+    if labels_NS is not None and some_labels is not None:
+        labels_NS = labels_NS.index_copy(0, chosen, some_labels)
+    return images_NCS.index_copy(0, chosen, some), labels_NS
+
+
+@augmentations.register("blur", params=BlurParams)
+def blur(
+    images_NCS: Tensor,
+    labels_NS: Tensor | None,
+    *,
+    rng: torch.Generator,
+    std_voxels: float = 1.0,
+    probability: float = 0.5,
+) -> tuple[Tensor, Tensor | None]:
+    """Blur each item, or not."""
+    std_N = torch.rand(len(images_NCS), generator=rng) * std_voxels
+    chosen = _chosen(images_NCS, probability, rng)
+    if not len(chosen):
+        return images_NCS, labels_NS
+    space = images_NCS.shape[2:]
+    by_size = {size: blurring(std_N[chosen.cpu()], size) for size in set(space)}
+    matrices = [by_size[size] for size in space]
+    return images_NCS.index_copy(0, chosen, mixed(images_NCS[chosen], matrices)), labels_NS
+
+
+@augmentations.register("low_resolution", params=LowResolutionParams)
+def low_resolution(
+    images_NCS: Tensor,
+    labels_NS: Tensor | None,
+    *,
+    rng: torch.Generator,
+    least_share: float = 0.5,
+    axes: Sequence[str] = (),
+    probability: float = 0.5,
+) -> tuple[Tensor, Tensor | None]:
+    """Show each item as a coarser scanner would have, or not, on the same voxels."""
+    share_N = 1 - torch.rand(len(images_NCS), generator=rng) * (1 - least_share)
+    chosen = _chosen(images_NCS, probability, rng)
+    coarse = {images_NCS.ndim - 2 + axis for axis in _axes(images_NCS, axes, "low_resolution")}
+    if not len(chosen):
+        return images_NCS, labels_NS
+    space = images_NCS.shape[2:]
+    by_size = {size: coarsening(share_N[chosen.cpu()], size) for size in {space[axis] for axis in coarse}}
+    matrices = [by_size[size] if axis in coarse else None for axis, size in enumerate(space)]
+    return images_NCS.index_copy(0, chosen, mixed(images_NCS[chosen], matrices)), labels_NS
 
 
 @augmentations.register("intensity", params=IntensityParams)
@@ -177,37 +283,22 @@ def noise(
     return images_NCS + grain * _per_item(std_N, images_NCS), labels_NS
 
 
-def _axes(images_NCS: Tensor, names: Sequence[str]) -> list[int]:
+def _axes(images_NCS: Tensor, names: Sequence[str], kind: str) -> list[int]:
     known = {"x": -1, "y": -2} | ({"z": -3} if images_NCS.ndim == 5 else {})
     wrong = [name for name in names if name not in known]
     if wrong:
-        raise RecipeError(f"These images have axes {', '.join(known)}; 'flip' was given '{wrong[0]}'.")
+        raise RecipeError(f"These images have axes {', '.join(known)}; '{kind}' was given '{wrong[0]}'.")
     return [known[name] for name in names] if names else sorted(known.values())
 
 
-def _turned_and_scaled(angle_N: Tensor, scale_N: Tensor, like_NCS: Tensor) -> Tensor:
-    """Where each output voxel comes from, (N, S, k) in −1…1, x first. Voxels stay square where Y and X differ."""
-    height, width = like_NCS.shape[-2:]
-    cos_N, sin_N = angle_N.cos() / scale_N, angle_N.sin() / scale_N
-    zeros_N = torch.zeros_like(angle_N)
-    rows = [
-        [cos_N, -sin_N * height / width, zeros_N],
-        [sin_N * width / height, cos_N, zeros_N],
-        [zeros_N, zeros_N, 1 / scale_N],
-    ]
-    num = like_NCS.ndim - 2
-    matrix_Nkk = torch.stack([torch.stack(row[:num], dim=1) for row in rows[:num]], dim=1)
-    moves_Nk1 = torch.zeros(len(angle_N), num, 1)
-    theta = torch.cat([matrix_Nkk, moves_Nk1], dim=2).to(like_NCS.device)
-    return affine_grid(theta, list(like_NCS.shape), align_corners=False)
+def _chosen(images_NCS: Tensor, probability: float, rng: torch.Generator) -> Tensor:
+    """The numbers of the items that this happens to."""
+    chosen_N = torch.rand(len(images_NCS), generator=rng) < probability
+    return chosen_N.nonzero()[:, 0].to(images_NCS.device)
 
 
 def _per_item(values_N: Tensor, like: Tensor) -> Tensor:
     return values_N.to(like).reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _where(chosen_N: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return torch.where(chosen_N.to(one.device).reshape(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 def _along(values_NL: Tensor, like: Tensor, axis: int) -> Tensor:

@@ -122,7 +122,7 @@ def test_a_member_that_unpacks_to_far_more_than_its_size_is_refused_before_it_is
     file = packed([("bomb", bytes(300 << 20)), ("small", bytes(10 << 20))])
     assert "more than 200 times" in refusals(file)["bomb"]
     assert refusals(file)["small"] == ""
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         unpacked(file, "small", max_bytes=9 << 20)
 
 

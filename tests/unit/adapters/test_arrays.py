@@ -170,7 +170,7 @@ def test_a_damaged_archive_is_refused():
 
 
 def test_an_archive_that_unpacks_beyond_the_limit_is_refused():
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         list(read_npz(npz(images=np.zeros((64, 64, 64), np.uint8)), max_bytes=100_000))
 
 

@@ -331,7 +331,7 @@ def test_a_header_that_lies_is_refused_before_anything_is_allocated(changes, rea
 def test_the_cap_counts_the_whole_series():
     needed = VOXELS.nbytes
     assert len(read(*ct_series(VOXELS), max_bytes=needed)) == 1
-    with pytest.raises(DataError, match="GiB that are read"):
+    with pytest.raises(DataError, match="bytes that are read"):
         read(*ct_series(VOXELS), max_bytes=needed - 1)
 
 

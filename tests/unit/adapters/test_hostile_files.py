@@ -123,7 +123,7 @@ def test_a_limit_that_the_user_sets_holds_before_a_voxel_gets_memory(apart, tmp_
     (tmp_path / "big.nii.gz").write_bytes(gzip.compress(nifti(np.zeros((300, 300, 300), np.int16)), 1))
     assert (
         apart(refusal, str(tmp_path), "big.nii.gz", 50 << 20)
-        == "The file says it holds 0.0503 GiB; at most 0.0488 are read."
+        == "The file says it holds 0.0503 GiB; at most 0.0488 GiB are read."
     )
     assert apart(refusal, str(tmp_path), "big.nii.gz", 60 << 20) is None
 

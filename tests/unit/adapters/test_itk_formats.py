@@ -135,9 +135,9 @@ def test_a_size_beyond_the_limit_is_refused_before_a_voxel_gets_memory(write, en
     payload, _ = write(itk_image(voxels()), ending, compressed=compressed)
     huge = payload.replace(b"6 5 4", b"60000 50000 40000")
     assert huge != payload
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         read(ending, huge)
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         read(ending, payload, max_bytes=239)
     assert read(ending, payload, max_bytes=240).image_czyx.shape == (1, 4, 5, 6)
 

@@ -179,7 +179,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_stopped_at_the_limit():
     with pytest.raises(DataError, match="more than"):
         read_nifti(bomb)
     declared = gzip.compress(patched(honest, "dim", [3, 1024, 1024, 1024, 1, 1, 1, 1]))
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         read_nifti(declared, max_bytes=1 << 30)
 
 

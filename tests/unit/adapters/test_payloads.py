@@ -40,7 +40,7 @@ def test_a_path_has_bytes_a_start_and_a_size(root, path, expected):
 @pytest.mark.parametrize("path", ["sub/file.bin", "Pack.ZIP!/in/side.bin"])
 def test_a_limit_holds_on_the_size_that_a_file_has_once_unpacked(root, path):
     assert len(payloads.read_bytes(root, path, max_bytes=10)) == 10
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         payloads.read_bytes(root, path, max_bytes=9)
 
 

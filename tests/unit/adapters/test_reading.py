@@ -133,7 +133,7 @@ def test_a_label_is_read_in_every_format_that_has_a_place_and_must_lie_on_its_im
 def test_a_label_map_needs_no_more_memory_than_its_image_allows(tmp_path):
     nifti(tmp_path / "scan.nii", SCAN)
     nifti(tmp_path / "huge.nii.gz", np.zeros((500, 500, 300), np.uint8))
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         read(tmp_path, "scan.nii", "huge.nii.gz")
 
 
@@ -155,7 +155,7 @@ def test_every_reader_keeps_to_the_limit_it_is_given(tmp_path, name):
             Image.fromarray(pixels).save(tmp_path / name)
     item = SourceItem(name)
     assert len(list(read_item(str(tmp_path), item, max_bytes=1 << 20))) == 1
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         list(read_item(str(tmp_path), item, max_bytes=1500))
 
 
@@ -167,7 +167,7 @@ def test_the_files_of_a_series_share_one_limit(tmp_path):
     total = sum(path.stat().st_size for path in tmp_path.iterdir())
     (found,) = read_item(str(tmp_path), item, max_bytes=total)
     assert found.grid.shape_zyx[0] == len(slices)
-    with pytest.raises(DataError, match="GiB"):
+    with pytest.raises(DataError, match=r"at most .* are read"):
         list(read_item(str(tmp_path), item, max_bytes=total - 1))
 
 
