@@ -144,7 +144,7 @@ def card_of(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: Store) -> 
     _check_classes(answers, len(class_names))
     shape_zyx = trained_shape(recipe, _commonest_shape(answers), question)
     volumes = volumes_of(store, inputs["ingest"])
-    card = {
+    card: dict[str, Any] = {
         "question": question,
         "architecture": resolved(recipe.architecture).model_dump(mode="json"),
         "in_channels": _num_channels(answers, volumes),
