@@ -245,9 +245,10 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_again(cluster, tmp
     assert following.stderr is not None
     job_id = following.stderr.readline().split()[-1]
     following.send_signal(signal.SIGINT)
-    out, _ = following.communicate(timeout=60)
+    out, told = following.communicate(timeout=60)
     assert following.returncode == 130
     assert f"hilum submit --job {job_id}" in out
+    assert "the same command goes on" not in told
     client = JobSubmissionClient(cluster, headers={"Authorization": f"Bearer {TOKEN}"})
     assert not client.get_job_status(job_id).is_terminal()
     client.stop_job(job_id)

@@ -57,7 +57,8 @@ def submit(
     if not follow:
         reply(json_, {"job_id": job_id, "address": address}, f"job {job_id}: submitted", next_commands=[again])
         return
-    raise typer.Exit(_followed(client, job_id, again, json_))
+    # Not typer.Exit: its 130 would be told as Ctrl-C of work that was done here.
+    raise SystemExit(_followed(client, job_id, again, json_))
 
 
 def _followed(client: Any, job_id: str, again: str, json_: bool) -> int:
