@@ -382,7 +382,7 @@ def test_a_file_larger_than_the_recipe_allows_is_set_aside_and_a_larger_limit_ta
     strict = ingested(tmp_path / "in", store, max_bytes=1 << 20)
     ((file, reason),) = ingest.quarantined_files(store, strict, find_source(str(tmp_path / "in")))
     assert file == "large.nii.gz"
-    assert "GiB" in reason
+    assert "1.05 MiB; at most 1 MiB" in reason
     generous = ingested(tmp_path / "in", store, max_bytes=2 << 20)
     assert (strict.results["num_volumes"], generous.results["num_volumes"]) == (1, 2)
     assert strict.run_id != generous.run_id
