@@ -70,7 +70,7 @@ def previous_labels(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: St
     if "previous" in inputs:
         return inputs["previous"]
     if recipe.start == "champion" and inputs["start"] != NONE:
-        return str(checkpoints.read_card(store, inputs["start"])["inputs"]["labels"])
+        return str(checkpoints.trained_card(store, inputs["start"])["inputs"]["labels"])
     return read_manifest(store.label_set(inputs["labels"])).inputs["parent"]
 
 

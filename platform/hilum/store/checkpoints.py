@@ -84,6 +84,14 @@ def read_card(store: Store, checkpoint_id: str) -> dict[str, Any]:
     return card
 
 
+def trained_card(store: Store, checkpoint_id: str) -> dict[str, Any]:
+    """The card of the training behind a checkpoint: its own, or, of a pruned one, that of what it was cut out of."""
+    card = read_card(store, checkpoint_id)
+    while "parent" in card:
+        card = read_card(store, card["parent"])
+    return card
+
+
 def save_state(run_url: str, tensors: Mapping[str, npt.NDArray[Any]], *, step: int, notes: Mapping[str, Any]) -> None:
     """Keep the state of a training after ``step``. A crash at any moment leaves the state before it."""
     before = _find_state(run_url)
