@@ -41,7 +41,7 @@ _FRESH_SEEDS = (10, 11, 12, 13, 14)
 DEMONSTRATIONS: dict[str, tuple[Demonstration, ...]] = {
     "packaged": (
         Demonstration("demo-classify", "packaged", "classify", "demo-classify", (_AVERAGES,), _FRESH_SEEDS, 2),
-        Demonstration("demo-segment", "packaged", "segment", "demo-segment", (_AVERAGES,), _FRESH_SEEDS, 2),
+        Demonstration("demo-segment", "packaged", "segment", "demo-segment", (_AVERAGES,), _FRESH_SEEDS, 1),
     ),
     "mednist": (Demonstration("mednist", "mednist", "rare", "mednist"),),
     "msd_hippocampus": (Demonstration("msd-hippocampus", "msd_hippocampus", "segment", "msd-hippocampus"),),
