@@ -277,7 +277,7 @@ def test_voxels_too_fine_to_hold_are_refused_before_they_get_memory(spacing):
 def test_the_room_that_a_spline_works_in_counts_as_well():
     image = scan(Grid((33, 64, 64)))
     prepare(image, spacing_mm_zyx=[2, 2, 2], max_bytes=1 << 20)
-    with pytest.raises(DataError, match=r"at most .* are read"):
+    with pytest.raises(DataError, match=r"at most .* are given"):
         prepare(image, spacing_mm_zyx=[2, 2, 2], interpolation="bspline", max_bytes=1 << 20)
 
 
