@@ -8,6 +8,7 @@ job's environment is shown on the cluster's dashboard.
 import asyncio
 import os
 import shlex
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -50,15 +51,33 @@ def follow(client: Any, job_id: str, show: Callable[[str], None]) -> int:
     """Show a job's log as it grows, wait for its end and return its exit code."""
     with _explaining(client.get_address(), job_id):
         client.get_job_status(job_id)
-        asyncio.run(_show_log(client, job_id, show))
+        _show_log(client, job_id, show)
         while not client.get_job_status(job_id).is_terminal():
             time.sleep(POLL_SECONDS)
         return _exit_code(client.get_job_info(job_id))
 
 
-async def _show_log(client: Any, job_id: str, show: Callable[[str], None]) -> None:
-    async for chunk in client.tail_job_logs(job_id):
-        show(chunk)
+def _show_log(client: Any, job_id: str, show: Callable[[str], None]) -> None:
+    """Until the log ends. Ctrl-C ends it at once."""
+    failed: list[BaseException] = []
+
+    async def tail() -> None:
+        async for chunk in client.tail_job_logs(job_id):
+            show(chunk)
+
+    def work() -> None:
+        try:
+            asyncio.run(tail())
+        except BaseException as error:
+            failed.append(error)
+
+    # Not in the main thread: there Ctrl-C is a cancellation, which a client that is connecting has swallowed.
+    tailing = threading.Thread(target=work, name=f"log of {job_id}", daemon=True)
+    tailing.start()
+    while tailing.is_alive():
+        tailing.join(POLL_SECONDS)
+    if failed:
+        raise failed[0]
 
 
 def _exit_code(job: Any) -> int:
