@@ -1,13 +1,17 @@
 """`hilum plan`: from what was ingested to a campaign recipe that says why."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hilum.cli.console import reply
 from hilum.cli.options import Address, Ingest, Json, On, StoreUrl
 from hilum.core.errors import ConflictError
+
+if TYPE_CHECKING:
+    from hilum.core.fingerprint import Fingerprint
+    from hilum.loop.planning import Plan
 
 Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to put the recipe.")]
 MemorySize = Annotated[
@@ -75,21 +79,20 @@ def plan(
     )
     check_choices(made.recipe)
     new = _written(out, as_commented_yaml(made, found, ingest_id=ingest_id, memory=given))
-    data: dict[str, Any] = {"ingest_id": ingest_id, "file": str(out), "already_done": not new, "notes": made.notes}
-    data |= {"prepares_anew": made.prepares_anew, "fingerprint": found.model_dump(mode="json"), "plan": made.content}
-    data |= {"reasons": made.reasons, "memory_bytes": given.num_bytes}
-    first = f"plan: {out}" if new else f"plan: already done, {out}"
+    data: dict[str, Any] = {"ingest_id": ingest_id, "already_done": not new, "memory_bytes": given.num_bytes}
+    _tell(made, found, data, out=out, at=f" --store {store}" if store else "", json_=json_)
+
+
+def _tell(made: "Plan", found: "Fingerprint", data: dict[str, Any], *, out: Path, at: str, json_: bool) -> None:
+    """What was planned and why, and what to type next."""
+    data |= {"file": str(out), "notes": made.notes, "prepares_anew": made.prepares_anew}
+    data |= {"fingerprint": found.model_dump(mode="json"), "plan": made.content, "reasons": made.reasons}
+    first = f"plan: already done, {out}" if data["already_done"] else f"plan: {out}"
     lines = [f"  {path}: {why}" for path, why in made.reasons.items()] + [f"  note: {note}" for note in made.notes]
     labelled = found.num_labelled == found.num_volumes or found.num_classified == found.num_items
-    at = f" --store {store}" if store else ""
     follow = f"hilum simulate {out}{at}" if labelled else f"hilum campaign create my-campaign --recipe {out}{at}"
-    reply(
-        json_,
-        data,
-        first,
-        *lines,
-        next_commands=[f"hilum ingest FILES --recipe {out}{at}"] * made.prepares_anew + [follow],
-    )
+    again = [f"hilum ingest FILES --recipe {out}{at}"] * made.prepares_anew
+    reply(json_, data, first, *lines, next_commands=[*again, follow])
 
 
 def _written(out: Path, text: str) -> bool:

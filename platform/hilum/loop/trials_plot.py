@@ -9,25 +9,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from hilum.adapters.overview_plots import STYLE
 from hilum.loop.trials import FAILED, FINISHED, TrialNews, told
 
 _BEST, _OTHER, _STOPPED, _INK, _MUTED, _RULE = "#0072b2", "#8b93a1", "#d55e00", "#16181d", "#5b6270", "#dfe2e8"
 _MOST_SETTINGS = 3
-_STYLE = {
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.labelcolor": _MUTED,
-    "axes.edgecolor": _RULE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": _RULE,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "text.parse_math": False,
-}
+_STYLE = {**STYLE, "axes.titleweight": "normal"}
 
 
 def trials_png(news: Sequence[TrialNews], best: TrialNews, metric: str) -> bytes:

@@ -110,6 +110,6 @@ def _head_dropout_of(architecture: Choice) -> float:
     return float(resolved(architecture).params.get("head_dropout", 0.0))
 
 
-def _mean_over_space(encoder: nn.Module, images_NCS: Tensor, pad_multiple: int) -> Tensor:
+def _mean_over_space(encoder: nn.Module, images_NCS: Tensor, pad_multiple: int | Sequence[int]) -> Tensor:
     levels: Sequence[Tensor] = encoder(pad_to_multiple(images_NCS, pad_multiple))
     return levels[-1].flatten(2).mean(dim=2)

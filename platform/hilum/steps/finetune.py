@@ -7,6 +7,7 @@ The checkpoint has the run's id. Beside them, and not part of the result, ``timi
 how long the training waited for data.
 """
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -114,11 +115,13 @@ def train_worker(
     weighted = with_rare_classes_weighed(recipe, learnt, num_classes=card["num_classes"])
     readers, memory = Readers(num_readers), RunFolder(run_url)
     history = train(weighted, network, lesson, context=context, memory=memory, readers=readers, stop_at=stop_at)
+    # A training that pauses before its first report has no curve yet.
+    last = history[-1] if history else {"step": float(stop_at or 0), "loss": math.nan}
     counts = {
-        "num_steps": int(history[-1]["step"]),
+        "num_steps": int(last["step"]),
         "num_answers": len(answers),
         "num_parameters": num_parameters(network),
-        "loss": history[-1]["loss"],
+        "loss": last["loss"],
         "timing": {"wait_share": readers.wait_share, "num_workers": context.num_workers, "num_readers": num_readers},
     }
     return counts if recipe.early_stop is None else {**counts, "num_held_out_answers": len(kept_apart)}

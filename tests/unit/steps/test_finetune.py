@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hilum.adapters.inline import InlineExecutor
+from hilum.adapters.inline import InlineExecutor, LocalTrainContext
 from hilum.core.asking import IGNORE, Annotation
 from hilum.core.errors import DataError, RecipeError
 from hilum.core.geometry import Patch
@@ -275,3 +275,14 @@ def test_fewer_answers_are_another_checkpoint(tmp_path):
 
 def changed(answer, **fields):
     return Annotation(**{**vars(answer), **fields})
+
+
+def test_a_training_that_pauses_before_its_first_report_keeps_its_state(classified, tmp_path):
+    store, inputs = classified
+    recipe, url = RECIPE.model_copy(update={"num_steps": 1000}), str(tmp_path / "run")
+    card = finetune.card_of(recipe, inputs, store)
+    context = LocalTrainContext()
+    counts = finetune.train_worker(context, store=store, run_url=url, recipe=recipe, card=card, stop_at=2)
+    assert context.reports == []
+    assert counts["num_steps"] == 2
+    assert checkpoints.load_state(url)[1] == 2
