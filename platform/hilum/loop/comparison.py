@@ -27,6 +27,7 @@ from hilum.loop.curves import (
 
 FULL_DATA_SHARES = (0.90, 0.95, 1.00)
 RANDOMS_FINAL = "random's final score"
+LEARNT_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,16 @@ class Comparison:
     levels: tuple[Level, ...]
     strategies: tuple[StrategyResult, ...]
     full_data: FullData | None
+    chance: float | None = None
+
+    @property
+    def learnt_nothing(self) -> bool:
+        """Whether no model, also with all labels, came clear of ``chance`` by a twentieth of the way to a perfect 1."""
+        if self.chance is None:
+            return False
+        reached = [result.final.mean for result in self.strategies]
+        reached += [] if self.full_data is None else [self.full_data.score.mean]
+        return max(reached) < self.chance + LEARNT_SHARE * (1 - self.chance)
 
     @property
     def random(self) -> StrategyResult:
@@ -119,9 +130,13 @@ def compare(
     metric: str,
     full_data: Sequence[float] = (),
     num_full_labels: int = 0,
+    chance: float | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """Everything that can be said of these curves. A strategy is paired with random over the seeds both ran."""
+    """Everything that can be said of these curves. A strategy is paired with random over the seeds both ran.
+
+    ``chance`` is what a model that has learnt nothing scores, where that is known.
+    """
     by_name = _by_strategy(curves)
     if not all(math.isfinite(score) for score in full_data):
         raise RecipeError("The full data has a score that is not a number, so there is no level to race to.")
@@ -137,7 +152,24 @@ def compare(
     ]
     active = sorted(results[:-1], key=lambda r: (-r.area.mean, r.name))
     low, high = common_range(curves)
-    return Comparison(metric, low, high, levels, (*active, results[-1]), full)
+    return Comparison(metric, low, high, levels, (*active, results[-1]), full, chance)
+
+
+def chance_level(metric: str, num_classes: int) -> float | None:
+    """What a model that always gives the same answer scores; None where that depends on the images.
+
+    >>> chance_level("balanced_accuracy", 4), chance_level("auc", 4), chance_level("dice_mean", 3)
+    (0.25, 0.5, 0.0)
+    """
+    match metric:
+        case "balanced_accuracy":
+            return 1 / num_classes
+        case "auc" | "auc_macro":
+            return 0.5
+        case "dice" | "dice_mean" | "iou" | "iou_mean":
+            return 0.0
+        case _:
+            return None
 
 
 def _by_strategy(curves: Sequence[Curve]) -> dict[str, list[Curve]]:

@@ -60,7 +60,7 @@ def _verdict(comparison: Comparison) -> tuple[Verdict, StrategyResult | None]:
     """The verdict and the strategy it speaks of: the clearly best one, else the one with the highest curve."""
     if not comparison.active:
         return "untold", None
-    if comparison.num_seeds < 2:
+    if comparison.learnt_nothing or comparison.num_seeds < 2:
         return "untold", comparison.active[0]
     judged = [(_clearly(result.difference), result) for result in comparison.active]
     better = [result for side, result in judged if side > 0]
@@ -82,6 +82,8 @@ def _headline(comparison: Comparison, verdict: Verdict, leading: StrategyResult 
     metric = metric_title(comparison.metric)
     if leading is None or leading.difference is None:
         return "Only random was run, so there is nothing to compare it with."
+    if comparison.learnt_nothing:
+        return _nothing_learnt(comparison, metric)
     gap = f"{signed(leading.difference.interval.mean)} {metric} on average over the whole budget"
     if verdict == "untold":
         return (
@@ -98,6 +100,17 @@ def _headline(comparison: Comparison, verdict: Verdict, leading: StrategyResult 
     )
 
 
+def _nothing_learnt(comparison: Comparison, metric: str) -> str:
+    assert comparison.chance is not None
+    best = max(result.final.mean for result in comparison.strategies)
+    full = "" if comparison.full_data is None else " or with all labels"
+    return (
+        f"No model learnt anything, so nothing can be said of the strategies: at the end of the budget{full} the "
+        f"{metric} is {best:.3f} at best, and without looking at the image it would be {comparison.chance:.3f}. "
+        "Change the training first: more steps, another learning rate or normalisation."
+    )
+
+
 def _saving_phrase(result: StrategyResult) -> str:
     saving = result.savings[RANDOMS_FINAL]
     if saving.point.high < 1:
@@ -110,6 +123,8 @@ def _saving_phrase(result: StrategyResult) -> str:
 
 
 def _sentences(comparison: Comparison) -> list[str]:
+    if comparison.learnt_nothing:
+        return _full_data_score(comparison)
     sentences = [_strategy_sentence(comparison, result) for result in comparison.active]
     sentences += [s for result in comparison.active for s in _lead_change(comparison, result)]
     return sentences + _full_data_sentences(comparison)
@@ -157,14 +172,20 @@ def _lead_change(comparison: Comparison, result: StrategyResult) -> list[str]:
     return []
 
 
-def _full_data_sentences(comparison: Comparison) -> list[str]:
+def _full_data_score(comparison: Comparison) -> list[str]:
     full = comparison.full_data
     if full is None:
         return []
-    metric = metric_title(comparison.metric)
-    sentences = [
-        f"With all {full.num_labels:,} labels of the pool the same training reaches {full.score.mean:.3f} {metric}."
+    return [
+        f"With all {full.num_labels:,} labels of the pool the same training reaches {full.score.mean:.3f} "
+        f"{metric_title(comparison.metric)}."
     ]
+
+
+def _full_data_sentences(comparison: Comparison) -> list[str]:
+    sentences = _full_data_score(comparison)
+    if not sentences:
+        return []
     name = "95% of full data"
     reached = [r for r in comparison.strategies if r.needed[name].on_mean is not None]
     missed = [f"“{r.name}”" for r in comparison.strategies if r.needed[name].on_mean is None]

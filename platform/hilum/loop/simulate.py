@@ -20,14 +20,14 @@ from hilum.core.recipes import Choice, SimulateRecipe
 from hilum.core.resources import Resources
 from hilum.loop.branches import FULL, Branch, branches_of, check_strategies
 from hilum.loop.campaign import Campaign
-from hilum.loop.comparison import Comparison, compare
+from hilum.loop.comparison import Comparison, chance_level, compare
 from hilum.loop.curves import Curve
 from hilum.loop.definition import only_ingest, read_definition
 from hilum.loop.events import history
 from hilum.loop.status import CampaignStatus, summarise
 from hilum.steps import pool
 from hilum.store.layout import Store
-from hilum.store.manifest import Manifest, Run
+from hilum.store.manifest import Manifest, Run, read_manifest
 
 STEP = "simulate"
 STEP_VERSION = 1
@@ -70,11 +70,18 @@ class Simulation:
     curves: tuple[Curve, ...]
     full_data: tuple[float, ...]
     num_full_labels: int
+    chance: float | None
     campaigns: Mapping[tuple[str, int], str]
 
     @property
     def comparison(self) -> Comparison:
-        return compare(self.curves, metric=self.metric, full_data=self.full_data, num_full_labels=self.num_full_labels)
+        return compare(
+            self.curves,
+            metric=self.metric,
+            full_data=self.full_data,
+            num_full_labels=self.num_full_labels,
+            chance=self.chance,
+        )
 
 
 def simulate(
@@ -109,7 +116,8 @@ def simulate(
         done = next(branch for branch in branches if branch.campaign == counts["campaign"])
         if on_branch is not None:
             on_branch(branch_progress(store, done))
-    return this.commit(**_results(store, name, branches))
+    num_classes = len(read_manifest(store.run("ingest", ingest_id)).results["class_names"])
+    return this.commit(**_results(store, name, branches, num_classes=num_classes))
 
 
 def planned(
@@ -187,6 +195,7 @@ def simulation_of(manifest: Manifest) -> Simulation:
         curves,
         tuple(map(_number, results["full_data"])),
         results["num_full_labels"],
+        results.get("chance"),
         campaigns,
     )
 
@@ -200,7 +209,7 @@ def _status(store: Store, campaign: str) -> CampaignStatus | None:
     return summarise(campaign, definition.recipe, rounds) if rounds else None
 
 
-def _results(store: Store, name: str, branches: list[Branch]) -> dict[str, Any]:
+def _results(store: Store, name: str, branches: list[Branch], *, num_classes: int) -> dict[str, Any]:
     statuses = [(branch, _finished(store, branch)) for branch in branches]
     metric = next(status.metric for _, status in statuses if status.metric)
     points = [point.metrics for _, status in statuses for point in status.curve]
@@ -224,6 +233,7 @@ def _results(store: Store, name: str, branches: list[Branch]) -> dict[str, Any]:
         "branches": [row for row in rows if row["strategy"] != FULL],
         "full_data": [row["values"][-1] for row in full],
         "num_full_labels": max((row["num_labels"][-1] for row in full), default=0),
+        "chance": chance_level(metric, num_classes),
     }
 
 

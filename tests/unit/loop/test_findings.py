@@ -56,6 +56,25 @@ def test_random_is_said_to_have_won_when_it_did():
     assert any("is no number" in c for c in found.cautions)
 
 
+AT_CHANCE = (0.5, 0.51, 0.49, 0.5, 0.5)
+
+
+def test_models_that_only_guess_say_nothing_about_strategies():
+    found = read(curves_of("margin", AT_CHANCE), curves_of("random", AT_CHANCE), chance=0.5)
+    assert (found.verdict, found.winner) == ("untold", None)
+    assert found.headline.startswith("No model learnt anything, so nothing can be said of the strategies")
+    assert "without looking at the image it would be 0.500" in found.headline
+    assert not any("random" in sentence for sentence in found.sentences)
+
+
+def test_one_model_that_learnt_is_enough_to_speak_of_strategies():
+    full = read(
+        curves_of("margin", AT_CHANCE), curves_of("random", AT_CHANCE), chance=0.5, full_data=(0.7,), num_full_labels=9
+    )
+    assert full.verdict == "unclear"
+    assert read(curves_of("margin", (0.5, 0.5, 0.6, 0.7, 0.8)), RANDOM, chance=0.5).verdict != "untold"
+
+
 def test_a_difference_within_chance_has_no_winner():
     found = read(curves_of("margin", (0.4, 0.5, 0.56, 0.6, 0.62), spread=0.05), RANDOM)
     assert (found.verdict, found.winner) == ("unclear", None)
