@@ -40,8 +40,8 @@ from hilum.store.layout import Store
 from hilum.store.manifest import Manifest
 from hilum.store.volumes import open_volume, volumes_of
 
-TURNS = 3
-NUM_FILES, RAY_TURNS = 160, 3
+TURNS = 5
+NUM_FILES, RAY_TURNS = 400, 3
 """Twenty shards: enough that the last ones, when a worker waits for the other, are few."""
 Volumes = Iterator[np.ndarray]
 Read = Callable[[Sequence[Path]], Volumes]

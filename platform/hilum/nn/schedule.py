@@ -2,12 +2,12 @@
 
 import math
 
-from hilum.core.recipes import FinetuneRecipe
+from hilum.core.recipes import TrainingRecipe
 
 _POLY_POWER = 0.9
 
 
-def learning_rate(recipe: FinetuneRecipe, step: int) -> float:
+def learning_rate(recipe: TrainingRecipe, step: int) -> float:
     """Linear warm-up; then half a cosine or a power of what is left (nnU-Net's 0.9), both down to nothing, or flat."""
     warm_up = round(recipe.warm_up * recipe.num_steps)
     if step < warm_up:

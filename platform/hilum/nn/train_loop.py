@@ -7,7 +7,7 @@ bit. So does a run that was killed and went on from its last state.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,29 +17,24 @@ from torch import Tensor
 
 from hilum.core.errors import RecipeError
 from hilum.core.ports import TrainContext
-from hilum.core.recipes import FinetuneRecipe
+from hilum.core.recipes import TrainingRecipe
 from hilum.nn.adamw import AdamW
 from hilum.nn.averaging import RunningMean
-from hilum.nn.batches import Examples
 from hilum.nn.blocks import draw_dropout_from
 from hilum.nn.chance import generator
-from hilum.nn.chunk_batches import Batches
-from hilum.nn.consistency import consistency_loss
 from hilum.nn.early_stop import best_check, has_stopped
 from hilum.nn.heads import Network
-from hilum.nn.lesson import Lesson
-from hilum.nn.losses import default_loss, losses
-from hilum.nn.low_precision import autocast
 from hilum.nn.norms import seen_statistics, take_statistics
 from hilum.nn.predictor import load_weights, weights_of
 from hilum.nn.readers import Readers
 from hilum.nn.schedule import chunks_of, learning_rate
 from hilum.nn.sgd import Sgd
+from hilum.nn.teacher import Batch, Teacher, device_at_hand
 
 History = list[dict[str, float]]
 
 _NUM_REPORTS = 100
-_DROPOUT, _VIEWS = 3, 5
+_DROPOUT = 3
 _HELD_OUT_LOSS = "held_out_loss"
 
 
@@ -52,9 +47,9 @@ class Memory(Protocol):
 
 
 def train(
-    recipe: FinetuneRecipe,
+    recipe: TrainingRecipe,
     network: Network,
-    lesson: Lesson,
+    teacher: Teacher,
     *,
     context: TrainContext,
     memory: Memory,
@@ -69,23 +64,26 @@ def train(
     if context.num_workers > recipe.num_chunks:
         raise RecipeError(
             f"{recipe.num_chunks} chunks cannot be shared by {context.num_workers} workers; give at most as many "
-            "workers as finetune.num_chunks."
+            "workers as the recipe's num_chunks."
         )
     readers = readers or Readers()
     with _reproducible():
-        training = _Training(recipe, network, lesson)
+        training = _Training(recipe, network, teacher)
         first = training.restore(memory)
         until = min(stop_at or recipe.num_steps, recipe.num_steps)
         own = chunks_of(recipe.num_chunks, rank=context.rank, num_workers=context.num_workers)
         steps = range(first, first if training.is_over(first) else until)
         places = ((step, chunk) for step in steps for chunk in own)
-        with readers.ahead(training.batches.read, places) as batches:
+        with readers.ahead(teacher.read, places) as batches:
             for step in steps:
+                teacher.before_step(network, step)
                 chunks = [training.chunk(step, chunk, next(batches)) for chunk in own]
                 training.update(step, context.sum_in_order(chunks))
                 checked = training.check(step, own, context)
                 if training.reported_at(step, checked):
                     context.report({**training.history[-1], "wait_share": readers.wait_share})
+                if context.rank == 0:
+                    training.show(step + 1)
                 over = training.is_over(step + 1)
                 if over:
                     training.finish()
@@ -101,13 +99,11 @@ def train(
 class _Training:
     """A network, its optimizer and its loss curve. All weights are one vector, and so is the optimizer's state."""
 
-    def __init__(self, recipe: FinetuneRecipe, network: Network, lesson: Lesson) -> None:
-        self.recipe, self.lesson = recipe, lesson
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, recipe: TrainingRecipe, network: Network, teacher: Teacher) -> None:
+        self.recipe, self.teacher = recipe, teacher
+        self.device = device_at_hand()
         self.network = network.to(self.device).train()
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        self.loss = losses.bind(recipe.loss or default_loss(lesson.question))
-        self.batches = Batches(recipe, lesson, self.device)
         self.vector = _as_one_vector(self.parameters)
         rule = Sgd if recipe.optimizer == "sgd" else AdamW
         self.optimizer = rule(self.vector, weight_decay=recipe.weight_decay)
@@ -116,18 +112,14 @@ class _Training:
         self.history: History = []
         self.recent: list[float] = []
 
-    def chunk(self, step: int, chunk: int, batch: tuple[Tensor, Tensor]) -> npt.NDArray[np.float32]:
+    def chunk(self, step: int, chunk: int, batch: Batch) -> npt.NDArray[np.float32]:
         """The gradient of one chunk of the batch, what its batch norms saw, and its loss as the last number."""
-        images, labels = self.batches.on_device(batch, step, chunk)
+        batch = self.teacher.on_device(batch, step, chunk)
         draw_dropout_from(self.network, generator(self.recipe.seed, _DROPOUT, step, chunk))
         for parameter in self.parameters:
             parameter.grad = None
         with seen_statistics(self.network) as seen:
-            logits = self._logits_of(images)
-            value = self._loss_of(logits, labels)
-            if self.recipe.consistency is not None:
-                rng = generator(self.recipe.seed, _VIEWS, step, chunk)
-                value = value + self._disagreement(images, logits[-1], rng)
+            value = self.teacher.loss(self.network, batch, step, chunk)
         value.backward()  # type: ignore[no-untyped-call]
         zeros = (p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters)
         flat = torch.cat([*(gradient.reshape(-1) for gradient in zeros), *seen, value.detach().reshape(1)])
@@ -142,7 +134,7 @@ class _Training:
         if not math.isfinite(loss) or not math.isfinite(length):
             raise RecipeError(
                 f"Training diverged at step {step}: the loss is {loss:g} and its gradient's length {length:g}. "
-                f"Lower finetune.learning_rate (now {self.recipe.learning_rate:g}) and train again."
+                f"Lower learning_rate (now {self.recipe.learning_rate:g}) and train again."
             )
         if length > self.recipe.clip_norm:
             gradient = gradient * (self.recipe.clip_norm / length)
@@ -153,21 +145,25 @@ class _Training:
         self.recent.append(loss)
 
     def check(self, step: int, own: range, context: TrainContext) -> float | None:
-        """The loss on the held-out answers, when it is time; the best weights so far are kept.
+        """The loss on what is held out, when it is time; the best weights so far are kept.
 
         Shared and added like a batch's chunks, so that all workers decide alike, however many they are.
         """
-        rule, held_out = self.recipe.early_stop, self.lesson.held_out
+        rule = self.recipe.early_stop
         last = step + 1 == self.recipe.num_steps
-        if rule is None or held_out is None or not (last or (step + 1) % rule.every == 0):
+        if rule is None or not self.teacher.holds_out or not (last or (step + 1) % rule.every == 0):
             return None
         with self._published(), torch.inference_mode():
-            sums = [self._held_out_loss(held_out, chunk) for chunk in own]
+            sums = [self._held_out_loss(chunk) for chunk in own]
             total, num = context.sum_in_order(sums).tolist()
             found = [*self._checks(), float(total / num)]
             if best_check(found, min_gain=rule.min_gain) == len(found) - 1:
                 self.best = weights_of(self.network)
         return found[-1]
+
+    def show(self, num_steps: int) -> None:
+        """Let the teacher look on."""
+        self.teacher.after_step(self.network, num_steps)
 
     def is_over(self, num_steps: int) -> bool:
         """True after the last step, or the one at which the training stopped early."""
@@ -196,6 +192,7 @@ class _Training:
         tensors = {f"network.{name}": array for name, array in weights_of(self.network).items()}
         tensors |= {f"best.{name}": array for name, array in self.best.items()}
         tensors |= {name: vector.cpu().numpy().copy() for name, vector in self._vectors().items()}
+        tensors |= {f"teacher.{name}": array for name, array in self.teacher.state().items()}
         memory.save(tensors, step=step, notes={"history": self.history, "recent": self.recent})
 
     def restore(self, memory: Memory) -> int:
@@ -206,36 +203,21 @@ class _Training:
         tensors, step, notes = found
         # The parameters are windows on the vector: filling them fills it.
         load_weights(self.network, network_tensors(tensors))
-        self.best = {name.removeprefix("best."): a for name, a in tensors.items() if name.startswith("best.")}
+        self.best = _under("best.", tensors)
+        self.teacher.restore(_under("teacher.", tensors))
         for name, vector in self._vectors().items():
             vector.copy_(torch.from_numpy(tensors[name].copy()))
         self.optimizer.num_steps = step
         self.history, self.recent = list(notes["history"]), list(notes["recent"])
         return step
 
-    def _logits_of(self, images: Tensor) -> list[Tensor]:
-        with self._precision():
-            return self.network.forward_heads(images)
-
-    def _loss_of(self, logits: list[Tensor], labels: Tensor) -> Tensor:
-        """The mean loss of all heads, in float32 whatever the network computes in."""
-        return torch.stack([self.loss(head.float(), labels) for head in logits]).mean()
-
-    def _disagreement(self, images: Tensor, logits: Tensor, rng: torch.Generator) -> Tensor:
-        assert self.recipe.consistency is not None, "asked for only where the recipe does"
-        with self._precision():
-            return consistency_loss(self.recipe.consistency, self.network, images, logits, rng=rng)
-
-    def _precision(self) -> AbstractContextManager[None]:
-        return autocast(self.device, low=self.recipe.train_precision == "bfloat16")
-
-    def _held_out_loss(self, held_out: Examples, chunk: int) -> npt.NDArray[np.float32]:
-        """Sum of the losses of one chunk of the held-out answers, and how many they are."""
+    def _held_out_loss(self, chunk: int) -> npt.NDArray[np.float32]:
+        """Sum of the losses of one chunk of what is held out, and how many items they are."""
         total, num = 0.0, 0
-        for batch in self.batches.held_out(held_out, chunk):
-            images, labels = (tensor.to(self.device) for tensor in batch)
-            total += float(self._loss_of(self._logits_of(images), labels)) * len(images)
-            num += len(images)
+        for read in self.teacher.held_out(chunk):
+            batch = tuple(tensor.to(self.device) for tensor in read)
+            total += float(self.teacher.held_out_loss(self.network, batch)) * len(batch[0])
+            num += len(batch[0])
         return np.array([total, num], np.float32)
 
     @contextmanager
@@ -263,7 +245,11 @@ class _Training:
 
 def network_tensors(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """The weights in a training's saved state, under the names the network knows."""
-    return {name.removeprefix("network."): a for name, a in tensors.items() if name.startswith("network.")}
+    return _under("network.", tensors)
+
+
+def _under(prefix: str, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
 
 
 def _as_one_vector(parameters: Sequence[torch.nn.Parameter]) -> Tensor:

@@ -34,7 +34,8 @@ from hilum.nn.losses import default_loss, losses
 from hilum.nn.normalise import normalise
 from hilum.nn.predictor import load_weights, network_of_card
 from hilum.nn.readers import Readers
-from hilum.nn.train_loop import network_tensors, train
+from hilum.nn.supervised import train_on_answers
+from hilum.nn.train_loop import network_tensors
 from hilum.steps.held_out_answers import split_off
 from hilum.steps.predictor import load_predictor
 from hilum.steps.teaching import (
@@ -114,7 +115,9 @@ def train_worker(
     lesson = Lesson(card["question"], examples, _zyx(card["patch_shape_zyx"]), held_out)
     weighted = with_rare_classes_weighed(recipe, learnt, num_classes=card["num_classes"])
     readers, memory = Readers(num_readers), RunFolder(run_url)
-    history = train(weighted, network, lesson, context=context, memory=memory, readers=readers, stop_at=stop_at)
+    history = train_on_answers(
+        weighted, network, lesson, context=context, memory=memory, readers=readers, stop_at=stop_at
+    )
     # A training that pauses before its first report has no curve yet.
     last = history[-1] if history else {"step": float(stop_at or 0), "loss": math.nan}
     counts = {

@@ -13,8 +13,9 @@ from hilum.nn.batches import Example
 from hilum.nn.chance import generator
 from hilum.nn.consistency import DISTANCES, consistency_loss, disagreement
 from hilum.nn.heads import build_network
+from hilum.nn.lesson import Lesson
 from hilum.nn.predictor import weights_of
-from hilum.nn.train_loop import Lesson, train
+from hilum.nn.supervised import train_on_answers as train
 from hilum.nn.views import draw_view, mirror_axes
 
 SMALL = Choice(kind="unet", depth=1, features=(4, 8))

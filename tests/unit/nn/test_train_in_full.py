@@ -15,7 +15,7 @@ from hilum.nn.heads import build_network
 from hilum.nn.lesson import Lesson
 from hilum.nn.predictor import weights_of
 from hilum.nn.readers import Readers
-from hilum.nn.train_loop import train
+from hilum.nn.supervised import train_on_answers as train
 
 PLUSPLUS = Choice(kind="unetpp", depth=2, features=(4, 8, 8), dropout=0.1)
 FULL = FinetuneRecipe(

@@ -15,7 +15,7 @@ from hilum.nn.batches import Example
 from hilum.nn.heads import build_network
 from hilum.nn.lesson import Lesson
 from hilum.nn.predictor import weights_of
-from hilum.nn.train_loop import train
+from hilum.nn.supervised import train_on_answers as train
 
 UNET = Choice(kind="unet", depth=1, features=(8, 16), dropout=0.1)
 BATCH_NORM = Choice(kind="unetpp", depth=1, features=(4, 8), norm="batch")
@@ -171,7 +171,7 @@ def test_the_loss_is_reported_about_a_hundred_times():
 def test_a_loss_that_is_not_finite_is_named_with_what_to_do():
     wild = RECIPE.model_copy(update={"learning_rate": 1e30, "warm_up": 0.0, "clip_norm": 1e30, "num_steps": 50})
     none = Choice(kind="unet", depth=1, features=(8, 16), norm="none")
-    with pytest.raises(RecipeError, match=r"Training diverged at step \d+: .* Lower finetune.learning_rate"):
+    with pytest.raises(RecipeError, match=r"Training diverged at step \d+: .* Lower learning_rate"):
         trained(wild, net=network(architecture=none))
 
 

@@ -1,0 +1,75 @@
+"""What a step computes. Recipes are frozen, hashed into the result's name, and refuse unknown keys.
+
+A ``Choice`` names one of an extension point's functions (`kind`) with that function's own
+parameters beside it; the registry checks them before any work starts. `kind` never has a
+default: a default would vanish from the hash, and two different functions would get one name.
+"""
+
+from hilum.core.recipes.asking import ArmRecipe, ScoreRecipe, SelectRecipe
+from hilum.core.recipes.base import (
+    ORIENTATION_PAIRS,
+    Choice,
+    Millimetres,
+    Orientation,
+    Percentile,
+    Plane,
+    Question,
+    Recipe,
+    ShapeZyx,
+    Share,
+)
+from hilum.core.recipes.campaigns import BudgetRecipe, CampaignRecipe, SimulateRecipe, StopRecipe
+from hilum.core.recipes.images import (
+    WINDOWS_HU,
+    BodyCropRecipe,
+    IngestRecipe,
+    PoolRecipe,
+    PrepareRecipe,
+    SliceRecipe,
+    SplitRecipe,
+    WindowRecipe,
+)
+from hilum.core.recipes.judging import EvaluateRecipe, PromoteRecipe, PruneRecipe
+from hilum.core.recipes.training import (
+    ConsistencyRecipe,
+    EarlyStopRecipe,
+    FinetuneRecipe,
+    MisclassifiedRecipe,
+    TrainingRecipe,
+)
+
+__all__ = [
+    "ORIENTATION_PAIRS",
+    "WINDOWS_HU",
+    "ArmRecipe",
+    "BodyCropRecipe",
+    "BudgetRecipe",
+    "CampaignRecipe",
+    "Choice",
+    "ConsistencyRecipe",
+    "EarlyStopRecipe",
+    "EvaluateRecipe",
+    "FinetuneRecipe",
+    "IngestRecipe",
+    "Millimetres",
+    "MisclassifiedRecipe",
+    "Orientation",
+    "Percentile",
+    "Plane",
+    "PoolRecipe",
+    "PrepareRecipe",
+    "PromoteRecipe",
+    "PruneRecipe",
+    "Question",
+    "Recipe",
+    "ScoreRecipe",
+    "SelectRecipe",
+    "ShapeZyx",
+    "Share",
+    "SimulateRecipe",
+    "SliceRecipe",
+    "SplitRecipe",
+    "StopRecipe",
+    "TrainingRecipe",
+    "WindowRecipe",
+]

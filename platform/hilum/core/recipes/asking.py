@@ -1,0 +1,42 @@
+"""Whom to ask: how candidates are scored and chosen."""
+
+from pydantic import Field, model_validator
+
+from hilum.core.recipes.base import Choice, Recipe, Share
+
+
+class ScoreRecipe(Recipe):
+    """One forward pass a candidate: every scorer's value, the embedding, the draft's classes.
+
+    ``members`` says where several opinions come from: ``{kind: single}``, ``{kind: heads}``,
+    ``{kind: mirrors, num_members: 4}``, ``{kind: dropout, num_members: 8}`` or
+    ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score.
+    """
+
+    members: Choice = Choice(kind="single")
+    scorers: tuple[Choice, ...] = (Choice(kind="margin"), Choice(kind="entropy"))
+    reduce: Choice = Choice(kind="mean")
+    seed: int = 0
+
+
+class ArmRecipe(Recipe):
+    """A share of a round's budget and the sampler that spends it."""
+
+    share: Share
+    sampler: Choice
+
+
+class SelectRecipe(Recipe):
+    """Whom to ask: arms in order, each with its share. ``cold_start`` asks before there is a model."""
+
+    arms: tuple[ArmRecipe, ...] = (ArmRecipe(share=1.0, sampler=Choice(kind="random")),)
+    cold_start: Choice = Choice(kind="random")
+    num: int = Field(default=20, ge=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> "SelectRecipe":
+        total = sum(arm.share for arm in self.arms)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the arms' shares must sum to 1; they sum to {total:g}")
+        return self

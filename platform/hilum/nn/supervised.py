@@ -1,0 +1,89 @@
+"""Teaching from answers: the loss of every head on labelled patches, and what early stopping looks at."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from hilum.core.ports import TrainContext
+from hilum.core.recipes import FinetuneRecipe
+from hilum.nn.chance import generator
+from hilum.nn.chunk_batches import Batches
+from hilum.nn.consistency import consistency_loss
+from hilum.nn.heads import Network
+from hilum.nn.lesson import Lesson
+from hilum.nn.losses import default_loss, losses
+from hilum.nn.low_precision import autocast
+from hilum.nn.readers import Readers
+from hilum.nn.teacher import Batch, Teacher, device_at_hand
+from hilum.nn.train_loop import History, Memory, train
+
+_VIEWS = 5
+
+
+def train_on_answers(
+    recipe: FinetuneRecipe,
+    network: Network,
+    lesson: Lesson,
+    *,
+    context: TrainContext,
+    memory: Memory,
+    readers: Readers | None = None,
+    stop_at: int | None = None,
+) -> History:
+    """Train ``network`` in place on what ``lesson`` holds; see `train`."""
+    return train(
+        recipe, network, Supervised(recipe, lesson), context=context, memory=memory, readers=readers, stop_at=stop_at
+    )
+
+
+class Supervised(Teacher):
+    """Knows the answers."""
+
+    def __init__(self, recipe: FinetuneRecipe, lesson: Lesson) -> None:
+        self._recipe, self._lesson = recipe, lesson
+        self._device = device_at_hand()
+        self._loss = losses.bind(recipe.loss or default_loss(lesson.question))
+        self._batches = Batches(recipe, lesson, self._device)
+
+    def read(self, place: tuple[int, int]) -> Batch:
+        return self._batches.read(place)
+
+    def on_device(self, batch: Batch, step: int, chunk: int) -> Batch:
+        images, labels = batch
+        return self._batches.on_device((images, labels), step, chunk)
+
+    def loss(self, network: Network, batch: Batch, step: int, chunk: int) -> Tensor:
+        images, labels = batch
+        logits = self._logits_of(network, images)
+        value = self._loss_of(logits, labels)
+        if self._recipe.consistency is not None:
+            rng = generator(self._recipe.seed, _VIEWS, step, chunk)
+            with self._precision():
+                consistency = consistency_loss(self._recipe.consistency, network, images, logits[-1], rng=rng)
+            value = value + consistency
+        return value
+
+    @property
+    def holds_out(self) -> bool:
+        return self._lesson.held_out is not None
+
+    def held_out(self, chunk: int) -> Iterator[Batch]:
+        if self._lesson.held_out is not None:
+            yield from self._batches.held_out(self._lesson.held_out, chunk)
+
+    def held_out_loss(self, network: Network, batch: Batch) -> Tensor:
+        images, labels = batch
+        return self._loss_of(self._logits_of(network, images), labels)
+
+    def _logits_of(self, network: Network, images: Tensor) -> list[Tensor]:
+        with self._precision():
+            return network.forward_heads(images)
+
+    def _loss_of(self, logits: list[Tensor], labels: Tensor) -> Tensor:
+        """The mean loss of all heads, in float32 whatever the network computes in."""
+        return torch.stack([self._loss(head.float(), labels) for head in logits]).mean()
+
+    def _precision(self) -> AbstractContextManager[None]:
+        return autocast(self._device, low=self._recipe.train_precision == "bfloat16")
