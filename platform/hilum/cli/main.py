@@ -21,6 +21,7 @@ from hilum.cli import (
     measure,
     model,
     plan,
+    pretrain,
     recipe,
     rounds,
     simulate,
@@ -41,6 +42,7 @@ people, train, keep the new model if it is not worse. `hilum demo` shows one on 
 ORDER = (
     *("demo", "init", "data", "ingest", "look", "plan", "recipe"),
     *("campaign", "round", "simulate", "tune", "submit"),
+    "pretrain",
     *("pool", "score", "select", "label", "finetune", "evaluate", "promote"),
     *("model", "measure", "doctor", "whois"),
 )
@@ -106,6 +108,9 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(submit.submit)
 
+app.command("pretrain", rich_help_panel=STEPS, epilog="Example: hilum pretrain genesis-brain-mr --store ./demo")(
+    pretrain.pretrain
+)
 steps.register_asking(app, panel=STEPS)
 app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)

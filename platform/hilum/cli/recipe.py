@@ -8,7 +8,7 @@ from hilum.cli.console import reply, table
 from hilum.cli.options import Json, RecipeName
 
 if TYPE_CHECKING:
-    from hilum.core.recipes import CampaignRecipe, SimulateRecipe
+    from hilum.core.recipes import CampaignRecipe, PretrainRecipe, SimulateRecipe
 
 group = typer.Typer(no_args_is_help=True, help="Show and list recipes: what a campaign computes.")
 
@@ -20,16 +20,17 @@ def show(recipe: RecipeName, json_: Json = False) -> None:
     from hilum.loop.branches import check_strategies
     from hilum.loop.choices import check_choices
 
-    simulation = recipe_files.is_simulation(recipe_files.resolved(recipe))
-    loaded: CampaignRecipe | SimulateRecipe
-    if simulation:
-        loaded = recipe_files.simulate_recipe(recipe)
+    content = recipe_files.resolved(recipe)
+    loaded: CampaignRecipe | SimulateRecipe | PretrainRecipe
+    if recipe_files.is_pretraining(content):
+        loaded, verb = recipe_files.pretrain_recipe(recipe), "pretrain"
+    elif recipe_files.is_simulation(content):
+        loaded, verb = recipe_files.simulate_recipe(recipe), "simulate"
         check_strategies("simulation", loaded)
     else:
-        loaded = recipe_files.campaign_recipe(recipe)
+        loaded, verb = recipe_files.campaign_recipe(recipe), "campaign create my-campaign --recipe"
         check_choices(loaded)
     name = recipe_files.recipe_id(loaded)
-    verb = "simulate" if simulation else "campaign create my-campaign --recipe"
     reply(
         json_,
         {"recipe_id": name, "recipe": loaded.model_dump(mode="json", by_alias=True)},

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from hilum.core.errors import NotFoundError, RecipeError, unknown_name
 from hilum.core.ids import content_id
-from hilum.core.recipes import CampaignRecipe, SimulateRecipe
+from hilum.core.recipes import CampaignRecipe, PretrainRecipe, SimulateRecipe
 from hilum.core.resources import Resources
 from hilum.core.sweeps import TuneRecipe
 from hilum.loop.recipe_errors import explain
@@ -53,6 +53,17 @@ def tune_recipe(name_or_path: str) -> TuneRecipe:
     return checked(TuneRecipe, content, name_or_path)
 
 
+def pretrain_recipe(name_or_path: str) -> PretrainRecipe:
+    """How a network is pretrained, from a YAML file with ``pretext``."""
+    content = resolved(name_or_path)
+    if not is_pretraining(content):
+        raise RecipeError(
+            f"{name_or_path} has no 'pretext', so it does not say how to pretrain. Write a file with, for example, "
+            "pretext: {kind: genesis} and patch_shape_zyx: [32, 64, 64], or take a shipped one: `hilum recipe list`."
+        )
+    return checked(PretrainRecipe, content, name_or_path)
+
+
 def resources(name_or_path: str) -> Resources:
     """The resource profile in a YAML file, or the shipped one of that name (local, gpu1, cluster)."""
     return checked(Resources, _read(_find(name_or_path, shipped_resources(), "resource profile")), name_or_path)
@@ -74,6 +85,11 @@ def is_simulation(content: Mapping[str, Any]) -> bool:
     """Whether a recipe file holds strategies to compare rather than one campaign."""
     inner = content.get("campaign")
     return "question" not in content and isinstance(inner, Mapping) and "question" in inner
+
+
+def is_pretraining(content: Mapping[str, Any]) -> bool:
+    """Whether a recipe file says how to pretrain."""
+    return "pretext" in content
 
 
 def recipe_id(recipe: BaseModel) -> str:

@@ -55,7 +55,7 @@ class Classifier(Network):
     """A logit for every class of the whole patch: encoder, mean over space, dropout, one linear layer."""
 
     def __init__(self, body: nn.Module, num_classes: int, dropout: float) -> None:
-        super().__init__(_EncoderOnly(body))
+        super().__init__(EncoderOnly(body))
         self.dropout = ChannelDropout(dropout)
         self.linear = nn.Linear(int(body.encoder.num_features), num_classes)  # type: ignore[union-attr, arg-type]
         nn.init.normal_(self.linear.weight, std=_FIRST_WEIGHTS)
@@ -73,7 +73,7 @@ class Classifier(Network):
         return logits
 
 
-class _EncoderOnly(nn.Module):
+class EncoderOnly(nn.Module):
     """The way down of an architecture; its decoder is let go."""
 
     def __init__(self, body: nn.Module) -> None:

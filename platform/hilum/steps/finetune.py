@@ -7,11 +7,9 @@ The checkpoint has the run's id. Beside them, and not part of the result, ``timi
 how long the training waited for data.
 """
 
-import math
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -35,7 +33,6 @@ from hilum.nn.normalise import normalise
 from hilum.nn.predictor import load_weights, network_of_card
 from hilum.nn.readers import Readers
 from hilum.nn.supervised import train_on_answers
-from hilum.nn.train_loop import network_tensors
 from hilum.steps.held_out_answers import split_off
 from hilum.steps.predictor import load_predictor
 from hilum.steps.teaching import (
@@ -48,15 +45,14 @@ from hilum.steps.teaching import (
     taught,
     write_taught,
 )
+from hilum.steps.training_run import RunFolder, counts_of, publish_training
 from hilum.store import checkpoints
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store, exists
-from hilum.store.manifest import Manifest, Run, read_manifest, write_json
+from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.volumes import VolumeReader, open_volume, volumes_of
 
 STEP_VERSION = 1
-HISTORY = "history.json"
-TIMING = "timing.json"
 PRUNED_FROM = "pruned_from"
 _CACHE_BYTES = 2 << 30
 _LEAST_SHARE = 1e-4
@@ -76,21 +72,18 @@ def run(
     work = partial(
         train_worker, store=store, run_url=this.url, recipe=recipe, card=card, num_readers=resources.num_readers
     )
-    counts = executor.train(work, name=f"finetune-{this.run_id}", resources=workable(resources, recipe))
-    timing = counts.pop("timing")
-    before = this.finished()
-    if before is not None:  # another process overtook this one, and has cleared the training state away
-        return before
-    state = checkpoints.load_state(this.url)
-    assert state is not None, "a training that ended has saved its last state"
-    tensors, _, notes = state
-    checkpoints.save(store, this.run_id, network_tensors(tensors), card)
-    write_json(this.path(HISTORY), notes["history"])
-    write_json(this.path(TIMING), timing)
-    files = [HISTORY] if recipe.data == "all" else [HISTORY, TAUGHT]
-    manifest = this.commit(files=files, checkpoint=this.run_id, **counts, reuse=reuse)
-    checkpoints.remove_state(this.url)
-    return manifest
+    files = [] if recipe.data == "all" else [TAUGHT]
+    return publish_training(
+        this,
+        work,
+        recipe,
+        card,
+        store=store,
+        executor=executor,
+        resources=resources,
+        files=files,
+        results={"reuse": reuse},
+    )
 
 
 def train_worker(
@@ -118,15 +111,14 @@ def train_worker(
     history = train_on_answers(
         weighted, network, lesson, context=context, memory=memory, readers=readers, stop_at=stop_at
     )
-    # A training that pauses before its first report has no curve yet.
-    last = history[-1] if history else {"step": float(stop_at or 0), "loss": math.nan}
-    counts = {
-        "num_steps": int(last["step"]),
-        "num_answers": len(answers),
-        "num_parameters": num_parameters(network),
-        "loss": last["loss"],
-        "timing": {"wait_share": readers.wait_share, "num_workers": context.num_workers, "num_readers": num_readers},
-    }
+    counts = counts_of(
+        history,
+        context,
+        readers,
+        stop_at=stop_at,
+        num_answers=len(answers),
+        num_parameters=num_parameters(network),
+    )
     return counts if recipe.early_stop is None else {**counts, "num_held_out_answers": len(kept_apart)}
 
 
@@ -219,13 +211,6 @@ def with_rare_classes_weighed(recipe: FinetuneRecipe, answers: list[Annotation],
     return recipe.model_copy(update={"loss": chosen})
 
 
-def workable(resources: Resources, recipe: FinetuneRecipe) -> Resources:
-    """No more workers than there are chunks to share."""
-    most, least = min(resources.num_train_workers, recipe.num_chunks), resources.min_train_workers
-    fewest = None if least is None else min(least, most)
-    return resources.model_copy(update={"num_train_workers": most, "min_train_workers": fewest})
-
-
 class AnsweredPatches:
     """Answered patches as training examples, kept in memory once read, up to two gigabytes."""
 
@@ -262,19 +247,6 @@ class AnsweredPatches:
                 "ingest the volume again without them."
             )
         return image_CZYX
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """The training loop's memory in a run's own folder."""
-
-    url: str
-
-    def load(self) -> tuple[checkpoints.Tensors, int, dict[str, Any]] | None:
-        return checkpoints.load_state(self.url)
-
-    def save(self, tensors: Mapping[str, npt.NDArray[Any]], *, step: int, notes: Mapping[str, Any]) -> None:
-        checkpoints.save_state(self.url, tensors, step=step, notes=notes)
 
 
 def _settled(

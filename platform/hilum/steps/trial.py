@@ -18,6 +18,7 @@ from hilum.core.sweeps import TrialRecipe
 from hilum.nn.train_loop import network_tensors
 from hilum.steps import evaluate, finetune
 from hilum.steps.promote import metric_name, value_of
+from hilum.steps.training_run import workable
 from hilum.store import checkpoints
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
@@ -87,7 +88,7 @@ def _trained_to(
         finetune.train_worker, store=store, run_url=this.url, recipe=recipe.finetune, card=card, stop_at=step
     )
     name = f"trial-{this.run_id}-{step}"
-    executor.train(work, name=name, resources=finetune.workable(resources, recipe.finetune))
+    executor.train(work, name=name, resources=workable(resources, recipe.finetune))
     state = checkpoints.load_state(this.url)
     assert state is not None, "a training that paused has saved its state"
     checkpoint_id = content_id([STEP, STEP_VERSION, this.run_id, step])

@@ -46,6 +46,7 @@ class Run:
     """One step's folder while it is being filled. Committing writes the manifest, and so makes it exist."""
 
     def __init__(self, store: Store, step: str, step_version: int, recipe: BaseModel, inputs: Mapping[str, str]):
+        self.step = step
         self.run_id = name_run(step, step_version, recipe, inputs)
         self.url = store.run(step, self.run_id)
         self._draft = {

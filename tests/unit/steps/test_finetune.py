@@ -17,7 +17,7 @@ from hilum.core.errors import DataError, RecipeError
 from hilum.core.geometry import Patch
 from hilum.core.recipes import Choice, FinetuneRecipe
 from hilum.core.resources import Resources
-from hilum.steps import finetune
+from hilum.steps import finetune, training_run
 from hilum.steps.predictor import load_predictor
 from hilum.store import checkpoints
 from hilum.store.labels import NONE
@@ -152,7 +152,7 @@ def test_more_workers_than_chunks_are_not_asked_for():
     for given, expected in ((0, 0), (1, 1), (2, 2), (3, 3), (8, 4)):
         resources = Resources(num_train_workers=given)
         recipe = FinetuneRecipe(num_chunks=4)
-        assert finetune.workable(resources, recipe).num_train_workers == expected
+        assert training_run.workable(resources, recipe).num_train_workers == expected
 
 
 def test_training_goes_on_from_the_champion(classified):

@@ -11,7 +11,8 @@ from hilum.core.asking import IGNORE, Annotation
 from hilum.core.geometry import Patch
 from hilum.core.recipes import Choice, FinetuneRecipe
 from hilum.core.resources import Resources
-from hilum.steps.finetune import with_rare_classes_weighed, workable
+from hilum.steps.finetune import with_rare_classes_weighed
+from hilum.steps.training_run import workable
 
 SHAPE = (1, 10, 10)
 RECIPE = FinetuneRecipe()

@@ -30,6 +30,7 @@ from hilum.core.recipes.images import (
     WindowRecipe,
 )
 from hilum.core.recipes.judging import EvaluateRecipe, PromoteRecipe, PruneRecipe
+from hilum.core.recipes.pretraining import PretrainRecipe, SamplingRecipe
 from hilum.core.recipes.training import (
     ConsistencyRecipe,
     EarlyStopRecipe,
@@ -58,10 +59,12 @@ __all__ = [
     "Plane",
     "PoolRecipe",
     "PrepareRecipe",
+    "PretrainRecipe",
     "PromoteRecipe",
     "PruneRecipe",
     "Question",
     "Recipe",
+    "SamplingRecipe",
     "ScoreRecipe",
     "SelectRecipe",
     "ShapeZyx",

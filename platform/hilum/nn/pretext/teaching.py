@@ -1,0 +1,110 @@
+"""Teaching from puzzles: crops are drawn, posed and stacked; the pretext says how well they were solved."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hilum.core.recipes import PretrainRecipe
+from hilum.nn.heads import Network
+from hilum.nn.low_precision import autocast
+from hilum.nn.pretext.pretext import Floats, Pretext, Puzzle, as_batch
+from hilum.nn.teacher import Batch, Teacher, device_at_hand
+
+_CROP, _PUZZLE, _HELD_OUT = 6, 7, 8
+
+LookOn = Callable[[Network, int], None]
+
+
+class Crops(Protocol):
+    """Crops of unlabelled scans, (C, Z, Y, X) float32 between 0 and 1, all of one shape. Called by several threads."""
+
+    def draw(self, rng: np.random.Generator) -> Floats: ...
+
+
+class PuzzleTeacher(Teacher):
+    """Poses a pretext's puzzles on crops of scans; ``held_out`` crops are of other patients."""
+
+    def __init__(
+        self,
+        recipe: PretrainRecipe,
+        pretext: Pretext,
+        crops: Crops,
+        *,
+        held_out: Crops | None = None,
+    ) -> None:
+        self._recipe, self._pretext, self._crops, self._held_out = recipe, pretext, crops, held_out
+        self.look_on: LookOn | None = None
+        self._spatial_dims = 2 if recipe.patch_shape_zyx[0] == 1 else 3
+
+    def read(self, place: tuple[int, int]) -> Batch:
+        step, chunk = place
+        size = self._recipe.batch_size // self._recipe.num_chunks
+        return self._posed(self._crops, [(step, chunk * size + item) for item in range(size)])
+
+    def loss(self, network: Network, batch: Batch, step: int, chunk: int) -> Tensor:  # noqa: ARG002
+        with self._precision():
+            return self._pretext.loss(network, batch)
+
+    @property
+    def holds_out(self) -> bool:
+        return self._held_out is not None
+
+    def held_out(self, chunk: int) -> Iterator[Batch]:
+        if self._held_out is None:
+            return
+        numbers = range(chunk, self._recipe.num_held_out_crops, self._recipe.num_chunks)
+        size = self._recipe.batch_size // self._recipe.num_chunks
+        for at in range(0, len(numbers), size):
+            yield self._posed(
+                self._held_out, [(_HELD_OUT, number) for number in numbers[at : at + size]], held_out=True
+            )
+
+    def all_held_out(self) -> Iterator[Batch]:
+        """Every held-out puzzle, in batches on the device."""
+        for chunk in range(self._recipe.num_chunks):
+            for batch in self.held_out(chunk):
+                yield self.on_device(batch, 0, chunk)
+
+    def before_step(self, network: Network, step: int) -> None:
+        self._pretext.before_step(network, step)
+
+    def after_step(self, network: Network, num_steps: int) -> None:
+        if self.look_on is not None:
+            self.look_on(network, num_steps)
+
+    def state(self) -> Mapping[str, npt.NDArray[Any]]:
+        return self._pretext.state()
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._pretext.restore(state)
+
+    def _posed(self, crops: Crops, places: list[tuple[int, int]], *, held_out: bool = False) -> Batch:
+        return as_batch([self._puzzle(crops, place, held_out) for place in places], spatial_dims=self._spatial_dims)
+
+    def _puzzle(self, crops: Crops, place: tuple[int, int], held_out: bool) -> Puzzle:
+        """One crop and its puzzle, each with chance of its own: another pretext sees the same crops."""
+        named = (self._recipe.seed, int(held_out), *place)
+        crop = crops.draw(np.random.default_rng([_CROP, *named]))
+        return self._pretext.pose(crop, np.random.default_rng([_PUZZLE, *named]))
+
+    def _precision(self) -> AbstractContextManager[None]:
+        return autocast(device_at_hand(), low=self._recipe.train_precision == "bfloat16")
+
+
+def held_out_errors(pretext: Pretext, network: Network, batches: Iterator[Batch]) -> dict[str, float]:
+    """Mean squared error of what the network restores and of what it was shown: is it better than copying?"""
+    sums, num = np.zeros(2), 0
+    with torch.inference_mode():
+        for shown, wanted, *_ in batches:
+            restored = pretext.restored(network, shown)
+            if restored is None:
+                return {}
+            for place, guess in enumerate((restored, shown)):
+                sums[place] += float(((guess - wanted) ** 2).mean()) * len(shown)
+            num += len(shown)
+    return {"restoration_mse": sums[0] / num, "copying_mse": sums[1] / num} if num else {}
