@@ -50,6 +50,25 @@ def test_the_rounds_of_a_budget_are_counted_as_they_are_spent(budget: BudgetReci
     assert num_rounds(budget) == len(asked)
 
 
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=6, unique=True))
+def test_rounds_may_be_given_by_what_has_been_asked_after_each(totals: list[int]) -> None:
+    totals = sorted(totals)
+    budget = BudgetRecipe.model_validate({"num_after_rounds": totals})
+    asked: list[int] = []
+    while sum(asked) < budget.num_in_total:
+        asked.append(num_to_ask(budget, len(asked), sum(asked)))
+    assert [sum(asked[: n + 1]) for n in range(len(asked))] == totals
+    assert num_rounds(budget) == len(totals)
+
+
+@pytest.mark.parametrize(
+    "given", [{"num_after_rounds": [5, 5]}, {"num_after_rounds": [0, 3]}, {"num_after_rounds": [3], "num_in_total": 4}]
+)
+def test_rounds_that_do_not_ascend_to_the_whole_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="num_after_rounds"):
+        BudgetRecipe.model_validate(given)
+
+
 def test_a_round_in_progress_is_not_an_end() -> None:
     budget = BudgetRecipe(num_per_round=5, num_in_total=5)
     assert not is_finished(budget, [{Stage.OPENED: event(Stage.OPENED)}])

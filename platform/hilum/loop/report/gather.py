@@ -18,6 +18,7 @@ from hilum.core.geometry import Patch
 from hilum.core.imaging import Volume
 from hilum.core.recipes import CampaignRecipe, Question, SimulateRecipe
 from hilum.core.resources import Resources
+from hilum.loop.budget import told
 from hilum.loop.curves import RANDOM, Interval, t_interval
 from hilum.loop.definition import read_definition
 from hilum.loop.events import history
@@ -153,12 +154,11 @@ def _facts(seen: _Seen, recipe: SimulateRecipe) -> Facts:
     budget = recipe.campaign.campaign
     patients = len({patient for _, patient in seen.pool})
     held_out = {v.study.patient_id for v in seen.volumes.values()} - {patient for _, patient in seen.pool}
-    first = budget.num_first_round or budget.num_per_round
     return (
         ("Pool", f"{len(seen.pool):,} candidates of {_counted(patients, 'patient')}"),
         ("Held out", f"{_counted(len(held_out), 'patient')}; curves show the {seen.simulation.side} side"),
         ("Classes", ", ".join(seen.class_names)),
-        ("Budget", f"{first} labels first, then {budget.num_per_round} a round, {budget.num_in_total} in all"),
+        ("Budget", told(budget)),
         ("Strategies", ", ".join(seen.strategies)),
         ("Seeds", ", ".join(str(seed) for seed in seen.seeds(RANDOM))),
         (
