@@ -20,9 +20,12 @@ _ACROSS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
 def patch_shape_in(volume: Volume, pool: PoolRecipe) -> Zyx:
-    """The shape of this volume's candidates."""
+    """The shape of this volume's candidates: an axis that is shorter than the patch is taken whole."""
     if pool.slices is None:
-        return pool.patch_shape_zyx or volume.item_shape_zyx
+        wanted, given = pool.patch_shape_zyx or volume.item_shape_zyx, volume.item_shape_zyx
+        # But not an image's one slice: a block of it would be no block.
+        z, y, x = (min(want, have) if have > 1 else want for want, have in zip(wanted, given, strict=True))
+        return z, y, x
     shape = list(volume.item_shape_zyx)
     shape[_axis_across(volume, pool.slices.plane)] = 1
     if sorted(shape)[1] == 1:
@@ -86,4 +89,8 @@ def _slice_starts(volume: Volume, pool: PoolRecipe) -> list[Zyx]:
 
 
 def _stride(pool: PoolRecipe, shape: Zyx) -> Zyx:
-    return pool.stride_zyx or shape
+    if pool.stride_zyx is None or pool.patch_shape_zyx is None:
+        return pool.stride_zyx or shape
+    pairs = zip(pool.stride_zyx, pool.patch_shape_zyx, shape, strict=True)
+    z, y, x = (min(stride, cut) if cut < patch else stride for stride, patch, cut in pairs)
+    return z, y, x

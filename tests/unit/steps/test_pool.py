@@ -99,6 +99,13 @@ def test_a_smaller_stride_makes_patches_that_overlap():
     assert any(a.overlaps(b) for a in near for b in near if a != b)
 
 
+def test_an_axis_that_is_shorter_than_the_patch_is_taken_whole():
+    recipe = PoolRecipe(patch_shape_zyx=(4, 8, 8), stride_zyx=(4, 4, 8))
+    found = candidate_patches(volume((6, 12, 5), (6, 12, 5)), recipe)
+    assert {candidate.shape_zyx for candidate in found} == {(4, 8, 5)}
+    assert sorted({candidate.start_zyx for candidate in found}) == [(z, y, 0) for z in (0, 2) for y in (0, 4)]
+
+
 def test_a_patch_that_does_not_fit_names_the_volume_and_the_axis(frames):
     store, ingest_id = frames
     with pytest.raises(RecipeError, match="Volume [0-9a-f]{12}: A patch of 4 voxels does not fit axis Z of 1"):
