@@ -16,6 +16,7 @@ from hilum.core.recipes import Choice, PretrainRecipe
 from hilum.core.registry import pretexts
 from hilum.core.resources import Resources
 from hilum.nn import pretext as _registered  # noqa: F401 (its import registers them)
+from hilum.nn.first_weights import draw_first_weights
 from hilum.nn.heads import Network, num_parameters, resolved
 from hilum.nn.pretext.pretext import Pretext
 from hilum.nn.pretext.teaching import PuzzleTeacher, held_out_errors
@@ -63,6 +64,7 @@ def train_worker(
     assert crops is not None, "`card_of` has looked"
     held_out = crops_of(store, volumes, recipe, "validation")
     pretext, network = pretext_of_card(card, seed=recipe.seed)
+    draw_first_weights(network, recipe.first_weights, seed=recipe.seed)
     teacher = PuzzleTeacher(recipe, pretext, crops, held_out=held_out)
     if context.rank == 0:
         teacher.look_on = Album(run_url, pretext, teacher, every=recipe.pictures_every, last=recipe.num_steps).look
