@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from hilum.cli import (
+    compare_pretraining,
     data,
     demo,
     identity,
@@ -42,7 +43,7 @@ people, train, keep the new model if it is not worse. `hilum demo` shows one on 
 ORDER = (
     *("demo", "init", "data", "ingest", "look", "plan", "recipe"),
     *("campaign", "round", "simulate", "tune", "submit"),
-    "pretrain",
+    *("pretrain", "compare-pretraining"),
     *("pool", "score", "select", "label", "finetune", "evaluate", "promote"),
     *("model", "measure", "doctor", "whois"),
 )
@@ -111,6 +112,11 @@ app.command(
 app.command("pretrain", rich_help_panel=STEPS, epilog="Example: hilum pretrain genesis-brain-mr --store ./demo")(
     pretrain.pretrain
 )
+app.command(
+    "compare-pretraining",
+    rich_help_panel=CAMPAIGN,
+    epilog="Example: hilum compare-pretraining compare-small --data sets/ --store ./compared",
+)(compare_pretraining.compare_pretraining)
 steps.register_asking(app, panel=STEPS)
 app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)

@@ -96,6 +96,12 @@ def card_of(recipe: PretrainRecipe, inputs: Mapping[str, str], store: Store) -> 
     return card
 
 
+def check_recipe(recipe: PretrainRecipe) -> None:
+    """RecipeError when the pretext or the architecture cannot be meant."""
+    pretexts.bind(recipe.pretext)()
+    resolved(recipe.architecture)
+
+
 def pretext_of_card(card: Mapping[str, Any], *, seed: int = 0) -> tuple[Pretext, Network]:
     """The pretext and the network that a pretraining's card describes, with first weights from ``seed``."""
     pretext: Pretext = pretexts.bind(Choice.model_validate(card["pretext"]))()

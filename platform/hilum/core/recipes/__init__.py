@@ -19,6 +19,7 @@ from hilum.core.recipes.base import (
     Share,
 )
 from hilum.core.recipes.campaigns import BudgetRecipe, CampaignRecipe, SimulateRecipe, StopRecipe
+from hilum.core.recipes.comparing import ComparePretrainingRecipe, TargetRecipe
 from hilum.core.recipes.images import (
     WINDOWS_HU,
     BodyCropRecipe,
@@ -47,6 +48,7 @@ __all__ = [
     "BudgetRecipe",
     "CampaignRecipe",
     "Choice",
+    "ComparePretrainingRecipe",
     "ConsistencyRecipe",
     "EarlyStopRecipe",
     "EvaluateRecipe",
@@ -73,6 +75,7 @@ __all__ = [
     "SliceRecipe",
     "SplitRecipe",
     "StopRecipe",
+    "TargetRecipe",
     "TrainingRecipe",
     "WindowRecipe",
 ]

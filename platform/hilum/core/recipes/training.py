@@ -8,6 +8,9 @@ from hilum.core.recipes.base import Choice, Recipe, ShapeZyx, Share
 from hilum.core.recipes.starts import GOES_ON, SCRATCH, Start
 
 
+FirstWeights = Literal["he", "xavier", "uniform"]
+
+
 class EarlyStopRecipe(Recipe):
     """Stop when answers kept apart are no longer learnt better, and keep the weights that did best on them.
 
@@ -60,7 +63,7 @@ class TrainingRecipe(Recipe):
     """
 
     architecture: Choice = Choice(kind="unet")
-    first_weights: Literal["he", "xavier", "uniform"] = "he"
+    first_weights: FirstWeights = "he"
     num_steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=32, ge=1)
     num_chunks: int = Field(default=2, ge=1)
