@@ -93,8 +93,9 @@ def _why(ending: str) -> str:
         )
     return (
         "it may hold a pickle, and loading one runs whatever code is in it. Where you trust it, convert it once: "
-        "python -c \"import torch, safetensors.torch as s; w = torch.load('FILE', map_location='cpu', weights_only=True); "
-        "s.save_file({k: v.contiguous() for k, v in w.get('state_dict', w).items()}, 'FILE.safetensors')\""
+        'python -c "import torch, safetensors.torch as s; '
+        "w = torch.load('FILE', map_location='cpu', weights_only=True); s.save_file("
+        "{k: v.contiguous() for k, v in w.get('state_dict', w).items()}, 'FILE.safetensors')\""
     )
 
 

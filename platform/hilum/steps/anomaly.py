@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Anomalies:
-    """A scan between 0 and 1, what the network makes of it, how far they are apart (all C, Z, Y, X), and where they lie."""
+    """A scan between 0 and 1, what the network makes of it and how far they are apart, all (C, Z, Y, X) on one grid."""
 
     image: Floats
     restored: Floats
