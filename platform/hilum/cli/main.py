@@ -13,10 +13,12 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from hilum.cli import (
+    anomaly,
     compare_pretraining,
     data,
     demo,
     identity,
+    importing,
     label,
     look,
     measure,
@@ -122,6 +124,13 @@ app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)
 
 smaller.register(model.group)
+model.group.command(
+    "import",
+    epilog="Example: hilum model import w.safetensors --names names.yaml --licence Apache-2.0 --architecture unet",
+)(importing.import_)
+model.group.command("anomaly", epilog=f"Example: hilum model anomaly {steps.ID} --volume {steps.ID} --out map.nii.gz")(
+    anomaly.anomaly
+)
 app.add_typer(model.group, name="model", rich_help_panel=CARE)
 app.command("measure", rich_help_panel=CARE, epilog="Example: hilum measure mask.nii.gz --image scan.nii.gz")(
     measure.measure

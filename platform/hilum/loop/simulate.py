@@ -109,8 +109,8 @@ def simulate(
     if before is not None:
         return before
     branches = planned(store, name, recipe, ingest_id=ingest_id, executor=executor, resources=resources)
-    for start in {branch.recipe.finetune.start: branch for branch in branches}.values():
-        check_starts(store, start.recipe, ingest_id)
+    for branch in {branch.strategy: branch for branch in branches}.values():
+        check_starts(store, branch.recipe, ingest_id)
     work = partial(run_branch, store=store, ingest_id=ingest_id, workbench=workbench, resources=resources)
     waiting = [branch for branch in branches if not branch_progress(store, branch).finished]
     for counts in executor.map_shards(

@@ -56,10 +56,10 @@ def taken_over(network: Network, spatial_dims: int, store: Store, checkpoint_id:
     """Take over what fits; an error says which checkpoint does not, and what it is."""
     tensors, card = checkpoints.load(store, checkpoint_id)
     if card["spatial_dims"] != spatial_dims:
+        wanted = "one slice" if card["spatial_dims"] == 2 else "several slices"
         raise RecipeError(
             f"Cannot start from checkpoint {checkpoint_id}: it learnt from {card['spatial_dims']}D patches, and these "
-            f"are {spatial_dims}D. Give patches of {'one slice' if card['spatial_dims'] == 2 else 'several slices'}, or "
-            "another checkpoint."
+            f"are {spatial_dims}D. Give patches of {wanted}, or another checkpoint."
         )
     try:
         return take_over(network, tensors)

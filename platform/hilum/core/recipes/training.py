@@ -89,8 +89,8 @@ class TrainingRecipe(Recipe):
     def _fetched_weights_are_not_drawn_over(self) -> Self:
         if self.first_weights != "he" and self.architecture.params.get("pretrained"):
             raise ValueError(
-                f"first_weights: {self.first_weights} would draw over the weights that architecture.pretrained fetches; "
-                "leave one of them out"
+                f"first_weights: {self.first_weights} would draw over the weights that architecture.pretrained "
+                "fetches; leave one of them out"
             )
         return self
 
