@@ -6,7 +6,7 @@ Voxels lie between 0 and 1. All chance comes from ``rng``, so a puzzle is a func
 # ruff: noqa: ARG002, B027 (a pretext answers only what it has an answer to; the rest is nothing to do)
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,13 @@ Puzzle = tuple[npt.NDArray[Any], ...]
 
 
 class Pretext(ABC):
-    """One question. ``pose`` is called by several threads at a time and changes nothing."""
+    """One question. ``pose`` is called by several threads at a time and changes nothing.
+
+    A pretext that has to know a crop when it sees it again says how many there are, ``num_crops``: only those are
+    learnt from, and every puzzle ends with its crop's number, −1 where the crop is held out.
+    """
+
+    num_crops: int | None = None
 
     @abstractmethod
     def network(self, architecture: Choice, *, spatial_dims: int, in_channels: int, seed: int) -> Network:
@@ -43,6 +49,9 @@ class Pretext(ABC):
     def restored(self, network: Network, shown_NCS: Tensor) -> Tensor | None:
         """What the network makes of what it is shown, for pictures; None for a pretext that restores nothing."""
         return None
+
+    def begin(self, draw: Callable[[int], Floats], *, seed: int) -> None:
+        """Called once before the first step: ``draw`` returns the crop of a number, the same on every worker."""
 
     def before_step(self, network: Network, step: int) -> None:
         """A chance to ask the network itself before a step; the same on every worker."""
