@@ -30,7 +30,7 @@ from hilum.core.recipes.images import (
     WindowRecipe,
 )
 from hilum.core.recipes.judging import EvaluateRecipe, PromoteRecipe, PruneRecipe
-from hilum.core.recipes.pretraining import PretrainRecipe, SamplingRecipe
+from hilum.core.recipes.pretraining import DISCOVERING, DiscoverRecipe, DiscoveryRecipe, PretrainRecipe, SamplingRecipe
 from hilum.core.recipes.training import (
     ConsistencyRecipe,
     EarlyStopRecipe,
@@ -40,6 +40,7 @@ from hilum.core.recipes.training import (
 )
 
 __all__ = [
+    "DISCOVERING",
     "ORIENTATION_PAIRS",
     "WINDOWS_HU",
     "ArmRecipe",
@@ -48,6 +49,8 @@ __all__ = [
     "CampaignRecipe",
     "Choice",
     "ConsistencyRecipe",
+    "DiscoverRecipe",
+    "DiscoveryRecipe",
     "EarlyStopRecipe",
     "EvaluateRecipe",
     "FinetuneRecipe",

@@ -54,13 +54,13 @@ def recipe_of(pretext, shape_zyx=FLAT, **changes):
     return PretrainRecipe(**(settings | changes))
 
 
-def school(recipe, seed=0):
+def school(recipe, seed=0, crops=None, numbered=None):
     """A pretext, its network and its teacher."""
     pretext = pretexts.bind(recipe.pretext)()
     spatial_dims = 2 if recipe.patch_shape_zyx[0] == 1 else 3
     network = pretext.network(recipe.architecture, spatial_dims=spatial_dims, in_channels=1, seed=seed)
-    crops = Anatomy(recipe.patch_shape_zyx)
-    return pretext, network, PuzzleTeacher(recipe, pretext, crops, held_out=crops)
+    crops = crops or Anatomy(recipe.patch_shape_zyx)
+    return pretext, network, PuzzleTeacher(recipe, pretext, crops, held_out=crops, numbered=numbered)
 
 
 def trained(recipe, *, memory=None, context=None, seed=0, num_readers=0, schooled=None):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tests.unit.nn.pretext.schooling import FLAT, Anatomy, equal, recipe_of, school, trained
+from tests.unit.nn.pretext.schooling import FLAT, equal, recipe_of, school, trained
 from tests.unit.nn.test_train_loop import Kept
 
 from hilum.core.recipes import Choice
@@ -122,11 +122,10 @@ def test_whitened_features_are_uncorrelated_and_flat_directions_are_let_go():
     assert torch.all(torch.isfinite(whitening(torch.ones(9, 3))[1]))
 
 
-def test_kinds_of_crops_become_classes_and_are_told_apart(monkeypatch):
-    monkeypatch.setattr(Anatomy, "draw", lambda self, rng: Three().draw(rng))
+def test_kinds_of_crops_become_classes_and_are_told_apart():
     choice = Choice(kind="deep_cluster", num_classes=3, num_crops=30, every=25)
     recipe = recipe_of(choice, num_steps=50, batch_size=8, num_held_out_crops=40)
-    _, _, pretext, network, teacher = trained(recipe)
+    _, _, pretext, network, teacher = trained(recipe, schooled=school(recipe, crops=Three()))
     hits = []
     with torch.inference_mode():
         for shown, numbers in teacher.all_held_out():
