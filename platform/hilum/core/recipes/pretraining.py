@@ -8,7 +8,6 @@ from hilum.core.recipes.base import Choice, Recipe, ShapeZyx
 from hilum.core.recipes.images import SplitRecipe
 from hilum.core.recipes.training import TrainingRecipe
 
-
 DISCOVERING = "semantic"
 """The pretext whose classes have to be discovered first."""
 
