@@ -7,7 +7,7 @@ Voxels lie between 0 and 1. All chance comes from ``rng``, so a puzzle is a func
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ class Pretext(ABC):
 
     num_crops: int | None = None
 
+    poses_batches: ClassVar[bool] = False
+    """Whether ``pose_batch`` can take the place of ``pose`` where there is a GPU."""
+
     @abstractmethod
     def network(self, architecture: Choice, *, spatial_dims: int, in_channels: int, seed: int) -> Network:
         """A network that can answer, its first weights drawn from ``seed``.
@@ -41,6 +44,10 @@ class Pretext(ABC):
     @abstractmethod
     def pose(self, crop_CZYX: Floats, rng: np.random.Generator) -> Puzzle:
         """The crop as a puzzle; ``crop_CZYX`` itself is left as it is."""
+
+    def pose_batch(self, crops_NCS: Tensor, rng: torch.Generator) -> tuple[Tensor, ...]:
+        """Puzzles of a batch of crops, on their device, as likely as those of ``pose``; ``rng`` is of that device."""
+        raise NotImplementedError(f"{type(self).__name__} poses crop by crop.")
 
     @abstractmethod
     def loss(self, network: Network, puzzles: tuple[Tensor, ...]) -> Tensor:
