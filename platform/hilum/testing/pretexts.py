@@ -1,6 +1,7 @@
 """What every pretext and every deformation must keep.
 
 Subclass `PretextTests` and give it a ``pretext`` fixture: a function that makes one, as a recipe's choice does.
+One that counts its crops (``num_crops``) is given crops by their numbers, and its puzzles end with them.
 Subclass `DeformationTests` and give it a ``deform`` fixture: ``(crop_CZYX, rng)`` to a crop.
 """
 
@@ -67,13 +68,13 @@ class PretextTests:
         _assert_alike(together, [posing.pose(crop, np.random.default_rng(seed)) for seed in range(16)])
 
     @every_shape
-    def test_what_is_shown_is_finite_and_has_the_channels_of_the_crop(
+    def test_what_is_shown_is_finite_and_has_the_channels_of_the_crop_or_of_all_its_tiles(
         self, pretext: MakePretext, shape_czyx: Shape
     ) -> None:
         for shown, *_ in _posed(pretext(), shape_czyx, num=_NUM):
             assert shown.dtype == np.float32
             assert shown.ndim == 4
-            assert shown.shape[0] == shape_czyx[0]
+            assert shown.shape[0] % shape_czyx[0] == 0
             assert (shown.shape[1] == 1) == (shape_czyx[1] == 1)
             assert np.isfinite(shown).all()
 
@@ -86,7 +87,7 @@ class PretextTests:
 
     @every_shape
     def test_a_network_can_be_taught_with_a_batch(self, pretext: MakePretext, shape_czyx: Shape) -> None:
-        posing = pretext()
+        posing = _begun(pretext(), shape_czyx)
         network = _network(posing, shape_czyx)
         posing.before_step(network, 0)
         loss = posing.loss(network, _batch(posing, shape_czyx))
@@ -120,7 +121,7 @@ class PretextTests:
     def test_a_batch_posed_at_once_has_the_form_of_one_posed_crop_by_crop(
         self, pretext: MakePretext, shape_czyx: Shape
     ) -> None:
-        posing = pretext()
+        posing = _begun(pretext(), shape_czyx)
         one_by_one = _batch(posing, shape_czyx)
         crops = torch.from_numpy(np.stack([crop_of(shape_czyx, seed=seed) for seed in range(_NUM)]))
         crops = crops[:, :, 0] if shape_czyx[1] == 1 else crops
@@ -136,7 +137,7 @@ class PretextTests:
 
     def test_what_it_remembers_it_takes_up_again(self, pretext: MakePretext) -> None:
         shape = SHAPES_CZYX[0]
-        before, after = pretext(), pretext()
+        before, after = _begun(pretext(), shape), _begun(pretext(), shape)
         before.before_step(_network(before, shape), 0)
         after.restore(before.state())
         state, taken_up = before.state(), after.state()
@@ -196,8 +197,17 @@ def _posed(pretext: Pretext, shape_czyx: Shape, *, num: int) -> list[Puzzle]:
     return [pretext.pose(crop_of(shape_czyx, seed=seed), np.random.default_rng(seed)) for seed in range(num)]
 
 
+def _begun(pretext: Pretext, shape_czyx: Shape) -> Pretext:
+    pretext.begin(lambda number: crop_of(shape_czyx, seed=number), seed=0)
+    return pretext
+
+
 def _batch(pretext: Pretext, shape_czyx: Shape) -> tuple[torch.Tensor, ...]:
-    return as_batch(_posed(pretext, shape_czyx, num=_NUM), spatial_dims=2 if shape_czyx[1] == 1 else 3)
+    posed = _posed(pretext, shape_czyx, num=_NUM)
+    if pretext.num_crops is not None:
+        # The first one as if it were held out.
+        posed = [(*puzzle, np.array(seed % pretext.num_crops if seed else -1)) for seed, puzzle in enumerate(posed)]
+    return as_batch(posed, spatial_dims=2 if shape_czyx[1] == 1 else 3)
 
 
 def _network(pretext: Pretext, shape_czyx: Shape, *, seed: int = 0) -> Network:

@@ -7,9 +7,12 @@ from hilum.nn import pretext as _registered  # noqa: F401 (its import registers 
 from hilum.testing.pretexts import PretextTests
 
 
+FEW_CROPS = {"deep_cluster": {"num_classes": 3, "num_crops": 9}}
+
+
 @pytest.fixture(params=sorted(pretexts))
 def pretext(request):
-    return pretexts.bind(Choice(kind=request.param))
+    return pretexts.bind(Choice(kind=request.param, **FEW_CROPS.get(request.param, {})))
 
 
 class TestEveryPretext(PretextTests):
