@@ -15,7 +15,7 @@ from hilum.core.imaging import Volume
 from hilum.nn.anomaly import anomaly_map, restored
 from hilum.nn.normalise import normalise
 from hilum.nn.predictor import load_weights
-from hilum.steps.pretrain import pretext_of_card
+from hilum.steps.pretraining_card import pretext_of_card
 from hilum.store import checkpoints
 from hilum.store.layout import Store
 from hilum.store.volumes import open_volume, volumes_of

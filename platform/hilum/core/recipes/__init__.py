@@ -31,7 +31,7 @@ from hilum.core.recipes.images import (
     WindowRecipe,
 )
 from hilum.core.recipes.judging import EvaluateRecipe, PromoteRecipe, PruneRecipe
-from hilum.core.recipes.pretraining import PretrainRecipe, SamplingRecipe
+from hilum.core.recipes.pretraining import DISCOVERING, DiscoverRecipe, DiscoveryRecipe, PretrainRecipe, SamplingRecipe
 from hilum.core.recipes.training import (
     ConsistencyRecipe,
     EarlyStopRecipe,
@@ -41,6 +41,7 @@ from hilum.core.recipes.training import (
 )
 
 __all__ = [
+    "DISCOVERING",
     "ORIENTATION_PAIRS",
     "WINDOWS_HU",
     "ArmRecipe",
@@ -50,6 +51,8 @@ __all__ = [
     "Choice",
     "ComparePretrainingRecipe",
     "ConsistencyRecipe",
+    "DiscoverRecipe",
+    "DiscoveryRecipe",
     "EarlyStopRecipe",
     "EvaluateRecipe",
     "FinetuneRecipe",

@@ -1,10 +1,15 @@
 """How a network learns from scans that nobody labelled."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from hilum.core.recipes.base import Choice, Recipe, ShapeZyx
 from hilum.core.recipes.images import SplitRecipe
 from hilum.core.recipes.training import TrainingRecipe
+
+DISCOVERING = "semantic"
+"""The pretext whose classes have to be discovered first."""
 
 
 class SamplingRecipe(Recipe):
@@ -16,6 +21,20 @@ class SamplingRecipe(Recipe):
 
     borders_zyx: tuple[int, int, int] = (0, 0, 0)
     scales: tuple[float, ...] = (1.0,)
+
+
+class DiscoveryRecipe(TrainingRecipe):
+    """How classes are discovered before a pretraining that learns them (Semantic Genesis).
+
+    An autoencoder of whole scans, resized to ``scan_shape_zyx``, is trained as the fields of every training say. A
+    class is a place in a patient's scan and the same place in the ``num_neighbours`` scans that are most alike, the
+    patient's own among them, each cropped as large as a patch and ``num_resized`` times larger or smaller.
+    """
+
+    scan_shape_zyx: ShapeZyx = (64, 128, 128)
+    num_classes: int = Field(default=44, ge=2)
+    num_neighbours: int = Field(default=200, ge=1)
+    num_resized: int = Field(default=2, ge=0)
 
 
 class PretrainRecipe(TrainingRecipe):
@@ -32,3 +51,36 @@ class PretrainRecipe(TrainingRecipe):
     split: SplitRecipe = SplitRecipe()
     num_held_out_crops: int = Field(default=32, ge=1)
     pictures_every: int = Field(default=100, ge=1)
+    discovery: DiscoveryRecipe | None = None
+
+    @model_validator(mode="after")
+    def _only_discovered_classes_can_be_learnt(self) -> Self:
+        if (self.pretext.kind == DISCOVERING) != (self.discovery is not None):
+            raise ValueError(
+                f"pretext '{DISCOVERING}' and 'discovery' (such as {{num_classes: 44}}) need each other; "
+                f"given pretext '{self.pretext.kind}' {'without' if self.discovery is None else 'and'} discovery"
+            )
+        return self
+
+    @property
+    def discover(self) -> "DiscoverRecipe":
+        """What the step `discover` is told."""
+        assert self.discovery is not None, "the recipe has a discovery"
+        shared = {"patch_shape_zyx": self.patch_shape_zyx, "sampling": self.sampling, "split": self.split}
+        return DiscoverRecipe(**dict(self.discovery), **shared)
+
+
+class DiscoverRecipe(DiscoveryRecipe):
+    """A discovery, and what it has in common with the pretraining that it is for."""
+
+    patch_shape_zyx: ShapeZyx = (32, 64, 64)
+    sampling: SamplingRecipe = SamplingRecipe()
+    split: SplitRecipe = SplitRecipe()
+
+    @property
+    def autoencoder(self) -> PretrainRecipe:
+        """How its autoencoder is trained."""
+        training = {name: getattr(self, name) for name in TrainingRecipe.model_fields}
+        return PretrainRecipe(
+            pretext=Choice(kind="autoencoder"), patch_shape_zyx=self.scan_shape_zyx, split=self.split, **training
+        )
