@@ -2,7 +2,8 @@
 
 inputs: ``ingest``. files: ``history.json``, the loss curve; ``pictures/step-*.png``, what the network makes of
 crops of patients it does not learn from. The checkpoint has the run's id. results: the loss, and of a pretext
-that restores, the error of its restorations beside that of copying what it was shown.
+that restores, the error of its restorations beside that of copying what it was shown; how many scans were learnt
+from, and how many left out because no crop has room in them.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from hilum.core.errors import DataError
+from hilum.core.imaging import Side
 from hilum.core.ports import Counts, Executor, TrainContext
 from hilum.core.recipes import Choice, PretrainRecipe
 from hilum.core.registry import pretexts
@@ -22,7 +23,8 @@ from hilum.nn.pretext.teaching import PuzzleTeacher, held_out_errors
 from hilum.nn.readers import Readers
 from hilum.nn.train_loop import train
 from hilum.steps.album import Album
-from hilum.steps.crops import crops_of, num_channels_of, spatial_dims_of
+from hilum.steps.crops import check_scans, crops_of, num_channels_of, scans_of, spatial_dims_of, volumes_among
+from hilum.steps.scan_voxels import ScanVoxels
 from hilum.steps.training_run import RunFolder, counts_of, publish_training
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run
@@ -30,6 +32,7 @@ from hilum.store.volumes import volumes_of
 
 STEP_VERSION = 1
 QUESTION = "pretext"
+_SIDES_LOOKED_AT: tuple[Side, Side] = ("pool", "validation")
 
 
 def run(
@@ -44,7 +47,11 @@ def run(
     work = partial(
         train_worker, store=store, run_url=this.url, recipe=recipe, card=card, num_readers=resources.num_readers
     )
-    return publish_training(this, work, recipe, card, store=store, executor=executor, resources=resources)
+    num_scans, num_left_out = check_scans(volumes_of(store, inputs["ingest"]), recipe)
+    results = {"num_scans": num_scans, "num_scans_left_out": num_left_out}
+    return publish_training(
+        this, work, recipe, card, store=store, executor=executor, resources=resources, results=results
+    )
 
 
 def train_worker(
@@ -59,9 +66,9 @@ def train_worker(
 ) -> Counts:
     """One worker of the pretraining. Only ids, the recipe and the card came here; scans are read from the store."""
     volumes = volumes_of(store, card["inputs"]["ingest"])
-    crops = crops_of(store, volumes, recipe, "pool")
+    voxels = ScanVoxels(store, volumes_among(*(scans_of(volumes, recipe, side)[0] for side in _SIDES_LOOKED_AT)))
+    crops, held_out = (crops_of(store, volumes, recipe, side, voxels=voxels) for side in _SIDES_LOOKED_AT)
     assert crops is not None, "`card_of` has looked"
-    held_out = crops_of(store, volumes, recipe, "validation")
     pretext, network = pretext_of_card(card, seed=recipe.seed)
     teacher = PuzzleTeacher(recipe, pretext, crops, held_out=held_out)
     if context.rank == 0:
@@ -76,8 +83,7 @@ def train_worker(
 def card_of(recipe: PretrainRecipe, inputs: Mapping[str, str], store: Store) -> dict[str, Any]:
     """Everything needed to build the network again, checked before any worker starts."""
     volumes = volumes_of(store, inputs["ingest"])
-    if crops_of(store, volumes, recipe, "pool") is None:
-        raise DataError("No patient is left to learn from: all are held out. Lower pretrain.split's shares.")
+    check_scans(volumes, recipe)
     card: dict[str, Any] = {
         "question": QUESTION,
         "pretext": recipe.pretext.model_dump(mode="json"),
