@@ -2,8 +2,9 @@
 
 inputs: ``ingest``. files: ``history.json``, the loss curve; ``pictures/step-*.png``, what the network makes of
 crops of patients it does not learn from. The checkpoint has the run's id. results: the loss, and of a pretext
-that restores, the error of its restorations beside that of copying what it was shown. A recipe with a ``discovery``
-has the step `discover` done first.
+that restores, the error of its restorations beside that of copying what it was shown; how many scans were learnt
+from, and how many left out because no crop has room in them. A recipe with a ``discovery`` has the step `discover`
+done first.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hilum.core.errors import DataError
+from hilum.core.imaging import Side
 from hilum.core.ports import Counts, Executor, TrainContext
 from hilum.core.recipes import Choice, PretrainRecipe
 from hilum.core.registry import pretexts
@@ -25,8 +26,9 @@ from hilum.nn.readers import Readers
 from hilum.nn.train_loop import train
 from hilum.steps import discover
 from hilum.steps.album import Album
-from hilum.steps.crops import crops_of, num_channels_of
+from hilum.steps.crops import check_scans, crops_of, num_channels_of, scans_of, volumes_among
 from hilum.steps.pretraining_card import QUESTION, pretext_of_card, pretraining_card
+from hilum.steps.scan_voxels import ScanVoxels
 from hilum.steps.scans import DiscoveredCrops, discovered_patches
 from hilum.steps.training_run import RunFolder, counts_of, publish_training
 from hilum.store.layout import Store
@@ -36,6 +38,7 @@ from hilum.store.volumes import volumes_of
 __all__ = ["QUESTION", "STEP_VERSION", "card_of", "pretext_of_card", "run", "train_worker"]
 
 STEP_VERSION = 1
+_SIDES_LOOKED_AT: tuple[Side, Side] = ("pool", "validation")
 
 
 def run(
@@ -50,10 +53,14 @@ def run(
     if recipe.discovery is not None:
         found = discover.run(recipe.discover, inputs, store=store, executor=executor, resources=resources)
     card = card_of(recipe, inputs, store, discovery=found)
-    results = {} if found is None else {"discovery": found.run_id, "num_classes": found.results["num_classes"]}
+    results: dict[str, Any] = {}
+    if found is not None:
+        results = {"discovery": found.run_id, "num_classes": found.results["num_classes"]}
     work = partial(
         train_worker, store=store, run_url=this.url, recipe=recipe, card=card, num_readers=resources.num_readers
     )
+    num_scans, num_left_out = check_scans(volumes_of(store, inputs["ingest"]), recipe)
+    results |= {"num_scans": num_scans, "num_scans_left_out": num_left_out}
     return publish_training(
         this, work, recipe, card, store=store, executor=executor, resources=resources, results=results
     )
@@ -71,9 +78,9 @@ def train_worker(
 ) -> Counts:
     """One worker of the pretraining. Only ids, the recipe and the card came here; scans are read from the store."""
     volumes = volumes_of(store, card["inputs"]["ingest"])
-    crops = crops_of(store, volumes, recipe, "pool")
+    voxels = ScanVoxels(store, volumes_among(*(scans_of(volumes, recipe, side)[0] for side in _SIDES_LOOKED_AT)))
+    crops, held_out = (crops_of(store, volumes, recipe, side, voxels=voxels) for side in _SIDES_LOOKED_AT)
     assert crops is not None, "`card_of` has looked"
-    held_out = crops_of(store, volumes, recipe, "validation")
     pretext, network = pretext_of_card(card, seed=recipe.seed)
     draw_first_weights(network, recipe.first_weights, seed=recipe.seed)
     numbered = _numbered(card, store, recipe)
@@ -92,8 +99,7 @@ def card_of(
 ) -> dict[str, Any]:
     """Everything needed to build the network again, checked before any worker starts."""
     volumes = volumes_of(store, inputs["ingest"])
-    if crops_of(store, volumes, recipe, "pool") is None:
-        raise DataError("No patient is left to learn from: all are held out. Lower pretrain.split's shares.")
+    check_scans(volumes, recipe)
     pretext, inputs = recipe.pretext, dict(inputs)
     if discovery is not None:
         found = {name: discovery.results[name] for name in ("num_classes", "num_crops")}

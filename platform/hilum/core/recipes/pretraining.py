@@ -1,26 +1,40 @@
 """How a network learns from scans that nobody labelled."""
 
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hilum.core.recipes.base import Choice, Recipe, ShapeZyx
-from hilum.core.recipes.images import SplitRecipe
+from hilum.core.recipes.base import Choice, Millimetres, Recipe, ShapeZyx, Share
+from hilum.core.recipes.images import SplitRecipe, WindowRecipe
 from hilum.core.recipes.training import TrainingRecipe
 
 DISCOVERING = "semantic"
 """The pretext whose classes have to be discovered first."""
+Border = Annotated[int, Field(ge=0)]
+Scale = Annotated[float, Field(ge=0.1, le=10)]
 
 
 class SamplingRecipe(Recipe):
     """Which crops of a scan are learnt from, tried one after the other until one will do.
 
-    No crop reaches into the outer ``borders_zyx`` voxels of a scan. A crop is cut ``scales`` times as long
-    as the patch, one of them drawn each time, and resampled to it.
+    No crop reaches into the outer ``borders_zyx`` voxels of a scan. A crop is cut ``scales`` times as long as the
+    patch, one of them drawn each time, and resampled to it; with ``spacing_mm_zyx`` the patch's voxels have that
+    size (null keeps the scan's own). A scan in which no crop has room is left out, and counted.
+
+    ``window`` says which grey levels become 0 and 1; without it −1000 and 1000 HU in CT, elsewhere those that ingest
+    found. Crops are centred ``inside`` the body or a label map's foreground (the body, where a scan has none).
+    A crop will do if ``min_foreground`` of its voxels are above the scan's background level and, in CT, the air test
+    finds no more than ``max_solid_share`` solid. After ``num_tries`` it is another scan's turn.
     """
 
-    borders_zyx: tuple[int, int, int] = (0, 0, 0)
-    scales: tuple[float, ...] = (1.0,)
+    borders_zyx: tuple[Border, Border, Border] = (0, 0, 0)
+    scales: tuple[Scale, ...] = Field(default=(1.0,), min_length=1)
+    spacing_mm_zyx: tuple[Millimetres | None, Millimetres | None, Millimetres | None] | None = None
+    window: WindowRecipe = WindowRecipe()
+    inside: Literal["anywhere", "body", "labels"] = "anywhere"
+    min_foreground: Share = 0.0
+    max_solid_share: float | None = Field(default=None, gt=0, le=1)
+    num_tries: int = Field(default=50, ge=1)
 
 
 class DiscoveryRecipe(TrainingRecipe):
