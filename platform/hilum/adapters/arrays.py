@@ -2,12 +2,13 @@
 
 A stack's keys: ``images`` (N, Y, X), (N, Z, Y, X) or either with trailing channels; and, each
 of length N and optional, ``labels`` (a class each, or a label map each), ``patients``,
-``sides`` ('pool', 'validation', 'test'); and ``class_names``. Nothing pickled is ever loaded.
+``sides`` ('pool', 'validation', 'test'); and ``class_names``. Blocks cut out of one scan may
+say its ``spacing_mm_zyx`` (3,) and ``direction`` (3, 3). Nothing pickled is ever loaded.
 """
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -19,7 +20,7 @@ from hilum.core.geometry import Grid
 from hilum.core.imaging import Side
 from hilum.core.sources import Intensity, ReadImage
 
-KEYS = ("images", "labels", "patients", "sides", "class_names")
+KEYS = ("images", "labels", "patients", "sides", "class_names", "spacing_mm_zyx", "direction")
 MAX_CHANNELS = 4
 
 
@@ -54,6 +55,7 @@ def read_npz(payload: bytes, *, max_bytes: int = MAX_BYTES) -> Iterator[ReadImag
     owners = _texts(per_item.get("patients"), len(images))
     sides = [_side(text) for text in _texts(per_item.get("sides"), len(images))]
     names = tuple(_texts(arrays.get("class_names"), 0))
+    place = _place(arrays)
     for patient, side in sorted(set(zip(owners, sides, strict=True)), key=lambda group: (group[0], group[1] or "")):
         chosen = np.flatnonzero([(o, s) == (patient, side) for o, s in zip(owners, sides, strict=True)])
         yield _stack(
@@ -63,6 +65,7 @@ def read_npz(payload: bytes, *, max_bytes: int = MAX_BYTES) -> Iterator[ReadImag
             class_names=names,
             patient=patient or None,
             side=side,
+            place=place,
         )
 
 
@@ -74,13 +77,14 @@ def _stack(
     class_names: tuple[str, ...],
     patient: str | None,
     side: Side | None,
+    place: dict[str, Any],
 ) -> ReadImage:
     n, z, y, x, c = items_nzyxc.shape
     image_czyx = _channels_first(items_nzyxc.reshape(n * z, y, x, c))
     photographs: Intensity = "photograph" if image_czyx.dtype == np.uint8 else "measured"
     return ReadImage(
         image_czyx,
-        Grid((n * z, y, x)),
+        Grid((n * z, y, x), **place),
         (z, y, x),
         intensity=photographs,
         label_map_zyx=None if maps_nzyx is None else label_map(maps_nzyx.reshape(n * z, y, x)),
@@ -88,8 +92,26 @@ def _stack(
         class_names=class_names,
         patient=patient,
         side=side,
-        measured_grid=False,
+        measured_grid=bool(place),
     )
+
+
+def _place(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """Of the items' grid what is said: how large a voxel is and which way the axes run. Each item lies elsewhere."""
+    spacing, direction = arrays.get("spacing_mm_zyx"), arrays.get("direction")
+    if spacing is None:
+        if direction is not None:
+            raise DataError("'direction' without 'spacing_mm_zyx' says nothing; give both.")
+        return {}
+    place: dict[str, Any] = {}
+    for name, values, shape in (("spacing_mm_zyx", spacing, (3,)), ("direction", direction, (3, 3))):
+        if values is None:
+            continue
+        if values.shape != shape or values.dtype.kind not in "fiu":
+            raise DataError(f"'{name}' must be numbers of shape {shape}; it is {values.dtype} {values.shape}.")
+        rows = values.astype(float).tolist()
+        place[name] = tuple(rows if values.ndim == 1 else map(tuple, rows))
+    return place
 
 
 def _items(

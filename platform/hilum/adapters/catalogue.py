@@ -6,7 +6,6 @@ ingest` reads as it is, and its licence is written beside it.
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,13 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from hilum.adapters import downloads
+from hilum.adapters import downloads, own_sets
+from hilum.adapters.licences import read_card, write_licence
 from hilum.adapters.public_sets import SETS, PublicSet
 from hilum.core.errors import CorruptionError, NotFoundError, RecipeError, RequestError, unknown_name
 
 MIRROR = "HILUM_DATA_MIRROR"
-CARD = "source.json"
-LICENCE = "LICENCE.txt"
 
 
 def entries() -> list[PublicSet]:
@@ -31,6 +29,12 @@ def entries() -> list[PublicSet]:
 def entry(name: str) -> PublicSet:
     """The set called ``name``; an unknown name is a RecipeError that guesses."""
     if name not in SETS:
+        by_hand = own_sets.OWN_SETS.get(name)
+        if by_hand is not None:
+            raise RecipeError(
+                f"hilum may not fetch '{name}'. Get it from {by_hand.home} and type: "
+                f"hilum data prepare {name} FOLDER OUT"
+            )
         raise RecipeError(unknown_name("data set", name, SETS))
     return SETS[name]
 
@@ -65,7 +69,8 @@ def fetch_entry(
     target.parent.mkdir(parents=True, exist_ok=True)
     with _beside(target, "partial") as partial, _beside(target, "download") as scratch:
         wanted.preparations[chosen].prepare(_original(wanted, mirror, scratch), partial)
-        _write_licence(partial, wanted, chosen)
+        how = {"preparation": chosen, "question": wanted.preparations[chosen].question}
+        write_licence(partial, wanted, how)
         partial.rename(target)
     return target
 
@@ -73,8 +78,7 @@ def fetch_entry(
 def _is_ready(target: Path, wanted: PublicSet, chosen: str) -> bool:
     if not target.exists():
         return False
-    card = target / CARD
-    found = json.loads(card.read_text(encoding="utf-8")) if card.exists() else {}
+    found = read_card(target)
     if (found.get("name"), found.get("preparation")) == (wanted.name, chosen):
         return True
     raise RequestError(f"{target} exists and is not '{wanted.name}' prepared as '{chosen}'; name another folder.")
@@ -117,21 +121,6 @@ def _tree_digest(folder: Path) -> str:
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n" for name, path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _write_licence(folder: Path, wanted: PublicSet, chosen: str) -> None:
-    text = f"{wanted.about}\n\nLicence: {wanted.licence}\nHome: {wanted.home}\nPlease cite: {wanted.citation}\n"
-    (folder / LICENCE).write_text(text, encoding="utf-8")
-    card = {
-        "name": wanted.name,
-        "preparation": chosen,
-        "question": wanted.preparations[chosen].question,
-        "about": wanted.about,
-        "home": wanted.home,
-        "licence": wanted.licence,
-        "citation": wanted.citation,
-    }
-    (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @contextmanager

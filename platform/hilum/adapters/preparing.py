@@ -61,7 +61,7 @@ def hippocampus(source: Path, destination: Path) -> None:
         rows.append((f"images/{image.name}", f"labels/{image.name}", patient, _dealt(patient)))
     for part in ("images", "labels"):
         shutil.copytree(source / part, destination / part)
-    _write_index(destination, rows, ("background", "anterior", "posterior"))
+    write_index(destination, rows, ("background", "anterior", "posterior"))
 
 
 def nuclei(source: Path, destination: Path) -> None:
@@ -81,7 +81,7 @@ def nuclei(source: Path, destination: Path) -> None:
         rows.append((f"images/{name}", f"labels/{name}", group))
     sides = _dealt_groups(Counter(group for _, _, group in rows))
     indexed = [(image, label, group, sides[group]) for image, label, group in rows]
-    _write_index(destination, indexed, ("background", "nucleus"))
+    write_index(destination, indexed, ("background", "nucleus"))
 
 
 def paired_files(
@@ -94,9 +94,21 @@ def paired_files(
             for name in (image, label):
                 (destination / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source / name, destination / name)
-        _write_index(destination, pairs, class_names)
+        write_index(destination, pairs, class_names)
 
     return prepare
+
+
+def write_index(
+    destination: Path, rows: Iterable[tuple[str, str, str, Side | None]], class_names: Sequence[str]
+) -> None:
+    """``index.csv`` of (image, label map, patient, side), and ``labels.json``."""
+    with (destination / "index.csv").open("w", newline="", encoding="utf-8") as index:
+        writer = csv.writer(index, lineterminator="\n")
+        writer.writerow(("image", "label", "patient", "side"))
+        writer.writerows((image, label, patient, side or "") for image, label, patient, side in rows)
+    names = {str(value): name for value, name in enumerate(class_names)}
+    (destination / "labels.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
 
 
 def _mednist(source: Path, destination: Path, *, rare: int | None) -> None:
@@ -161,14 +173,3 @@ def _dealt_groups(num_images: Mapping[str, int]) -> dict[str, Side]:
 def _dealt(patient: str) -> Side:
     place = int(hashlib.sha256(patient.encode()).hexdigest(), 16) % 10
     return "test" if place < 2 else "validation" if place < 3 else "pool"
-
-
-def _write_index(
-    destination: Path, rows: Iterable[tuple[str, str, str, Side | None]], class_names: Sequence[str]
-) -> None:
-    with (destination / "index.csv").open("w", newline="", encoding="utf-8") as index:
-        writer = csv.writer(index, lineterminator="\n")
-        writer.writerow(("image", "label", "patient", "side"))
-        writer.writerows((image, label, patient, side or "") for image, label, patient, side in rows)
-    names = {str(value): name for value, name in enumerate(class_names)}
-    (destination / "labels.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")

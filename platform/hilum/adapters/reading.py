@@ -27,7 +27,7 @@ from hilum.core.geometry import Grid
 from hilum.core.recipes import PrepareRecipe
 from hilum.core.sources import ReadImage, SourceItem
 
-__all__ = ["ENDINGS", "ending", "read_item", "read_label_map"]
+__all__ = ["ENDINGS", "ending", "read_item", "read_label_map", "read_scan"]
 
 GRID_TOLERANCE_MM = 1e-2
 _LABEL_BYTES_PER_VOXEL = 8
@@ -51,6 +51,14 @@ def read_item(
     """
     for image in _images(root, item, max_bytes, class_names):
         yield prepared(with_pixel_flags(image), prepare, max_bytes=max_bytes)
+
+
+def read_scan(root: str, item: SourceItem, *, max_bytes: int = MAX_BYTES) -> ReadImage:
+    """The one scan in an item, as it was measured. Nothing is looked for in its voxels: ingest does that."""
+    images = list(_images(root, item, max_bytes, ()))
+    if len(images) != 1 or images[0].num_items != 1 or not images[0].measured_grid:
+        raise DataError("It is not one scan whose voxels have a size in millimetres.")
+    return images[0]
 
 
 def read_label_map(root: str, path: str, *, max_bytes: int = MAX_BYTES) -> ReadImage:

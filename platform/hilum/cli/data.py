@@ -1,4 +1,4 @@
-"""`hilum data`: public image sets, each with its licence, ready for ingest."""
+"""`hilum data`: image sets, fetched or a user's own, each with its licence, ready for ingest."""
 
 from typing import Annotated, Any
 
@@ -6,6 +6,8 @@ import typer
 
 from hilum.cli.console import reply, table
 from hilum.cli.options import Json
+
+MOST_SHOWN = 10
 
 group = typer.Typer(no_args_is_help=True, help="Public image sets: which there are, where from, and get one.")
 
@@ -19,12 +21,32 @@ Prepared = Annotated[
 ]
 
 
+OwnName = Annotated[str, typer.Argument(metavar="SET", help="A set that you have: luna16, ncc, ncs, ecc, lcs or bms.")]
+OwnFolder = Annotated[str, typer.Argument(metavar="FOLDER", help="Where it is, as its makers distribute it.")]
+Out = Annotated[str, typer.Argument(metavar="OUT", help="Where to put what ingest reads.")]
+Negatives = Annotated[
+    int | None,
+    typer.Option("--negatives", metavar="N", help="ncc, ecc: at most so many negatives a scan; all if not given."),
+]
+Fold = Annotated[int | None, typer.Option("--fold", metavar="N", help="bms: which third is tested on, 1 to 3.")]
+Modality = Annotated[
+    str | None,
+    typer.Option(
+        "--modality", metavar="NAME", help="bms: t1, t1ce, t2, flair, or all as channels; flair if not given."
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="What negatives, folds and sides are drawn from.")
+]
+
+
 @group.command("list", epilog="Example: hilum data list")
 def list_(json_: Json = False) -> None:
     """List the sets: what each shows, what it can be asked, and under which licence."""
     from hilum.adapters.catalogue import entries
+    from hilum.adapters.own_sets import OWN_SETS
 
-    sets = [
+    sets: list[dict[str, Any]] = [
         {
             "name": found.name,
             "about": found.about,
@@ -35,11 +57,24 @@ def list_(json_: Json = False) -> None:
         }
         for found in entries()
     ]
+    by_hand = [
+        {
+            "name": found.name,
+            "about": found.about,
+            "expects": found.expects,
+            "licence": found.licence,
+            "citation": found.citation,
+            "home": found.home,
+        }
+        for found in OWN_SETS.values()
+    ]
     rows: list[list[Any]] = [
         [found.name, found.about, ", ".join(found.preparations), found.licence.split(";")[0]] for found in entries()
     ]
+    rows += [[found.name, found.about, "(yours to get)", found.licence.split(";")[0]] for found in OWN_SETS.values()]
     drawn = table("", ["set", "what it is", "prepared as", "licence"], rows)
-    reply(json_, {"sets": sets}, drawn, next_commands=["hilum data fetch mednist"])
+    next_commands = ["hilum data fetch mednist", "hilum data prepare lcs FOLDER OUT"]
+    reply(json_, {"sets": sets, "by_hand": by_hand}, drawn, next_commands=next_commands)
 
 
 @group.command("where", epilog="Example: hilum data where mednist")
@@ -66,3 +101,56 @@ def fetch(name: SetName, folder: Folder = None, *, preparation: Prepared = None,
     data = {"set": name, "folder": str(ready), "already_done": already_done, "licence": known.licence}
     lines = [f"{name}: {how} in {ready}", f"  licence: {known.licence}", f"  cite: {known.citation}"]
     reply(json_, data, *lines, next_commands=["hilum init ./store", f"hilum ingest {ready} --store ./store"])
+
+
+@group.command("prepare", epilog="Example: hilum data prepare ncc LUNA16/ ./ncc --negatives 50")
+def prepare(
+    name: OwnName,
+    folder: OwnFolder,
+    out: Out,
+    *,
+    negatives: Negatives = None,
+    fold: Fold = None,
+    modality: Modality = None,
+    seed: Seed = None,
+    json_: Json = False,
+) -> None:
+    """Make a set that you have downloaded ready for ingest; your files are only read.
+
+    A bad case is set aside with its reason. Stopped at any moment, the same command goes on;
+    typed again, it makes what is new.
+    """
+    from pathlib import Path
+
+    from rich.markup import escape
+
+    from hilum.adapters import own_preparing, own_sets
+    from hilum.cli.progress import counted
+
+    wanted = own_sets.own_set(name)
+    given = {"negatives": negatives, "fold": fold, "modality": modality, "seed": seed}
+    wishes = own_sets.wishes_for(wanted, given)
+    done = own_preparing.prepare(wanted, Path(folder), Path(out), wishes, watch=counted)
+    already_done = done.num_made == 0
+    aside = [{"case": case, "reason": reason} for case, reason in done.set_aside]
+    data = {
+        "set": name,
+        "folder": str(done.folder),
+        "already_done": already_done,
+        "num_cases": done.num_cases,
+        "num_made": done.num_made,
+        "num_images": done.num_images,
+        "sides": done.num_per_side,
+        "set_aside": aside,
+        "licence": wanted.licence,
+    }
+    how = "already done" if already_done else f"{done.num_made} of {done.num_cases} cases made now"
+    sides = ", ".join(f"{side} {num}" for side, num in done.num_per_side.items())
+    lines = [f"{name}: {how}, {done.num_images} images in {escape(str(done.folder))} ({sides})"]
+    lines += [f"  set aside: {escape(case)}: {escape(reason)}" for case, reason in done.set_aside[:MOST_SHOWN]]
+    if len(done.set_aside) > MOST_SHOWN:
+        lines.append(f"  … and {len(done.set_aside) - MOST_SHOWN} more, in {own_preparing.SET_ASIDE}")
+    lines += [f"  licence: {escape(wanted.licence)}", f"  cite: {escape(wanted.citation)}"]
+    with_recipe = "" if name == "luna16" else f" --recipe {name}"
+    next_commands = ["hilum init ./store", f"hilum ingest {out}{with_recipe} --store ./store"]
+    reply(json_, data, *lines, next_commands=next_commands)

@@ -49,6 +49,13 @@ class Grid:
         world: npt.NDArray[np.float64] = np.asarray(self.origin_mm_xyz) + np.asarray(self.direction) @ scaled
         return world
 
+    def world_to_index(self, world_mm_xyz: Sequence[float]) -> npt.NDArray[np.float64]:
+        """The (fractional) voxel index (z, y, x) of a place in the world (x, y, z) in mm."""
+        from_origin = np.asarray(world_mm_xyz, dtype=float) - np.asarray(self.origin_mm_xyz)
+        along = np.linalg.solve(np.asarray(self.direction, dtype=float), from_origin)
+        index: npt.NDArray[np.float64] = along / np.asarray(self.spacing_mm_zyx)
+        return index
+
     def apart_mm(self, other: "Grid") -> float:
         """How far the two grids lie apart at the corner where they do most, along one world axis (mm)."""
         corners = itertools.product(*[(0, n - 1) for n in self.shape_zyx])
