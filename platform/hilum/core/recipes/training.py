@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from hilum.core.recipes.base import Choice, Recipe, ShapeZyx, Share
 from hilum.core.recipes.starts import GOES_ON, SCRATCH, Start
 
-
 FirstWeights = Literal["he", "xavier", "uniform"]
 
 
