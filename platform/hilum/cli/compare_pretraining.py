@@ -1,12 +1,16 @@
 """`hilum compare-pretraining`: which pretext saves labels, measured on labelled sets."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hilum.cli.console import reply
 from hilum.cli.options import Address, Json, On, StoreUrl
+from hilum.core.errors import RecipeError, unknown_name
+
+if TYPE_CHECKING:
+    from hilum.core.recipes import ComparePretrainingRecipe
 
 CompareName = Annotated[
     str,
@@ -14,6 +18,13 @@ CompareName = Annotated[
 ]
 DataRoot = Annotated[
     Path, typer.Option("--data", metavar="FOLDER", help="Where the recipe's folders are; this one if not given.")
+]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", metavar="NAME", help="Only this target of it. May be repeated.")
+]
+Pretexts = Annotated[
+    list[str] | None,
+    typer.Option("--pretext", metavar="NAME", help="Only this pretext of it. May be repeated."),
 ]
 Name = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="The comparison's name; the recipe's if not given.")
@@ -26,6 +37,8 @@ def compare_pretraining(
     data: DataRoot = Path(),
     store: StoreUrl = None,
     name: Name = None,
+    target: Targets = None,
+    pretext: Pretexts = None,
     on: On = "local",
     address: Address = None,
     json_: Json = False,
@@ -40,7 +53,7 @@ def compare_pretraining(
     from hilum.loop.compare_pretraining import PLOT, STEP, TABLE
 
     opened = store_at(store)
-    wanted = recipe_files.compare_recipe(recipe)
+    wanted = chosen(recipe_files.compare_recipe(recipe), targets=target, pretexts=pretext)
     called = name or Path(recipe).stem
     manifest, already_done = run_comparison(opened, called, wanted, data=data, on=on, address=address)
     url = opened.run(STEP, manifest.run_id)
@@ -51,3 +64,18 @@ def compare_pretraining(
     found = {"step": "compare-pretraining", "run_id": manifest.run_id, "already_done": already_done}
     found |= {"table": f"{url}/{TABLE}", "plot": f"{url}/{PLOT}", "results": manifest.results}
     reply(json_, found, *lines, next_commands=[f"xdg-open {url}/{PLOT}"])
+
+
+def chosen(
+    recipe: "ComparePretrainingRecipe", *, targets: list[str] | None, pretexts: list[str] | None
+) -> "ComparePretrainingRecipe":
+    """A comparison cut down to some of its targets and pretexts."""
+    changes: dict[str, Any] = {}
+    for what, given in (("target", targets), ("pretext", pretexts)):
+        known = getattr(recipe, f"{what}s")
+        for name in given or []:
+            if name not in known:
+                raise RecipeError(unknown_name(what, name, known))
+        if given:
+            changes[f"{what}s"] = {name: known[name] for name in given}
+    return recipe.model_copy(update=changes)

@@ -8,7 +8,7 @@ from hilum.cli.console import reply, table
 from hilum.cli.options import Json, RecipeName
 
 if TYPE_CHECKING:
-    from hilum.core.recipes import CampaignRecipe, PretrainRecipe, SimulateRecipe
+    from hilum.core.recipes import CampaignRecipe, ComparePretrainingRecipe, PretrainRecipe, SimulateRecipe
 
 group = typer.Typer(no_args_is_help=True, help="Show and list recipes: what a campaign computes.")
 
@@ -19,10 +19,14 @@ def show(recipe: RecipeName, json_: Json = False) -> None:
     from hilum.loop import recipe_files
     from hilum.loop.branches import check_strategies
     from hilum.loop.choices import check_choices
+    from hilum.loop.compare_pretraining import check_pretexts
 
     content = recipe_files.resolved(recipe)
-    loaded: CampaignRecipe | SimulateRecipe | PretrainRecipe
-    if recipe_files.is_pretraining(content):
+    loaded: CampaignRecipe | SimulateRecipe | PretrainRecipe | ComparePretrainingRecipe
+    if recipe_files.is_comparison(content):
+        loaded, verb = recipe_files.compare_recipe(recipe), "compare-pretraining"
+        check_pretexts(loaded)
+    elif recipe_files.is_pretraining(content):
         loaded, verb = recipe_files.pretrain_recipe(recipe), "pretrain"
     elif recipe_files.is_simulation(content):
         loaded, verb = recipe_files.simulate_recipe(recipe), "simulate"

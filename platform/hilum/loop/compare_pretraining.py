@@ -79,9 +79,7 @@ def compare_pretraining(
 def check(name: str, recipe: ComparePretrainingRecipe, inputs: Mapping[str, str]) -> None:
     """RecipeError, before anything runs, when a comparison cannot be meant or would not be fair."""
     checked_name("Comparison", name)
-    for pretext in recipe.pretexts:
-        checked_name("Pretext", pretext)
-        pretrain.check_recipe(pretrain_recipe(recipe, pretext))
+    check_pretexts(recipe)
     for target, of_target in recipe.targets.items():
         checked_name("Target", target)
         if inputs[input_of(target)] == inputs[SCANS] and of_target.campaign.pool.split != recipe.pretrain.split:
@@ -91,6 +89,13 @@ def check(name: str, recipe: ComparePretrainingRecipe, inputs: Mapping[str, str]
             )
         stand_in = dict.fromkeys(recipe.pretexts, "0" * 12)
         check_strategies(target, simulation_recipe(recipe, of_target, stand_in, num_candidates=100))
+
+
+def check_pretexts(recipe: ComparePretrainingRecipe) -> None:
+    """RecipeError when a pretext has no name or cannot be meant."""
+    for pretext in recipe.pretexts:
+        checked_name("Pretext", pretext)
+        pretrain.check_recipe(pretrain_recipe(recipe, pretext))
 
 
 def pretrained(

@@ -4,6 +4,7 @@ import pytest
 
 from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.oracle import Oracle
+from hilum.cli.compare_pretraining import chosen
 from hilum.core.errors import RecipeError
 from hilum.core.recipes import ComparePretrainingRecipe, SplitRecipe
 from hilum.core.resources import Resources
@@ -154,3 +155,11 @@ def test_shares_ascend_to_all_labels(shares):
     target = recipe().targets["squares"].model_dump(mode="json", by_alias=True) | {"label_shares": shares}
     with pytest.raises(ValueError, match="label_shares must ascend from above 0 to 1"):
         recipe(targets={"squares": target})
+
+
+def test_a_comparison_may_be_cut_down_to_some_of_its_parts():
+    cut = chosen(recipe(), targets=None, pretexts=["copying"])
+    assert list(cut.pretexts) == ["copying"]
+    assert cut.targets == recipe().targets
+    with pytest.raises(RecipeError, match="Did you mean 'squares'"):
+        chosen(recipe(), targets=["square"], pretexts=None)
