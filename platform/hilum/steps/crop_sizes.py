@@ -14,11 +14,12 @@ def sizes_of(volume: Volume, sampling: SamplingRecipe, patch_shape_zyx: Zyx) -> 
     """The sizes of crop that the scan has room for; none for a scan of unknown spacing where millimetres matter."""
     if sampling.spacing_mm_zyx is not None and _SPACING_UNKNOWN in volume.flags:
         return ()
-    sizes = (_size(volume, sampling, patch_shape_zyx, scale) for scale in sampling.scales)
+    sizes = (crop_size(volume, sampling, patch_shape_zyx, scale) for scale in sampling.scales)
     return tuple(size for size in sizes if _has_room(volume, sampling, size))
 
 
-def _size(volume: Volume, sampling: SamplingRecipe, patch_shape_zyx: Zyx, scale: float) -> Zyx:
+def crop_size(volume: Volume, sampling: SamplingRecipe, patch_shape_zyx: Zyx, scale: float) -> Zyx:
+    """How many of the scan's voxels a crop of this scale takes, whether or not there is room for them."""
     wanted_mm = sampling.spacing_mm_zyx or (None, None, None)
     axes = zip(patch_shape_zyx, wanted_mm, volume.grid.spacing_mm_zyx, strict=True)
     z, y, x = (max(1, round(n * scale * (1 if mm is None else mm / own_mm))) for n, mm, own_mm in axes)

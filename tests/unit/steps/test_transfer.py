@@ -223,6 +223,28 @@ def test_the_anomaly_map_is_the_distance_from_the_restoration_and_covers_the_who
     assert 0 <= found.image.min() <= found.image.max() <= 1
 
 
+def test_the_map_sees_grey_levels_and_voxels_of_the_pretraining(segmented):
+    volume = next(iter(volumes_of(segmented.store, segmented.ingest_id).values()))
+    own_mm = volume.grid.spacing_mm_zyx
+    seen = {}
+    for name, sampling in {
+        "plain": {},
+        "window": {"window": {"low": 0.0, "high": 2400.0}},
+        "coarse": {"spacing_mm_zyx": (None, own_mm[1] * 2, own_mm[2] * 2)},
+    }.items():
+        content = {"sampling": sampling, "patch_shape_zyx": (1, 8, 8)}
+        recipe = PretrainRecipe.model_validate({**PRETRAIN.model_dump(by_alias=True), **content})
+        checkpoint = segmented.pretrain(recipe)
+        seen[name] = anomaly.anomalies_of(
+            segmented.store, checkpoint, ingest_id=segmented.ingest_id, volume_id=volume.volume_id
+        ).image
+    # Ingest's window is 0 to 1200.
+    assert np.allclose(seen["window"], seen["plain"] / 2, atol=1e-6)
+    assert seen["coarse"].shape == seen["plain"].shape
+    # Half the resolution is smoother: voxel noise is averaged away.
+    assert np.diff(seen["coarse"], axis=3).std() < 0.8 * np.diff(seen["plain"], axis=3).std()
+
+
 def test_a_network_that_learnt_to_copy_finds_a_scan_less_strange_than_an_untrained_one(segmented):
     volume_id = next(iter(volumes_of(segmented.store, segmented.ingest_id)))
     means = []
