@@ -6,7 +6,6 @@ from hilum.core.registry import pretexts
 from hilum.nn import pretext as _registered  # noqa: F401 (its import registers them)
 from hilum.testing.pretexts import PretextTests
 
-
 FEW_CROPS = {"deep_cluster": {"num_classes": 3, "num_crops": 9}}
 
 
