@@ -164,7 +164,8 @@ def _new_place(
     for _ in range(_NUM_TRIALS):
         middle = rng.uniform(borders + half, shape - borders - half)
         if all(np.abs(middle - place * shape).max() >= _LEAST_APART for place in before):
-            return middle / shape
+            place_zyx: npt.NDArray[np.float64] = middle / shape
+            return place_zyx
     return None
 
 

@@ -88,7 +88,7 @@ def resized(image_CZYX: Floats, shape_zyx: Zyx, *, averaging: bool = False) -> F
     if image_CZYX.shape[1:] == shape_zyx:
         return image_CZYX
     how = {"mode": "area"} if averaging else {"mode": "trilinear", "align_corners": False}
-    made: Floats = interpolate(torch.from_numpy(image_CZYX)[None], shape_zyx, **how)[0].numpy()  # type: ignore[arg-type]
+    made: Floats = interpolate(torch.from_numpy(image_CZYX)[None], shape_zyx, **how)[0].numpy()
     return made
 
 

@@ -59,7 +59,8 @@ class DeepCluster(Pretext):
             return Riddler(body, nn.Linear(int(body.encoder.num_features), self._num_classes))
 
     def pose(self, crop_CZYX: Floats, rng: np.random.Generator) -> Puzzle:
-        mirrored = [axis for axis, length in enumerate(crop_CZYX.shape) if axis and length > 1 and rng.random() < 0.5]
+        longer = [axis for axis, length in enumerate(crop_CZYX.shape) if axis and length > 1]
+        mirrored = tuple(axis for axis in longer if rng.random() < 0.5)
         return (np.ascontiguousarray(np.flip(crop_CZYX, mirrored)),)
 
     def loss(self, network: Network, puzzles: tuple[Tensor, ...]) -> Tensor:

@@ -47,7 +47,7 @@ class SemanticNetwork(Restorer):
     def restored_and_classified(self, images_NCS: Tensor) -> tuple[list[Tensor], Tensor]:
         """The restorations of every head, and the classes' logits, from one pass through the encoder."""
         seen: list[list[Tensor]] = []
-        watching = self.body.encoder.register_forward_hook(lambda _module, _given, levels: seen.append(levels))  # type: ignore[union-attr, operator]
+        watching = self.body.encoder.register_forward_hook(lambda _module, _given, levels: seen.append(levels))  # type: ignore[union-attr]
         try:
             heads = self.restored_heads(images_NCS)
         finally:

@@ -8,7 +8,7 @@ import torch
 from tests.unit.nn.test_train_loop import Kept, OneOfMany
 
 from hilum.adapters.inline import LocalTrainContext
-from hilum.core.recipes import Choice, PretrainRecipe
+from hilum.core.recipes import DISCOVERING, Choice, DiscoveryRecipe, PretrainRecipe
 from hilum.core.registry import pretexts
 from hilum.nn.predictor import weights_of
 from hilum.nn.pretext.teaching import PuzzleTeacher
@@ -51,6 +51,8 @@ def recipe_of(pretext, shape_zyx=FLAT, **changes):
         "learning_rate": 1e-2,
         "num_held_out_crops": 4,
     }
+    if pretext.kind == DISCOVERING:
+        settings["discovery"] = DiscoveryRecipe()
     return PretrainRecipe(**(settings | changes))
 
 

@@ -20,6 +20,7 @@ PRETEXTS = {
     "jigsaw": Choice(kind="jigsaw", num_permutations=10),
     "rubik": Choice(kind="rubik", num_permutations=10),
     "deep_cluster": Choice(kind="deep_cluster", num_classes=5, num_crops=20, every=4),
+    "semantic": Choice(kind="semantic", num_classes=3, num_crops=12),
 }
 BOTH = [pytest.param(shape, id=name) for shape, name in ((FLAT, "2D"), (SOLID, "3D"))]
 
@@ -72,7 +73,7 @@ def test_a_riddle_leaves_an_encoder_and_a_head(name, whole):
     assert all(tensor.startswith("body.encoder.") for tensor in bodies)
 
 
-@pytest.mark.parametrize("name", ["patch_shuffling", "masked"])
+@pytest.mark.parametrize("name", ["patch_shuffling", "masked", "semantic"])
 def test_what_restores_leaves_a_decoder_too(name, whole):
     assert any(not tensor.startswith("body.encoder.") for tensor in whole(name, FLAT)[0])
-    assert all(tensor.startswith("body.") for tensor in whole(name, FLAT)[0])
+    assert all(tensor.startswith(("body.", "classifier.")) for tensor in whole(name, FLAT)[0])
