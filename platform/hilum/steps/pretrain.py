@@ -24,13 +24,14 @@ from hilum.nn.readers import Readers
 from hilum.nn.train_loop import train
 from hilum.steps.album import Album
 from hilum.steps.crops import check_scans, crops_of, num_channels_of, scans_of, spatial_dims_of, volumes_among
+from hilum.steps.progress_file import told_in
 from hilum.steps.scan_voxels import ScanVoxels
 from hilum.steps.training_run import RunFolder, counts_of, publish_training
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run
 from hilum.store.volumes import volumes_of
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 QUESTION = "pretext"
 _SIDES_LOOKED_AT: tuple[Side, Side] = ("pool", "validation")
 
@@ -74,10 +75,13 @@ def train_worker(
     if context.rank == 0:
         teacher.look_on = Album(run_url, pretext, teacher, every=recipe.pictures_every, last=recipe.num_steps).look
     readers, memory = Readers(num_readers), RunFolder(run_url)
-    history = train(recipe, network, teacher, context=context, memory=memory, readers=readers, stop_at=stop_at)
+    with told_in(run_url, context, num_steps=recipe.num_steps) as told:
+        history = train(recipe, network, teacher, context=told, memory=memory, readers=readers, stop_at=stop_at)
     network.eval()
     errors = held_out_errors(pretext, network, teacher.all_held_out())
-    return counts_of(history, context, readers, stop_at=stop_at, num_parameters=num_parameters(network), **errors)
+    return counts_of(
+        recipe, history, context, readers, stop_at=stop_at, num_parameters=num_parameters(network), **errors
+    )
 
 
 def card_of(recipe: PretrainRecipe, inputs: Mapping[str, str], store: Store) -> dict[str, Any]:
