@@ -135,7 +135,7 @@ class Campaign:
         from hilum.cli.composition import annotator_of, engine
 
         own = self._campaign
-        ready = engine(on=on, address=address)
+        ready = engine(on=on, address=address, store=own.store)
         annotator = annotator_of(own.store, own.ingest_id, own.recipe.annotator)
         return {"executor": ready.executor, "annotator": annotator, "resources": ready.resources}
 

@@ -17,13 +17,23 @@ class Engine:
     resources: Resources
 
 
-def engine(*, on: str | Resources = "local", address: str | None = None) -> Engine:
-    """Ray: the cluster at ``address`` (or this Ray Job's own), a local one otherwise. ``on`` names the resources."""
+def engine(*, on: str | Resources = "local", address: str | None = None, store: Store | None = None) -> Engine:
+    """Ray: the cluster at ``address`` (or this Ray Job's own), a local one otherwise. ``on`` names the resources.
+
+    Trainings of ``store`` are shown step by step, and tracked where HILUM_TRACK says so.
+    """
     from hilum.cli.progress import ShownExecutor
+    from hilum.cli.settings import read_settings
     from hilum.loop import recipe_files
 
     resources = recipe_files.resources(on) if isinstance(on, str) else on
-    return Engine(ShownExecutor(partial(connected, address)), resources)
+    track = read_settings().track if store is not None else None
+    make_tracker = None
+    if track is not None:
+        from hilum.adapters.tracking import tracker_maker
+
+        make_tracker = tracker_maker(track)
+    return Engine(ShownExecutor(partial(connected, address), store=store, make_tracker=make_tracker), resources)
 
 
 def connected(address: str | None) -> Executor:

@@ -59,6 +59,11 @@ def complain(message: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]Error:[/] [red]{escape(message)}[/]")
 
 
+def complain_softly(message: str) -> None:
+    """One yellow line on stderr: something beside the work went wrong, and the work did not."""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold yellow]Note:[/] {escape(message)}")
+
+
 def wait_for_people(message: str) -> None:
     """One yellow line on stderr: nothing is wrong."""
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold yellow]Waiting:[/] {escape(message)}")

@@ -32,8 +32,9 @@ def pretrain(
     from hilum.loop.definition import only_ingest
     from hilum.steps import pretrain as step
     from hilum.steps.album import FOLDER
+    from hilum.steps.training_run import TIMING
     from hilum.store.layout import require
-    from hilum.store.manifest import Run
+    from hilum.store.manifest import Run, read_json
 
     opened = store_at(store)
     loaded = recipe_files.pretrain_recipe(recipe)
@@ -43,9 +44,15 @@ def pretrain(
     manifest = Run(opened, "pretrain", step.STEP_VERSION, loaded, inputs).finished()
     already_done = manifest is not None
     if manifest is None:
-        ready = engine(on=on, address=address)
+        ready = engine(on=on, address=address, store=opened)
         manifest = step.run(loaded, inputs, store=opened, executor=ready.executor, resources=ready.resources)
     pictures = f"{opened.run('pretrain', manifest.run_id)}/{FOLDER}"
-    data = {**answer(manifest, already_done), "pictures": pictures}
-    lines = [first_line(manifest, already_done), *facts(manifest.results), f"  pictures: {pictures}"]
+    timing = read_json(f"{opened.run('pretrain', manifest.run_id)}/{TIMING}")
+    data = {**answer(manifest, already_done), "pictures": pictures, "timing": timing}
+    lines = [
+        first_line(manifest, already_done),
+        *facts(manifest.results),
+        f"  speed: {timing['steps_per_second']:.3g} steps/s, {timing['wait_share']:.1%} of the time waiting for data",
+        f"  pictures: {pictures}",
+    ]
     reply(json_, data, *lines, next_commands=[f"put 'from: {manifest.run_id}' under finetune in a campaign's recipe"])

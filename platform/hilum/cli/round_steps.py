@@ -32,7 +32,7 @@ def run_planned(planned: Planned, chain: Chain, *, on: str, address: str | None)
     before = planned.run.finished()
     if before is not None:
         return before, True
-    ready = engine(on=on, address=address)
+    ready = engine(on=on, address=address, store=chain.store)
     manifest: Manifest = planned.step.run(
         planned.recipe, planned.inputs, store=chain.store, executor=ready.executor, resources=ready.resources
     )

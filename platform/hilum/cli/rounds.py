@@ -62,7 +62,7 @@ def run(
 
         annotator = annotator_of(found.store, found.ingest_id, found.recipe.annotator)
         again = _typed("campaign run", campaign, store)
-        ready = engine(on=on, address=address)
+        ready = engine(on=on, address=address, store=found.store)
         with _telling_where(found.store, found.recipe.annotator, again):
             found.run(executor=ready.executor, annotator=annotator, resources=ready.resources, on_event=_say_event)
     _tell_status(json_, found.status(), store, already_done=already_done)
@@ -101,7 +101,7 @@ def next_(
         _tell_status(json_, found.status(), store, already_done=True)
         return
     annotator = annotator_of(found.store, found.ingest_id, found.recipe.annotator)
-    ready = engine(on=on, address=address)
+    ready = engine(on=on, address=address, store=found.store)
     with _telling_where(found.store, found.recipe.annotator, again):
         event = found.advance(executor=ready.executor, annotator=annotator, resources=ready.resources)
     if event is None:

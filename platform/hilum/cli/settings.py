@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         description="The folder in which what a PACS sends lies until it is ingested, one that all workers see; "
         "the machine's temporary folder if unset.",
     )
+    track: str | None = Field(
+        default=None,
+        description="Where loss curves and pictures of a training also go as it runs: `tensorboard:FOLDER` or "
+        "`mlflow:URI`, once either is installed.",
+    )
     state: Path = Field(
         default=Path("~/.local/state/hilum"), description="The folder where tracebacks of our own faults are written."
     )

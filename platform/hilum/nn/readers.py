@@ -27,12 +27,19 @@ class Readers:
         self._clock = clock
         self._seconds_waited = 0.0
         self._seconds_used = 0.0
+        self._num_used = 0
 
     @property
     def wait_share(self) -> float:
         """Share of the time that went by waiting for a batch."""
         seconds = self._seconds_waited + self._seconds_used
         return self._seconds_waited / seconds if seconds else 0.0
+
+    @property
+    def batches_per_second(self) -> float:
+        """How many batches a second were asked for and used."""
+        seconds = self._seconds_waited + self._seconds_used
+        return self._num_used / seconds if seconds else 0.0
 
     @contextmanager
     def ahead(self, read: Callable[[Place], Batch], places: Iterable[Place]) -> Iterator[Iterator[Batch]]:
@@ -54,6 +61,7 @@ class Readers:
             yield batch
             asked = self._clock()
             self._seconds_used += asked - given
+            self._num_used += 1
 
 
 def _in_order(

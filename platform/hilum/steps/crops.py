@@ -159,11 +159,14 @@ def resampled(image_CZYX: Floats, shape_zyx: Zyx) -> Floats:
     """The image with ``shape_zyx`` voxels in the same space, straight lines between them."""
     if image_CZYX.shape[1:] == shape_zyx:
         return image_CZYX
-    # Its edges stay where they are, not the middles of its outer voxels.
-    fine = torch.nn.functional.interpolate(
-        torch.from_numpy(image_CZYX)[None], size=shape_zyx, mode="trilinear", align_corners=False
-    )
-    resampled_CZYX: Floats = fine[0].numpy()
+    image = torch.from_numpy(image_CZYX)[None]
+    times = [max(1, have // want) for have, want in zip(image_CZYX.shape[1:], shape_zyx, strict=True)]
+    if max(times) > 1:
+        # Means first: lines between every n-th voxel would turn fine texture into coarse.
+        image = torch.nn.functional.avg_pool3d(image, times)
+    # The image's edges stay where they are, not the middles of its outer voxels.
+    image = torch.nn.functional.interpolate(image, size=shape_zyx, mode="trilinear", align_corners=False)
+    resampled_CZYX: Floats = image[0].numpy()
     return resampled_CZYX
 
 

@@ -34,6 +34,7 @@ from hilum.nn.readers import Readers
 from hilum.nn.supervised import train_on_answers
 from hilum.steps.held_out_answers import split_off
 from hilum.steps.predictor import load_predictor
+from hilum.steps.progress_file import told_in
 from hilum.steps.starting import account_of, held_by, licence_of, started
 from hilum.steps.teaching import (
     TAUGHT,
@@ -107,17 +108,19 @@ def train_worker(
     lesson = Lesson(card["question"], examples, _zyx(card["patch_shape_zyx"]), held_out)
     weighted = with_rare_classes_weighed(recipe, learnt, num_classes=card["num_classes"])
     readers, memory = Readers(num_readers), RunFolder(run_url)
-    history = train_on_answers(
-        weighted,
-        network,
-        lesson,
-        context=context,
-        memory=memory,
-        readers=readers,
-        stop_at=stop_at,
-        held=held_by(recipe, transfer),
-    )
+    with told_in(run_url, context, num_steps=recipe.num_steps) as told:
+        history = train_on_answers(
+            weighted,
+            network,
+            lesson,
+            context=told,
+            memory=memory,
+            readers=readers,
+            stop_at=stop_at,
+            held=held_by(recipe, transfer),
+        )
     counts = counts_of(
+        recipe,
         history,
         context,
         readers,

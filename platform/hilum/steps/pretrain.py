@@ -28,6 +28,7 @@ from hilum.steps import discover
 from hilum.steps.album import Album
 from hilum.steps.crops import check_scans, crops_of, num_channels_of, scans_of, volumes_among
 from hilum.steps.pretraining_card import QUESTION, pretext_of_card, pretraining_card
+from hilum.steps.progress_file import told_in
 from hilum.steps.scan_voxels import ScanVoxels
 from hilum.steps.scans import DiscoveredCrops, discovered_patches
 from hilum.steps.training_run import RunFolder, counts_of, publish_training
@@ -37,7 +38,7 @@ from hilum.store.volumes import volumes_of
 
 __all__ = ["QUESTION", "STEP_VERSION", "card_of", "pretext_of_card", "run", "train_worker"]
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 _SIDES_LOOKED_AT: tuple[Side, Side] = ("pool", "validation")
 
 
@@ -88,10 +89,13 @@ def train_worker(
     if context.rank == 0:
         teacher.look_on = Album(run_url, pretext, teacher, every=recipe.pictures_every, last=recipe.num_steps).look
     readers, memory = Readers(num_readers), RunFolder(run_url)
-    history = train(recipe, network, teacher, context=context, memory=memory, readers=readers, stop_at=stop_at)
+    with told_in(run_url, context, num_steps=recipe.num_steps) as told:
+        history = train(recipe, network, teacher, context=told, memory=memory, readers=readers, stop_at=stop_at)
     network.eval()
     errors = held_out_errors(pretext, network, teacher.all_held_out())
-    return counts_of(history, context, readers, stop_at=stop_at, num_parameters=num_parameters(network), **errors)
+    return counts_of(
+        recipe, history, context, readers, stop_at=stop_at, num_parameters=num_parameters(network), **errors
+    )
 
 
 def card_of(

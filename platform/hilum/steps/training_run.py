@@ -12,7 +12,9 @@ from hilum.core.ports import Counts, Executor, TrainContext
 from hilum.core.recipes import TrainingRecipe
 from hilum.core.resources import Resources
 from hilum.nn.readers import Readers
+from hilum.nn.schedule import chunks_of
 from hilum.nn.train_loop import History, network_tensors
+from hilum.steps.progress_file import forget_progress
 from hilum.store import checkpoints
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, write_json
@@ -35,8 +37,9 @@ def publish_training(
 ) -> Manifest:
     """Train with ``work`` on every worker, then publish the checkpoint under the run's id and commit the run.
 
-    ``files`` of the run folder and ``results`` are told beside what the workers counted. ``timing.json`` lies
-    beside them and is not part of the result.
+    The training's name says where its run folder is: its step and its run's id. ``files`` of that folder and
+    ``results`` are told beside what the workers counted. ``timing.json`` lies beside them and is not part of the
+    result.
     """
     counts = executor.train(work, name=f"{this.step}-{this.run_id}", resources=workable(resources, recipe))
     timing = counts.pop("timing")
@@ -51,6 +54,7 @@ def publish_training(
     write_json(this.path(TIMING), timing)
     manifest = this.commit(files=[HISTORY, *files], checkpoint=this.run_id, **counts, **(results or {}))
     checkpoints.remove_state(this.url)
+    forget_progress(this.url)
     return manifest
 
 
@@ -62,12 +66,24 @@ def workable(resources: Resources, recipe: TrainingRecipe) -> Resources:
 
 
 def counts_of(
-    history: History, context: TrainContext, readers: Readers, *, stop_at: int | None, **more: object
+    recipe: TrainingRecipe,
+    history: History,
+    context: TrainContext,
+    readers: Readers,
+    *,
+    stop_at: int | None,
+    **more: object,
 ) -> Counts:
-    """What a worker tells of its training: the last entry of the curve, and how long it waited for data."""
+    """What a worker tells of its training: the last entry of the curve, how fast it was and how long it waited."""
     # A training that pauses before its first report has no curve yet.
     last = history[-1] if history else {"step": float(stop_at or 0), "loss": math.nan}
-    timing = {"wait_share": readers.wait_share, "num_workers": context.num_workers, "num_readers": readers.num}
+    num_own = len(chunks_of(recipe.num_chunks, rank=context.rank, num_workers=context.num_workers))
+    timing = {
+        "wait_share": readers.wait_share,
+        "steps_per_second": readers.batches_per_second / num_own,
+        "num_workers": context.num_workers,
+        "num_readers": readers.num,
+    }
     return {"num_steps": int(last["step"]), "loss": last["loss"], "timing": timing, **more}
 
 

@@ -17,6 +17,7 @@ from hilum.core.resources import Resources
 from hilum.core.sweeps import TrialRecipe
 from hilum.nn.train_loop import network_tensors
 from hilum.steps import evaluate, finetune
+from hilum.steps.progress_file import forget_progress
 from hilum.steps.promote import metric_name, value_of
 from hilum.steps.training_run import workable
 from hilum.store import checkpoints
@@ -90,6 +91,7 @@ def _trained_to(
     )
     name = f"trial-{this.run_id}-{step}"
     executor.train(work, name=name, resources=workable(resources, recipe.finetune))
+    forget_progress(this.url)
     state = checkpoints.load_state(this.url)
     assert state is not None, "a training that paused has saved its state"
     checkpoint_id = content_id([STEP, STEP_VERSION, this.run_id, step])

@@ -39,7 +39,9 @@ def _refused(folder: Path, text: str) -> str:
 @pytest.mark.parametrize("name", sorted(recipe_files.shipped_recipes()))
 def test_every_shipped_recipe_loads(name):
     content = recipe_files.resolved(name)
-    if recipe_files.is_simulation(content):
+    if recipe_files.is_pretraining(content):
+        assert recipe_files.pretrain_recipe(name).pretext.kind == "genesis"
+    elif recipe_files.is_simulation(content):
         assert recipe_files.simulate_recipe(name).campaign.question in {"classify", "segment"}
     else:
         assert recipe_files.campaign_recipe(name).question in {"classify", "segment"}
@@ -61,8 +63,10 @@ def test_the_local_profile_is_what_one_gets_without_a_profile():
 
 @pytest.mark.parametrize("name", sorted(recipe_files.shipped_recipes()))
 def test_a_recipe_printed_as_yaml_loads_as_the_same_recipe(name, tmp_path):
-    before = recipe_files.campaign_recipe(name)
-    after = recipe_files.campaign_recipe(_write(tmp_path, "again.yaml", recipe_files.as_yaml(before)))
+    pretrains = recipe_files.is_pretraining(recipe_files.resolved(name))
+    load = recipe_files.pretrain_recipe if pretrains else recipe_files.campaign_recipe
+    before = load(name)
+    after = load(_write(tmp_path, "again.yaml", recipe_files.as_yaml(before)))
     assert after == before
     assert recipe_files.recipe_id(after) == recipe_files.recipe_id(before)
 

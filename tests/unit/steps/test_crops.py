@@ -181,6 +181,13 @@ def test_resampling_adds_no_grey_level_and_keeps_an_even_image(depth, height, se
     assert np.allclose(resampled(np.full((1, 6, 5, 7), 0.25, np.float32), (depth, height, 9)), 0.25)
 
 
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_fine_texture_becomes_grey_where_a_crop_is_made_smaller_not_coarse_texture(times):
+    checks = np.indices((1, 12 * times, 12 * times)).sum(axis=0)[None] % 2
+    small = resampled(checks.astype(np.float32), (1, 12, 12))
+    assert np.abs(small - 0.5).max() <= 0.5 / times**2 + 1e-6
+
+
 @pytest.mark.parametrize(
     ("modality", "window", "low", "high"),
     [
