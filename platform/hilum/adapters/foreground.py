@@ -15,8 +15,8 @@ from hilum.core.errors import DataError
 from hilum.core.geometry import Zyx
 from hilum.core.recipes import BodyCropRecipe
 from hilum.core.sources import ReadImage
+from hilum.nn.parts import Mask, largest_part
 
-Mask = npt.NDArray[np.bool_]
 Box = tuple[Zyx, Zyx]
 """Start and stop (Z, Y, X)."""
 
@@ -41,14 +41,6 @@ def body_box(image: ReadImage, crop: BodyCropRecipe) -> Box:
 def foreground_level(image_ZYX: npt.NDArray[Any]) -> float:
     """The grey level that parts background from what is shown; lower than Otsu's where skin is dim beside fat."""
     return _otsu(image_ZYX) * 0.6 if image_ZYX.min() >= 0 else _otsu(image_ZYX)
-
-
-def largest_part(mask_ZYX: Mask) -> Mask:
-    """The largest connected part of a mask; empty when the mask is."""
-    parts, num_parts = ndimage.label(mask_ZYX)
-    if num_parts == 0:
-        return np.zeros(mask_ZYX.shape, bool)
-    return np.asarray(parts == 1 + int(np.bincount(parts.ravel())[1:].argmax()))
 
 
 def _body_box(image: ReadImage, crop: BodyCropRecipe) -> Box:

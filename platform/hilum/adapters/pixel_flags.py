@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from hilum.adapters.foreground import foreground_level, largest_part
+from hilum.adapters.foreground import foreground_level
 from hilum.core.sources import ReadImage
+from hilum.nn.parts import largest_part
 
 Plane = npt.NDArray[np.float32]
 

@@ -13,12 +13,11 @@ from hilum.adapters.foreground import body_box
 from hilum.adapters.resampling import resampled
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
+from hilum.core.imaging import HOUNSFIELD
 from hilum.core.recipes import ORIENTATION_PAIRS, WINDOWS_HU, PrepareRecipe, WindowRecipe
 from hilum.core.sources import ReadImage, Voxels
 
 AS_IT_IS = PrepareRecipe()
-HOUNSFIELD = ("CT", "OT")
-"""Modalities whose grey levels may be Hounsfield units: a NIfTI does not say what it is."""
 
 _WORLD_AXES = "xyz"
 _RISING = "RAS"

@@ -91,7 +91,7 @@ class Chain:
             raise RequestError("Say what to learn from: --labels ID, as `hilum label collect` printed it.")
         from hilum.steps.teaching import inputs_of
 
-        start = NONE if self.recipe.finetune.start == "scratch" else self.checkpoint
+        start = self.checkpoint if self.recipe.finetune.goes_on else self.recipe.finetune.checkpoint or NONE
         recipe = self.recipe.finetune.of_training(is_first=start == NONE)
         inputs = inputs_of(recipe, labels=self.labels, start=start, ingest=self.ingest_id, store=self.store)
         return self._planned("finetune", recipe, **inputs)
@@ -113,7 +113,7 @@ class Chain:
     def command(self, verb: str, *, checkpoint: str = "", labels: str = "") -> str:
         """What to type for ``verb`` of this round, with the ids it wants to be told."""
         known = {"checkpoint": checkpoint or self.checkpoint, "labels": labels or self.labels}
-        if verb == "finetune" and self.recipe.finetune.start == "scratch":
+        if verb == "finetune" and not self.recipe.finetune.goes_on:
             known["checkpoint"] = NONE
         told = "".join(f" --{noun} {known[noun]}" for noun in LOOKS_AT[verb] if known[noun] != NONE)
         return f"hilum {verb} {self.recipe_name}{told}{self.options}"

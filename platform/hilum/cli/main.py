@@ -13,9 +13,12 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from hilum.cli import (
+    anomaly,
+    compare_pretraining,
     data,
     demo,
     identity,
+    importing,
     label,
     look,
     measure,
@@ -42,7 +45,7 @@ people, train, keep the new model if it is not worse. `hilum demo` shows one on 
 ORDER = (
     *("demo", "init", "data", "ingest", "look", "plan", "recipe"),
     *("campaign", "round", "simulate", "tune", "submit"),
-    "pretrain",
+    *("pretrain", "compare-pretraining"),
     *("pool", "score", "select", "label", "finetune", "evaluate", "promote"),
     *("model", "measure", "doctor", "whois"),
 )
@@ -111,11 +114,23 @@ app.command(
 app.command("pretrain", rich_help_panel=STEPS, epilog="Example: hilum pretrain genesis-brain-mr --store ./demo")(
     pretrain.pretrain
 )
+app.command(
+    "compare-pretraining",
+    rich_help_panel=CAMPAIGN,
+    epilog="Example: hilum compare-pretraining compare-small --data sets/ --store ./compared",
+)(compare_pretraining.compare_pretraining)
 steps.register_asking(app, panel=STEPS)
 app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)
 
 smaller.register(model.group)
+model.group.command(
+    "import",
+    epilog="Example: hilum model import w.safetensors --names names.yaml --licence Apache-2.0 --architecture unet",
+)(importing.import_)
+model.group.command("anomaly", epilog=f"Example: hilum model anomaly {steps.ID} --volume {steps.ID} --out map.nii.gz")(
+    anomaly.anomaly
+)
 app.add_typer(model.group, name="model", rich_help_panel=CARE)
 app.command("measure", rich_help_panel=CARE, epilog="Example: hilum measure mask.nii.gz --image scan.nii.gz")(
     measure.measure

@@ -9,6 +9,7 @@ from hilum.cli.options import Json, StoreUrl
 
 if TYPE_CHECKING:
     from hilum.loop.status import CampaignStatus
+    from hilum.store.layout import Store
 
 group = typer.Typer(no_args_is_help=True, help="See which checkpoint is the champion of each model, and change it.")
 
@@ -27,10 +28,14 @@ def list_(store: StoreUrl = None, json_: Json = False) -> None:
     ledger = ledger_of(opened)
     champions = {model: checkpoint for (model, alias), checkpoint in ledger.aliases().items() if alias == CHAMPION}
     reached = {name: Campaign.open(opened, name, ledger=ledger).status() for name in campaigns(opened)}
-    found = [_row(model, champions.get(model), reached.get(model)) for model in sorted({*champions, *reached})]
+    found = [
+        {**_row(model, champions.get(model), reached.get(model)), "licence": _licence(opened, champions.get(model))}
+        for model in sorted({*champions, *reached})
+    ]
     rows = [list(row.values()) for row in found]
     following = [f"hilum round status {name}" + _at(store) for name in sorted(reached)[:1]]
-    reply(json_, {"models": found}, table("", ["model", "champion", "metric", "value"], rows), next_commands=following)
+    drawn = table("", ["model", "champion", "metric", "value", "licence"], rows)
+    reply(json_, {"models": found}, drawn, next_commands=following)
 
 
 @group.command("promote", epilog="Example: hilum model promote liver 0a1b2c3d4e5f")
@@ -69,6 +74,12 @@ def _row(model: str, champion: str | None, status: "CampaignStatus | None") -> d
     points = [point for point in status.curve if point.checkpoint_id == champion] if status else []
     value = points[0].metrics.get("validation", {}).get(metric) if points and metric else None
     return {"model": model, "champion": champion, "metric": metric, "value": value}
+
+
+def _licence(store: "Store", champion: str | None) -> str | None:
+    from hilum.store import checkpoints
+
+    return None if champion is None else str(checkpoints.read_card(store, champion).get("licence", "unknown"))
 
 
 def _point(model: str, checkpoint: str, store: str | None, json_: bool) -> None:

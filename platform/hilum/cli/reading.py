@@ -1,11 +1,9 @@
 """Files into a store: which layout, which run, and the run itself."""
 
-from typing import Any
-
 from hilum.cli.composition import Engine
 from hilum.core.errors import RecipeError
 from hilum.core.geometry import Zyx
-from hilum.core.recipes import IngestRecipe, PoolRecipe
+from hilum.core.recipes import CampaignRecipe, IngestRecipe, PoolRecipe
 from hilum.core.sources import Source
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest
@@ -17,17 +15,19 @@ def ingest_recipe(recipe_name: str | None, *, max_gib: float | None = None) -> I
     """What a campaign recipe says of ingest; where it does not say so, chunks are laid out for the pool's patches."""
     from hilum.loop import recipe_files
 
-    recipe, chosen = IngestRecipe(), dict[str, Any]()
-    if recipe_name is not None:
-        campaign = recipe_files.campaign_recipe(recipe_name)
-        recipe = campaign.ingest
-        if recipe.patch_shape_zyx == IngestRecipe().patch_shape_zyx:
-            chosen["patch_shape_zyx"] = _read_shape_zyx(campaign.pool)
-    if max_gib is not None:
-        if not LEAST_GIB <= max_gib <= MOST_GIB:
-            raise RecipeError(f"A file may hold {LEAST_GIB} to {MOST_GIB:,} GiB; --max-gib {max_gib:g} is given.")
-        chosen["max_bytes"] = int(max_gib * (1 << 30))
-    return recipe.model_copy(update=chosen)
+    recipe = IngestRecipe() if recipe_name is None else ingest_recipe_of(recipe_files.campaign_recipe(recipe_name))
+    if max_gib is None:
+        return recipe
+    if not LEAST_GIB <= max_gib <= MOST_GIB:
+        raise RecipeError(f"A file may hold {LEAST_GIB} to {MOST_GIB:,} GiB; --max-gib {max_gib:g} is given.")
+    return recipe.model_copy(update={"max_bytes": int(max_gib * (1 << 30))})
+
+
+def ingest_recipe_of(campaign: CampaignRecipe) -> IngestRecipe:
+    """What a campaign says of ingest, chunks laid out for its pool's patches where it does not say how."""
+    if campaign.ingest.patch_shape_zyx != IngestRecipe().patch_shape_zyx:
+        return campaign.ingest
+    return campaign.ingest.model_copy(update={"patch_shape_zyx": _read_shape_zyx(campaign.pool)})
 
 
 def _read_shape_zyx(pool: PoolRecipe) -> Zyx:

@@ -39,10 +39,10 @@ def run_planned(planned: Planned, chain: Chain, *, on: str, address: str | None)
     return manifest, False
 
 
-def tell(json_: bool, manifest: Manifest, already_done: bool, next_commands: Sequence[str]) -> None:
+def tell(json_: bool, manifest: Manifest, already_done: bool, next_commands: Sequence[str], *more: str) -> None:
     """A step's answer: its run's id, whether it was done before, and what it found."""
     first = first_line(manifest, already_done)
-    reply(json_, answer(manifest, already_done), first, *facts(manifest.results), next_commands=next_commands)
+    reply(json_, answer(manifest, already_done), first, *facts(manifest.results), *more, next_commands=next_commands)
 
 
 def answer(manifest: Manifest, already_done: bool) -> dict[str, Any]:

@@ -129,7 +129,8 @@ def log(campaign: CampaignName, store: StoreUrl = None, json_: Json = False) -> 
         for e in events
     ]
     drawn = table("", ["round", "stage", "at", "runs", "seconds"], rows)
-    reply(json_, {"campaign": found.name, "events": [e.model_dump(mode="json") for e in events]}, drawn)
+    told = [f"round {e.round_number} took over {e.counts['transfer']}" for e in events if "transfer" in e.counts]
+    reply(json_, {"campaign": found.name, "events": [e.model_dump(mode="json") for e in events]}, drawn, *told)
 
 
 def _open(name: str, store: str | None) -> "Campaign":

@@ -131,24 +131,22 @@ def promote(
     tell(json_, manifest, before is not None, ["hilum model list" + (f" --store {store}" if store else "")])
 
 
-_ID = "0a1b2c3d4e5f"
+ID = "0a1b2c3d4e5f"
 
 
 def register_asking(app: typer.Typer, *, panel: str) -> None:
     """The verbs up to the question."""
     app.command("pool", rich_help_panel=panel, epilog="Example: hilum pool liver.yaml")(pool)
-    app.command("score", rich_help_panel=panel, epilog=f"Example: hilum score liver.yaml --checkpoint {_ID}")(score)
+    app.command("score", rich_help_panel=panel, epilog=f"Example: hilum score liver.yaml --checkpoint {ID}")(score)
     app.command("select", rich_help_panel=panel, epilog="Example: hilum select liver.yaml")(select)
 
 
 def register_learning(app: typer.Typer, *, panel: str) -> None:
     """The verbs that follow the answers."""
-    app.command("finetune", rich_help_panel=panel, epilog=f"Example: hilum finetune liver.yaml --labels {_ID}")(
-        finetune
-    )
-    app.command("evaluate", rich_help_panel=panel, epilog=f"Example: hilum evaluate liver.yaml --checkpoint {_ID}")(
+    app.command("finetune", rich_help_panel=panel, epilog=f"Example: hilum finetune liver.yaml --labels {ID}")(finetune)
+    app.command("evaluate", rich_help_panel=panel, epilog=f"Example: hilum evaluate liver.yaml --checkpoint {ID}")(
         evaluate
     )
     app.command(
-        "promote", rich_help_panel=panel, epilog=f"Example: hilum promote liver.yaml --checkpoint {_ID} --model liver"
+        "promote", rich_help_panel=panel, epilog=f"Example: hilum promote liver.yaml --checkpoint {ID} --model liver"
     )(promote)

@@ -16,6 +16,7 @@ from hilum.cli.console import table
 from hilum.core.sweeps import TuneRecipe
 from hilum.loop.choices import check_choices
 from hilum.loop.definition import check_prepared, only_ingest
+from hilum.loop.starts import check_starts
 from hilum.loop.trials import TrialNews, told, trials_of
 from hilum.loop.tune import OnNews, TrialBench, sweep_inputs, tune
 from hilum.store.labels import NONE
@@ -32,6 +33,7 @@ def run_sweep(
     if labels != NONE:
         checked_id("label set", store.label_set(labels))
     check_choices(recipe.campaign)
+    check_starts(store, recipe.campaign, ingest_id)
     trials_of(recipe)  # before a Ray is started for nothing
     ready = engine(on=on, address=address)
     inputs = sweep_inputs(

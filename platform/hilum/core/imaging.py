@@ -9,6 +9,12 @@ from hilum.core.geometry import Grid, Patch, Zyx
 Side = Literal["pool", "validation", "test"]
 SIDES: tuple[Side, ...] = ("pool", "validation", "test")
 
+HOUNSFIELD = ("CT", "OT")
+"""Modalities whose grey levels may be Hounsfield units: a NIfTI does not say what it is."""
+
+_BACKGROUND = 0.05
+"""Up to this share of the way from a volume's low to its high is background."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -49,6 +55,11 @@ class Volume:
     @property
     def num_items(self) -> int:
         return self.grid.shape_zyx[0] // self.item_shape_zyx[0]
+
+    @property
+    def background_level(self) -> float:
+        """The highest grey level that counts as background."""
+        return self.low + _BACKGROUND * (self.high - self.low)
 
     def item_index(self, patch: Patch) -> int:
         """Which item of the stack a patch lies in."""

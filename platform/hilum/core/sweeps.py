@@ -74,7 +74,8 @@ class TuneRecipe(Recipe):
             if not path.startswith("finetune.") or path in ("finetune.num_steps", "finetune.from"):
                 raise ValueError(
                     f"'{path}' cannot be swept: give parts of the training, such as finetune.learning_rate or "
-                    "finetune.architecture.depth. Steps are the sweep's own num_steps; all trials begin from scratch"
+                    "finetune.architecture.depth. Steps are the sweep's own num_steps; all trials begin alike, from "
+                    "scratch or from the campaign's checkpoint"
                 )
         return sweep
 

@@ -80,7 +80,7 @@ def full_recipe(campaign: CampaignRecipe, num_candidates: int) -> CampaignRecipe
     """
     everything = BudgetRecipe(num_first_round=num_candidates, num_per_round=num_candidates, num_in_total=num_candidates)
     finetune = campaign.finetune
-    if finetune.start != "scratch":
+    if finetune.goes_on:
         num_steps = finetune.num_steps_over(num_rounds(campaign.campaign))
         finetune = finetune.model_copy(update={"num_steps": num_steps, "num_first_steps": None})
     return random_recipe(campaign).model_copy(update={"campaign": everything, "finetune": finetune})

@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hilum.core.errors import ConflictError, CorruptionError, NotFoundError, RequestError, unknown_name
 from hilum.core.recipes import CampaignRecipe, PrepareRecipe
+from hilum.loop.starts import check_starts
 from hilum.store.layout import Store, filesystem, require
 from hilum.store.manifest import MANIFEST, Manifest, read_json, read_manifest, write_json
 
@@ -25,6 +26,7 @@ def write_definition(store: Store, name: str, recipe: CampaignRecipe, ingest_id:
     """Write the definition, or read the one that is there; ConflictError if that is a different one."""
     ingest_id = ingest_id or only_ingest(store)
     check_prepared(recipe, read_manifest(require(store.run("ingest", ingest_id), f"ingest '{ingest_id}'")))
+    check_starts(store, recipe, ingest_id)
     wanted = Definition(name=name, ingest_id=ingest_id, recipe=recipe)
     write_json(_url(store, name), wanted.model_dump(mode="json", by_alias=True), only_if_absent=True)
     found = read_definition(store, name)

@@ -13,7 +13,7 @@ from hilum.loop.curves import RANDOM
 from hilum.loop.events import round_events, runs_of
 from hilum.loop.lease import waited_for
 from hilum.loop.stages import Stage
-from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select, teaching
+from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select, starting, teaching
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run
@@ -115,12 +115,16 @@ def _train(turn: Turn) -> Outcome:
     inputs = teaching.inputs_of(recipe, labels=labels, start=start, ingest=ingest, store=turn.store)
     manifest = outcome.timed("finetune", lambda: _run(turn, finetune, recipe, **inputs))
     outcome.counts = dict(manifest.results.get("reuse", {}))
+    if "transfer" in manifest.results:
+        outcome.counts["transfer"] = starting.told(manifest.results["transfer"])
     return outcome
 
 
 def _start(turn: Turn) -> str:
-    """The checkpoint that training goes on from: the champion, the last round's model, or the first round's."""
+    """The checkpoint that training starts from: the champion, the last or first round's model, or the recipe's own."""
     chosen = turn.recipe.finetune.start
+    if turn.recipe.finetune.checkpoint is not None:
+        return turn.recipe.finetune.checkpoint
     if chosen == "champion":
         return turn.runs["champion"]
     if chosen == "scratch" or turn.round_number == 0:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from hilum.core.errors import NotFoundError, RecipeError, unknown_name
 from hilum.core.ids import content_id
-from hilum.core.recipes import CampaignRecipe, PretrainRecipe, SimulateRecipe
+from hilum.core.recipes import CampaignRecipe, ComparePretrainingRecipe, PretrainRecipe, SimulateRecipe
 from hilum.core.resources import Resources
 from hilum.core.sweeps import TuneRecipe
 from hilum.loop.recipe_errors import explain
@@ -64,6 +64,17 @@ def pretrain_recipe(name_or_path: str) -> PretrainRecipe:
     return checked(PretrainRecipe, content, name_or_path)
 
 
+def compare_recipe(name_or_path: str) -> ComparePretrainingRecipe:
+    """Which pretrainings to compare on which targets, from a YAML file with ``pretexts`` and ``targets``."""
+    content = resolved(name_or_path)
+    if not is_comparison(content):
+        raise RecipeError(
+            f"{name_or_path} has no 'pretexts' and 'targets', so there is nothing to compare. Begin from a shipped "
+            "one: `hilum recipe show compare-small`."
+        )
+    return checked(ComparePretrainingRecipe, content, name_or_path)
+
+
 def resources(name_or_path: str) -> Resources:
     """The resource profile in a YAML file, or the shipped one of that name (local, gpu1, cluster)."""
     return checked(Resources, _read(_find(name_or_path, shipped_resources(), "resource profile")), name_or_path)
@@ -73,11 +84,12 @@ def resolved(name_or_path: str) -> Content:
     """A recipe file with everything it extends merged in, not yet checked."""
     path = _find(name_or_path, shipped_recipes(), "recipe")
     content = _resolve(path, ())
-    inner = content.get("campaign")
-    if isinstance(inner, str):  # a simulation may name its campaign recipe …
-        inner = {"extends": inner}
-    if isinstance(inner, dict) and "extends" in inner:  # … or hold one that extends another
-        content["campaign"] = _extended(inner, path, ())
+    targets = content.get("targets")
+    inner = [target for target in targets.values() if isinstance(target, dict)] if isinstance(targets, dict) else []
+    for holder in (content, *inner):
+        _settle_campaign(holder, path)
+    if isinstance(content.get("pretrain"), str | dict):
+        content["pretrain"] = _settled(content["pretrain"], path)
     return content
 
 
@@ -90,6 +102,11 @@ def is_simulation(content: Mapping[str, Any]) -> bool:
 def is_pretraining(content: Mapping[str, Any]) -> bool:
     """Whether a recipe file says how to pretrain."""
     return "pretext" in content
+
+
+def is_comparison(content: Mapping[str, Any]) -> bool:
+    """Whether a recipe file compares pretrainings."""
+    return "pretexts" in content and "targets" in content
 
 
 def recipe_id(recipe: BaseModel) -> str:
@@ -151,6 +168,17 @@ def _extended(content: Content, path: Path, through: tuple[Path, ...]) -> Conten
     base_path = beside if beside.is_file() else _find(base, shipped_recipes(), "recipe")
     changes = {key: value for key, value in content.items() if key != "extends"}
     return merged(_resolve(base_path, (*through, path.resolve())), changes)
+
+
+def _settle_campaign(holder: Content, path: Path) -> None:
+    """A campaign within another recipe may be the name of one, or extend one."""
+    if isinstance(holder.get("campaign"), str | dict):
+        holder["campaign"] = _settled(holder["campaign"], path)
+
+
+def _settled(inner: str | Content, path: Path) -> Content:
+    inner = {"extends": inner} if isinstance(inner, str) else inner
+    return _extended(inner, path, ()) if "extends" in inner else inner
 
 
 def _find(name_or_path: str, shipped: Mapping[str, Path], what: str) -> Path:

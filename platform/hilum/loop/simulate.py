@@ -24,6 +24,7 @@ from hilum.loop.comparison import Comparison, chance_level, compare
 from hilum.loop.curves import Curve
 from hilum.loop.definition import only_ingest, read_definition
 from hilum.loop.events import history
+from hilum.loop.starts import check_starts
 from hilum.loop.status import CampaignStatus, summarise
 from hilum.steps import pool
 from hilum.store.layout import Store
@@ -108,6 +109,8 @@ def simulate(
     if before is not None:
         return before
     branches = planned(store, name, recipe, ingest_id=ingest_id, executor=executor, resources=resources)
+    for branch in {branch.strategy: branch for branch in branches}.values():
+        check_starts(store, branch.recipe, ingest_id)
     work = partial(run_branch, store=store, ingest_id=ingest_id, workbench=workbench, resources=resources)
     waiting = [branch for branch in branches if not branch_progress(store, branch).finished]
     for counts in executor.map_shards(

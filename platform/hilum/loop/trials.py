@@ -8,6 +8,7 @@ from typing import Any
 from hilum.core.errors import NotFoundError, RecipeError
 from hilum.core.ports import Counts
 from hilum.core.recipes import CampaignRecipe, Choice
+from hilum.core.recipes.starts import SCRATCH
 from hilum.core.sweeps import TrialRecipe, TuneRecipe, drawn, laid_over, rungs_of
 from hilum.loop.choices import check_choices
 from hilum.loop.recipe_files import checked, merged
@@ -63,10 +64,9 @@ def _trial(recipe: TuneRecipe, number: int, settings: Mapping[str, Any]) -> Tria
     content = recipe.campaign.model_dump(mode="json", by_alias=True)
     told = ", ".join(f"{path} = {_short(value)}" for path, value in settings.items())
     campaign = checked(CampaignRecipe, merged(content, laid_over({}, settings)), f"trial {number} ({told})")
-    # From scratch, and by the whole number of steps: that is what its rungs are parts of.
-    finetune = campaign.finetune.model_copy(
-        update={"start": "scratch", "num_steps": recipe.whole, "num_first_steps": None}
-    )
+    # From the beginning, and by the whole number of steps: that is what its rungs are parts of.
+    start = campaign.finetune.checkpoint or SCRATCH
+    finetune = campaign.finetune.model_copy(update={"start": start, "num_steps": recipe.whole, "num_first_steps": None})
     campaign = campaign.model_copy(update={"finetune": finetune})
     check_choices(campaign)
     # Only its value is read: an interval would cost hundreds of resamples a rung.

@@ -7,7 +7,7 @@ looks at another item of the batch, so an answer never depends on its neighbours
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -38,6 +38,7 @@ class LayerParams(Params):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     head_dropout: float = Field(default=0.0, ge=0, lt=1)
     up: Up = "transposed"
+    keeps_channels: ClassVar[bool] = False
     pruned_from: int | None = Field(default=None, ge=1, le=4)
 
     @property
@@ -68,9 +69,11 @@ class NetworkParams(LayerParams):
     first ``depth + 1`` are used. ``input_stride`` 2 lets the first convolution halve the
     resolution, and is about four times as fast. The first ``num_flat_levels`` levels of a 3D
     network look at one slice at a time and keep all slices when they pool: for slices that
-    are much thicker than their voxels are wide.
+    are much thicker than their voxels are wide. Where ``halves_first`` the first convolution of an encoder's block
+    has half the block's features; a way up that ``keeps_channels`` leaves their number to the block behind it.
     """
 
+    halves_first: ClassVar[bool] = False
     features: tuple[int, ...] = (16, 32, 64, 128, 256)
     input_stride: Literal[1, 2] = 1
     num_flat_levels: int = Field(default=0, ge=0, le=5)
@@ -119,13 +122,22 @@ class ConvBlock(nn.Sequential):
     """Twice: convolution of 3 voxels a side (one slice where ``flat``), norm, activation, dropout."""
 
     def __init__(
-        self, spatial_dims: int, num_in: int, num_out: int, params: LayerParams, *, stride: int = 1, flat: bool = False
+        self,
+        spatial_dims: int,
+        num_in: int,
+        num_out: int,
+        params: LayerParams,
+        *,
+        num_between: int | None = None,
+        stride: int = 1,
+        flat: bool = False,
     ) -> None:
         layers: list[nn.Module] = []
-        for channels, step in ((num_in, stride), (num_out, 1)):
+        between = num_between or num_out
+        for before, after, step in ((num_in, between, stride), (between, num_out, 1)):
             layers += [
-                _convolution(spatial_dims, channels, num_out, kernel=3, stride=step, flat=flat),
-                norm_layer(spatial_dims, num_out, params.norm),
+                _convolution(spatial_dims, before, after, kernel=3, stride=step, flat=flat),
+                norm_layer(spatial_dims, after, params.norm),
                 _activation(params.activation),
                 ChannelDropout(params.dropout),
             ]
@@ -164,7 +176,15 @@ class Encoder(Column):
         self.pad_multiple = tuple(math.prod(steps) for steps in zip(self.input_stride, *self.pools, strict=True))
         widths = (num_in, *self.features)
         self.blocks = nn.ModuleList(
-            ConvBlock(spatial_dims, a, b, params, stride=1 if level else params.input_stride, flat=self.is_flat[level])
+            ConvBlock(
+                spatial_dims,
+                a,
+                b,
+                params,
+                num_between=b // 2 if params.halves_first else None,
+                stride=1 if level else params.input_stride,
+                flat=self.is_flat[level],
+            )
             for level, (a, b) in enumerate(pairwise(widths))
         )
 
@@ -188,6 +208,12 @@ def up_sampling(spatial_dims: int, num_in: int, num_out: int, up: Up, *, flat: b
         nn.Upsample(scale_factor=tuple(map(float, scale)), mode=mode, align_corners=False),
         _convolution(spatial_dims, num_in, num_out, kernel=1),
     )
+
+
+def keeping_up_sampling(spatial_dims: int, num_channels: int, up: Up, *, flat: bool = False) -> nn.Module:
+    """Twice the resolution and as many channels as before: by interpolation there is nothing to learn."""
+    both = up_sampling(spatial_dims, num_channels, num_channels, up, flat=flat)
+    return both[0] if isinstance(both, nn.Sequential) else both
 
 
 def class_head(spatial_dims: int, num_in: int, num_classes: int) -> nn.Module:

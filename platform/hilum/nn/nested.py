@@ -12,7 +12,7 @@ prune later.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from hilum.core.errors import RecipeError
 from hilum.core.registry import architectures
 from hilum.nn.blocks import (
+    Activation,
     Column,
     ConvBlock,
     DeepParams,
@@ -29,9 +30,11 @@ from hilum.nn.blocks import (
     class_head,
     crop_to,
     enlarge,
+    keeping_up_sampling,
     pad_to_multiple,
     up_sampling,
 )
+from hilum.nn.norms import Norm
 
 Node = tuple[int, int]
 
@@ -77,6 +80,16 @@ class WideUNetParams(NetworkParams):
     features: tuple[int, ...] = (35, 70, 140, 280, 560)
 
 
+class GenesisParams(NetworkParams):
+    """The U-Net of Models Genesis (https://arxiv.org/abs/1908.06912), in 3D with 19,073,665 parameters."""
+
+    halves_first: ClassVar[bool] = True
+    keeps_channels: ClassVar[bool] = True
+    features: tuple[int, ...] = (64, 128, 256, 512)
+    norm: Norm = "batch"
+    activation: Activation = "relu"
+
+
 class UNetPPParams(NetworkParams, DeepParams):
     """UNet++ and UNet+."""
 
@@ -97,16 +110,23 @@ class NestedNetwork(nn.Module):
         self.pad_multiple = encoder.pad_multiple
         features, flat = encoder.features, encoder.is_flat
         nodes = wiring.nodes(params.depth)
+        num_from_below = [features[i + 1] if params.keeps_channels else features[i] for i in range(params.depth)]
         self.ups = nn.ModuleDict(
             {
-                wiring.name((i, j)): up_sampling(spatial_dims, features[i + 1], features[i], params.up, flat=flat[i])
+                wiring.name((i, j)): keeping_up_sampling(spatial_dims, features[i + 1], params.up, flat=flat[i])
+                if params.keeps_channels
+                else up_sampling(spatial_dims, features[i + 1], features[i], params.up, flat=flat[i])
                 for i, j in nodes
             }
         )
         self.blocks = nn.ModuleDict(
             {
                 wiring.name((i, j)): ConvBlock(
-                    spatial_dims, (len(wiring.reads(j)) + 1) * features[i], features[i], params, flat=flat[i]
+                    spatial_dims,
+                    len(wiring.reads(j)) * features[i] + num_from_below[i],
+                    features[i],
+                    params,
+                    flat=flat[i],
                 )
                 for i, j in nodes
             }
@@ -180,6 +200,7 @@ def _register(kind: str, wiring: Wiring, params: type[NetworkParams]) -> None:
 _KINDS: dict[str, tuple[Wiring, type[NetworkParams]]] = {
     "unet": (UNET, NetworkParams),
     "wide_unet": (UNET, WideUNetParams),
+    "genesis_unet": (UNET, GenesisParams),
     "unet_e": (UNET_E, NetworkParams),
     "unet_plus": (UNET_PLUS, UNetPPParams),
     "unetpp": (UNETPP, UNetPPParams),

@@ -96,6 +96,11 @@ def predictor_from(
 
 def network_of_card(card: Mapping[str, Any], *, seed: int = 0) -> Network:
     """The network a card describes, with first weights from ``seed``."""
+    if card.get("question") == "pretext":
+        raise RecipeError(
+            "This checkpoint was pretrained and answers no question of yours yet. Train it first: put its id under "
+            "finetune, as 'from', in a campaign's recipe."
+        )
     try:
         return build_network(
             card["question"],

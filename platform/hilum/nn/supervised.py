@@ -12,6 +12,7 @@ from hilum.nn.chance import generator
 from hilum.nn.chunk_batches import Batches
 from hilum.nn.consistency import consistency_loss
 from hilum.nn.heads import Network
+from hilum.nn.holding import Held
 from hilum.nn.lesson import Lesson
 from hilum.nn.losses import default_loss, losses
 from hilum.nn.low_precision import autocast
@@ -31,11 +32,11 @@ def train_on_answers(
     memory: Memory,
     readers: Readers | None = None,
     stop_at: int | None = None,
+    held: Held | None = None,
 ) -> History:
     """Train ``network`` in place on what ``lesson`` holds; see `train`."""
-    return train(
-        recipe, network, Supervised(recipe, lesson), context=context, memory=memory, readers=readers, stop_at=stop_at
-    )
+    teacher = Supervised(recipe, lesson)
+    return train(recipe, network, teacher, context=context, memory=memory, readers=readers, stop_at=stop_at, held=held)
 
 
 class Supervised(Teacher):

@@ -24,6 +24,7 @@ from hilum.nn.blocks import draw_dropout_from
 from hilum.nn.chance import generator
 from hilum.nn.early_stop import best_check, has_stopped
 from hilum.nn.heads import Network
+from hilum.nn.holding import Held
 from hilum.nn.norms import seen_statistics, take_statistics
 from hilum.nn.predictor import load_weights, weights_of
 from hilum.nn.readers import Readers
@@ -55,6 +56,7 @@ def train(
     memory: Memory,
     readers: Readers | None = None,
     stop_at: int | None = None,
+    held: Held | None = None,
 ) -> History:
     """Train ``network`` in place, from the last state in ``memory`` if there is one; returns the loss curve.
 
@@ -68,7 +70,7 @@ def train(
         )
     readers = readers or Readers()
     with _reproducible():
-        training = _Training(recipe, network, teacher)
+        training = _Training(recipe, network, teacher, held or Held())
         first = training.restore(memory)
         until = min(stop_at or recipe.num_steps, recipe.num_steps)
         own = chunks_of(recipe.num_chunks, rank=context.rank, num_workers=context.num_workers)
@@ -99,8 +101,8 @@ def train(
 class _Training:
     """A network, its optimizer and its loss curve. All weights are one vector, and so is the optimizer's state."""
 
-    def __init__(self, recipe: TrainingRecipe, network: Network, teacher: Teacher) -> None:
-        self.recipe, self.teacher = recipe, teacher
+    def __init__(self, recipe: TrainingRecipe, network: Network, teacher: Teacher, held: Held) -> None:
+        self.recipe, self.teacher, self.held = recipe, teacher, held
         self.device = device_at_hand()
         self.network = network.to(self.device).train()
         self.parameters = [p for p in network.parameters() if p.requires_grad]
@@ -138,7 +140,8 @@ class _Training:
             )
         if length > self.recipe.clip_norm:
             gradient = gradient * (self.recipe.clip_norm / length)
-        self.optimizer.step(gradient.to(self.device), learning_rate=learning_rate(self.recipe, step))
+        with self.held.during(step, self.network):
+            self.optimizer.step(gradient.to(self.device), learning_rate=learning_rate(self.recipe, step))
         take_statistics(self.network, seen)
         if self.average is not None:
             self.average.follow(self.vector, num_steps=step + 1)

@@ -4,6 +4,7 @@ Shape letters: N = items, C = channels, S = space (Y, X or Z, Y, X).
 """
 
 import io
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -54,7 +55,7 @@ class Album:
             for item in range(len(shown)):
                 before, after = _slice_of(wanted[item]), _slice_of(restored[item])
                 rows.append([before, _slice_of(shown[item]), after, np.abs(after - before)])
-        return _drawn(rows[:_MAX_CROPS]) if rows else None
+        return drawn(rows[:_MAX_CROPS], _TITLES) if rows else None
 
 
 def _slice_of(image_CS: Tensor) -> npt.NDArray[np.float32]:
@@ -63,11 +64,12 @@ def _slice_of(image_CS: Tensor) -> npt.NDArray[np.float32]:
     return image if image.ndim == 2 else image[image.shape[0] // 2]
 
 
-def _drawn(rows: list[list[npt.NDArray[np.float32]]]) -> bytes:
+def drawn(rows: list[list[npt.NDArray[np.float32]]], titles: Sequence[str]) -> bytes:
+    """A PNG of images between 0 and 1, a column for each title."""
     step = _SIDE_PX + _GAP_PX
-    page = Image.new("L", (len(_TITLES) * step + _GAP_PX, len(rows) * step + _GAP_PX + _TITLE_PX), _PAPER)
+    page = Image.new("L", (len(titles) * step + _GAP_PX, len(rows) * step + _GAP_PX + _TITLE_PX), _PAPER)
     ink = ImageDraw.Draw(page)
-    for column, title in enumerate(_TITLES):
+    for column, title in enumerate(titles):
         ink.text((_GAP_PX + column * step, 4), title, fill=_INK)
         for number, row in enumerate(rows):
             grey = (np.clip(row[column], 0, 1) * 255).astype(np.uint8)

@@ -30,11 +30,11 @@ from hilum.nn.heads import num_parameters, resolved
 from hilum.nn.lesson import Lesson
 from hilum.nn.losses import default_loss, losses
 from hilum.nn.normalise import normalise
-from hilum.nn.predictor import load_weights, network_of_card
 from hilum.nn.readers import Readers
 from hilum.nn.supervised import train_on_answers
 from hilum.steps.held_out_answers import split_off
 from hilum.steps.predictor import load_predictor
+from hilum.steps.starting import account_of, held_by, licence_of, started
 from hilum.steps.teaching import (
     TAUGHT,
     known_before,
@@ -73,6 +73,7 @@ def run(
         train_worker, store=store, run_url=this.url, recipe=recipe, card=card, num_readers=resources.num_readers
     )
     files = [] if recipe.data == "all" else [TAUGHT]
+    results = {"reuse": reuse, **({"transfer": card["transfer"]} if "transfer" in card else {})}
     return publish_training(
         this,
         work,
@@ -82,7 +83,7 @@ def run(
         executor=executor,
         resources=resources,
         files=files,
-        results={"reuse": reuse},
+        results=results,
     )
 
 
@@ -100,16 +101,21 @@ def train_worker(
     volumes = volumes_of(store, card["inputs"]["ingest"])
     answers = taught(recipe, usable_answers(store, card["inputs"]["labels"]), run_url)
     learnt, kept_apart = split_off(recipe, answers, volumes)
-    network = network_of_card(card, seed=recipe.seed)
-    if card["inputs"]["start"] != NONE:
-        load_weights(network, checkpoints.load(store, card["inputs"]["start"])[0])
+    network, transfer = started(card, recipe, store)
     examples = AnsweredPatches(store, learnt, volumes)
     held_out = AnsweredPatches(store, kept_apart, volumes) if kept_apart else None
     lesson = Lesson(card["question"], examples, _zyx(card["patch_shape_zyx"]), held_out)
     weighted = with_rare_classes_weighed(recipe, learnt, num_classes=card["num_classes"])
     readers, memory = Readers(num_readers), RunFolder(run_url)
     history = train_on_answers(
-        weighted, network, lesson, context=context, memory=memory, readers=readers, stop_at=stop_at
+        weighted,
+        network,
+        lesson,
+        context=context,
+        memory=memory,
+        readers=readers,
+        stop_at=stop_at,
+        held=held_by(recipe, transfer),
     )
     counts = counts_of(
         history,
@@ -155,15 +161,17 @@ def card_of(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: Store) -> 
         "inputs": dict(inputs),
         "num_answers": len(answers),
         "hilum_version": version("hilum"),
-        "licence": "that of the images it was trained on",
     }
-    if inputs["start"] != NONE:
-        start = checkpoints.read_card(store, inputs["start"])
+    start = None if inputs["start"] == NONE else checkpoints.read_card(store, inputs["start"])
+    card["licence"] = licence_of(start)
+    if start is not None and recipe.checkpoint is None:
         if start["architecture"].get(PRUNED_FROM) is not None:
             # A pruned network goes on seeing the borders that it was trained with.
             card["architecture"] = {**card["architecture"], PRUNED_FROM: start["architecture"][PRUNED_FROM]}
         _check_start(start, card, inputs["start"])
-    network_of_card(card)
+    transfer = started(card, recipe, store)[1]
+    if transfer is not None:
+        card["transfer"] = account_of(transfer, inputs["start"], store)
     return card
 
 

@@ -28,9 +28,6 @@ STEP_VERSION = 1
 POOL_FILE = "pool.parquet"
 QUARANTINE_FILE = "quarantine.parquet"
 
-_BACKGROUND = 0.05
-"""Up to this share of the way from a volume's low to its high is background."""
-
 VolumePatches = tuple[Volume, tuple[Patch, ...]]
 
 
@@ -87,10 +84,9 @@ def occupied_shard(shard: Sequence[VolumePatches], *, store: Store, min_occupanc
     kept: dict[str, list[int]] = {}
     unreadable: dict[str, str] = {}
     for volume, patches in shard:
-        threshold = volume.low + _BACKGROUND * (volume.high - volume.low)
         try:
             reader = open_volume(store, volume)
-            shares = [float((reader.read_CZYX(p) > threshold).any(axis=0).mean()) for p in patches]
+            shares = [float((reader.read_CZYX(p) > volume.background_level).any(axis=0).mean()) for p in patches]
         except (HilumError, OSError, ValueError) as error:
             unreadable[volume.volume_id] = str(error)
             continue

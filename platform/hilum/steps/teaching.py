@@ -119,7 +119,7 @@ def reuse_of(recipe: FinetuneRecipe, start: str, *, known: Sequence[bool], is_ta
         label_reuse=num_reused / num_old if num_old else None,
         data_reuse=num_reused / sum(is_taught),
         # The first model stands for the one that everything begins with: starting from it again reuses nothing.
-        model_reuse=start != NONE and recipe.start != "first",
+        model_reuse=start != NONE and recipe.goes_on and recipe.start != "first",
         num_steps=recipe.num_steps,
     )
     return asdict(account)

@@ -79,7 +79,8 @@ def _trained_to(
     resources: Resources,
 ) -> str:
     """The checkpoint after ``step`` steps; training goes on from the state of the rung before."""
-    learnt_from = {"labels": inputs["labels"], "start": NONE, "ingest": inputs["ingest"]}
+    start = recipe.finetune.checkpoint or NONE
+    learnt_from = {"labels": inputs["labels"], "start": start, "ingest": inputs["ingest"]}
     if step == recipe.rungs[-1]:
         _hand_over(this, recipe, learnt_from, store)
         return finetune.run(recipe.finetune, learnt_from, store=store, executor=executor, resources=resources).run_id

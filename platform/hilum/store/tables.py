@@ -114,6 +114,17 @@ TRIALS = _schema(
         ("reason", pa.string()),
     ],
 )
+DISCOVERED = _schema(
+    "discovered",
+    1,
+    [
+        ("number", pa.int32()),
+        ("class_id", pa.int32()),
+        ("volume_id", pa.string()),
+        ("start_zyx", _ZYX),
+        ("shape_zyx", _ZYX),
+    ],
+)
 
 
 def scores_schema(scorers: Iterable[str]) -> pa.Schema:

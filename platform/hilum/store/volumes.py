@@ -59,7 +59,7 @@ class VolumeReader:
         return self._image.read_many([(slice(None), *self._box(patch)) for patch in patches])
 
     def read_label_map_ZYX(self, patch: Patch) -> LabelMap:
-        """The true label of every voxel of the patch. For the oracle and for evaluate, nobody else."""
+        """The true label of every voxel of the patch. For the oracle, for evaluate, and where a recipe names it."""
         if self._truth is None:
             if not self.volume.has_label_map:
                 raise DataError(f"Volume {self.volume.volume_id} has no label map; ingest it with one to read it.")

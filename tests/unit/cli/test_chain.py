@@ -47,6 +47,14 @@ def test_training_that_goes_on_is_told_from_which_model(start):
     assert typed == f"hilum finetune liver.yaml --checkpoint {'c' * 12} --labels {'l' * 12}"
 
 
+@given(ids, ids, ids)
+def test_training_from_a_checkpoint_is_the_recipe_s_affair_and_the_champion_is_not_told(start, checkpoint, labels):
+    assert _chain(checkpoint, labels, start=start).command("finetune") == f"hilum finetune liver.yaml --labels {labels}"
+    planned = _chain(checkpoint, labels, start=start).finetune()
+    assert planned.inputs["start"] == start
+    assert planned.recipe == _chain(start=start).recipe.finetune
+
+
 def test_options_that_were_typed_are_typed_again():
     assert _chain(options=" --store s3://x").command("score") == "hilum score liver.yaml --store s3://x"
 

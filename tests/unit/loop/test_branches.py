@@ -77,7 +77,7 @@ def test_the_full_data_campaign_asks_about_everything_in_one_round():
     assert (budget.num_first_round, budget.num_in_total) == (2190, 2190)
 
 
-@pytest.mark.parametrize(("start", "num_steps"), [("scratch", 60), ("champion", 60 * 4)])
+@pytest.mark.parametrize(("start", "num_steps"), [("scratch", 60), ("0a1b2c3d4e5f", 60), ("champion", 60 * 4)])
 def test_the_full_data_is_trained_on_as_long_as_the_labels_of_all_rounds(start, num_steps):
     finetune = FinetuneRecipe.model_validate({"from": start, "num_steps": 60})
     four_rounds = BudgetRecipe(num_first_round=10, num_per_round=5, num_in_total=24)

@@ -126,6 +126,20 @@ def test_pauses_at_rungs_leave_no_trace_in_the_weights(tmp_path):
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_every_trial_starts_from_the_campaign_s_checkpoint(tmp_path):
+    plain = recipe(num_trials=1)
+    store, inputs = prepared(tmp_path, plain)
+    start = run(store, inputs, plain).results["best"]["checkpoint"]
+    campaign = tiny_recipe("segment")
+    finetuned = campaign.finetune.model_copy(update={"start": start, "num_frozen_steps": 2})
+    wanted = recipe(campaign=campaign.model_copy(update={"finetune": finetuned}), num_trials=2)
+    assert [one.recipe.finetune.checkpoint for one in trials_of(wanted)] == [start, start]
+    best = run(store, inputs, wanted).results["best"]["checkpoint"]
+    card = checkpoints.read_card(store, best)
+    assert card["inputs"]["start"] == card["transfer"]["checkpoint"] == start
+    assert card["transfer"]["fresh"] == ["body.head.weight", "body.head.bias"]
+
+
 @pytest.mark.parametrize("num_rungs", [1, 2, 3, 5])
 def test_a_sweep_cut_anywhere_trains_no_step_twice_and_ends_the_same(tmp_path, steps_trained, num_rungs):
     wanted = recipe()

@@ -14,7 +14,7 @@ from hilum.core.registry import architectures
 from hilum.nn.blocks import ChannelDropout, draw_dropout_from
 from hilum.nn.heads import build_network, num_parameters
 
-KINDS = ["unet", "wide_unet", "unet_e", "unet_plus", "unetpp"]
+KINDS = ["unet", "wide_unet", "genesis_unet", "unet_e", "unet_plus", "unetpp"]
 PAPER = {"norm": "none", "features": (32, 64, 128, 256, 512)}
 SMALL = {"features": (4, 8, 8, 16, 16)}
 
@@ -38,6 +38,25 @@ def test_unetpp_with_four_heads_has_the_paper_s_number_of_parameters():
 def test_unet_and_wide_unet_have_the_paper_s_number_of_parameters():
     assert num_parameters(network("unet", depth=4, **PAPER)) == 7_759_521
     assert num_parameters(network("wide_unet", depth=4, norm="none")) == 9_282_246
+
+
+@pytest.mark.parametrize(
+    ("up", "num_learnt", "with_statistics"),
+    [("transposed", 19_073_665, 19_078_337), ("linear", 16_320_257, 16_324_929)],
+)
+def test_the_genesis_unet_has_the_published_number_of_parameters(up, num_learnt, with_statistics):
+    net = network("genesis_unet", spatial_dims=3, up=up)
+    statistics = [buffer for name, buffer in net.named_buffers() if "running" in name]
+    assert num_parameters(net) == num_learnt
+    assert num_learnt + sum(buffer.numel() for buffer in statistics) == with_statistics
+
+
+def test_the_genesis_unet_halves_features_first_and_keeps_channels_on_the_way_up():
+    net = network("genesis_unet", depth=2, features=(8, 16, 32))
+    encoder = [m for m in net.encoder.modules() if isinstance(m, nn.Conv2d)]
+    assert [(m.in_channels, m.out_channels) for m in encoder] == [(1, 4), (4, 8), (8, 8), (8, 16), (16, 16), (16, 32)]
+    assert [(up.in_channels, up.out_channels) for up in net.ups.values()] == [(16, 16), (32, 32)]
+    assert [block[0].in_channels for block in net.blocks.values()] == [8 + 16, 16 + 32]
 
 
 @pytest.mark.parametrize("kind", ["unet_plus", "unet_e"])

@@ -13,6 +13,7 @@ from hilum.core.errors import RecipeError
 from hilum.core.recipes import Choice, ConsistencyRecipe, FinetuneRecipe
 from hilum.nn.batches import Example
 from hilum.nn.heads import build_network
+from hilum.nn.holding import Held
 from hilum.nn.lesson import Lesson
 from hilum.nn.predictor import weights_of
 from hilum.nn.supervised import train_on_answers as train
@@ -71,9 +72,9 @@ def network(question="classify", seed=0, architecture=UNET):
     return build_network(question, architecture, spatial_dims=2, in_channels=1, num_classes=2, seed=seed)
 
 
-def trained(recipe=RECIPE, question="classify", memory=None, net=None):
+def trained(recipe=RECIPE, question="classify", memory=None, net=None, held=None):
     net = net or network(question)
-    history = train(recipe, net, lesson(question), context=LocalTrainContext(), memory=memory or Kept())
+    history = train(recipe, net, lesson(question), context=LocalTrainContext(), memory=memory or Kept(), held=held)
     return weights_of(net), history
 
 
@@ -218,6 +219,42 @@ def test_one_worker_or_many_reach_the_same_weights_to_the_last_bit(num_workers, 
     assert all(equal(weights_of(net), alone) for net in nets)
     assert histories == [history] * num_workers
     assert [len(memory.states) for memory in memories] == [1] + [0] * (num_workers - 1), "rank 0 alone saves"
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_what_is_held_by_one_worker_is_held_by_many_and_to_the_last_bit(optimizer):
+    recipe = RECIPE.model_copy(update={"num_steps": 4, "optimizer": optimizer})
+    first = weights_of(network(architecture=BATCH_NORM))
+    held = Held([name for name in first if "encoder.blocks.0" in name], num_steps=2)
+    alone, _ = trained(recipe, net=network(architecture=BATCH_NORM), held=held)
+    group, meeting = {}, threading.Barrier(2, timeout=60)
+    nets = [network(architecture=BATCH_NORM) for _ in range(2)]
+
+    def work(rank):
+        context = OneOfMany(rank, group, meeting)
+        train(recipe, nets[rank], lesson(), context=context, memory=Kept(), held=held)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(work, range(2)))
+    assert all(equal(weights_of(net), alone) for net in nets)
+    assert not equal(alone, trained(recipe, net=network(architecture=BATCH_NORM))[0])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_weights_are_held_up_to_their_last_step_and_then_move_no_further_than_others_do(optimizer):
+    kernel, steps = "body.encoder.blocks.0.0.weight", {}
+    first = weights_of(network())[kernel]
+    for num_steps in (3, 4, 5):
+        recipe = RECIPE.model_copy(update={"num_steps": num_steps, "optimizer": optimizer, "schedule": "constant"})
+        held = Held([kernel], num_steps=4)
+        steps[num_steps] = trained(recipe, net=network(), held=held)[0][kernel]
+    assert np.array_equal(steps[3], first)
+    assert np.array_equal(steps[4], first)
+    moved = np.abs(steps[5] - first)
+    assert moved.max() > 0
+    if optimizer == "adamw":
+        # A first step on moments that nobody had kept would be sqrt(1000) / 10 times the learning rate.
+        assert moved.max() <= 2 * RECIPE.learning_rate
 
 
 def test_nothing_that_is_reported_after_a_resume_was_reported_before():

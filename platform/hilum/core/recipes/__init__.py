@@ -19,6 +19,7 @@ from hilum.core.recipes.base import (
     Share,
 )
 from hilum.core.recipes.campaigns import BudgetRecipe, CampaignRecipe, SimulateRecipe, StopRecipe
+from hilum.core.recipes.comparing import ComparePretrainingRecipe, TargetRecipe
 from hilum.core.recipes.images import (
     WINDOWS_HU,
     BodyCropRecipe,
@@ -30,7 +31,7 @@ from hilum.core.recipes.images import (
     WindowRecipe,
 )
 from hilum.core.recipes.judging import EvaluateRecipe, PromoteRecipe, PruneRecipe
-from hilum.core.recipes.pretraining import PretrainRecipe, SamplingRecipe
+from hilum.core.recipes.pretraining import DISCOVERING, DiscoverRecipe, DiscoveryRecipe, PretrainRecipe, SamplingRecipe
 from hilum.core.recipes.training import (
     ConsistencyRecipe,
     EarlyStopRecipe,
@@ -40,6 +41,7 @@ from hilum.core.recipes.training import (
 )
 
 __all__ = [
+    "DISCOVERING",
     "ORIENTATION_PAIRS",
     "WINDOWS_HU",
     "ArmRecipe",
@@ -47,7 +49,10 @@ __all__ = [
     "BudgetRecipe",
     "CampaignRecipe",
     "Choice",
+    "ComparePretrainingRecipe",
     "ConsistencyRecipe",
+    "DiscoverRecipe",
+    "DiscoveryRecipe",
     "EarlyStopRecipe",
     "EvaluateRecipe",
     "FinetuneRecipe",
@@ -73,6 +78,7 @@ __all__ = [
     "SliceRecipe",
     "SplitRecipe",
     "StopRecipe",
+    "TargetRecipe",
     "TrainingRecipe",
     "WindowRecipe",
 ]

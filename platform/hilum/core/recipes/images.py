@@ -113,7 +113,8 @@ class PoolRecipe(Recipe):
     """Which patches may be asked about.
 
     Without ``patch_shape_zyx`` every item (whole image, frame or block) is a candidate; an axis of
-    a scan that is shorter than the patch is taken whole. With ``slices`` every slice of every item is, whatever its size.
+    a scan that is shorter than the patch is taken whole. With ``slices`` every slice of every item
+    is, whatever its size.
     ``min_occupancy`` drops patches of which a smaller share of voxels is above the
     volume's background level: nobody should be paid to look at air.
     """

@@ -5,6 +5,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hilum.core.recipes.base import Choice, Recipe, ShapeZyx, Share
+from hilum.core.recipes.starts import GOES_ON, SCRATCH, Start
+
+
+FirstWeights = Literal["he", "xavier", "uniform"]
 
 
 class EarlyStopRecipe(Recipe):
@@ -51,9 +55,15 @@ class TrainingRecipe(Recipe):
     ``warm_up`` of the steps and then follows ``schedule``; gradients longer than ``clip_norm``
     are shortened to it. ``train_precision`` is that of the network's layers (autocast); loss, gradients
     and weights are float32. With ``ema_decay`` the checkpoint holds the running mean of the weights.
+
+    ``first_weights`` says what random weights a network begins with. 'he': those its architecture draws, which for
+    ours are normal with variance 2 / fan-in (He, "MSRA", https://arxiv.org/abs/1502.01852). 'xavier': every
+    convolution uniform in ±√(6 / (fan-in + fan-out)) (Glorot). 'uniform': every convolution uniform in ±0.05. In the
+    last two biases are 0; norms, and a classifier's last layer, are left as they are.
     """
 
     architecture: Choice = Choice(kind="unet")
+    first_weights: FirstWeights = "he"
     num_steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=32, ge=1)
     num_chunks: int = Field(default=2, ge=1)
@@ -75,12 +85,23 @@ class TrainingRecipe(Recipe):
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of num_chunks {self.num_chunks}")
         return self
 
+    @model_validator(mode="after")
+    def _fetched_weights_are_not_drawn_over(self) -> Self:
+        if self.first_weights != "he" and self.architecture.params.get("pretrained"):
+            raise ValueError(
+                f"first_weights: {self.first_weights} would draw over the weights that architecture.pretrained "
+                "fetches; leave one of them out"
+            )
+        return self
+
 
 class FinetuneRecipe(TrainingRecipe):
     """How a checkpoint is trained from a label set.
 
     ``from``: 'scratch'; 'champion', the model in force; 'previous', the last round's model even
-    if it was not promoted; 'first', the first round's. ``data``: 'all' answers, those 'new' to the
+    if it was not promoted; 'first', the first round's; or the id of a checkpoint, whose tensors every training takes
+    over as far as they fit, in place of random weights. What it took over is held as it is for the first
+    ``num_frozen_steps`` steps, and only the rest is learnt. ``data``: 'all' answers, those 'new' to the
     model that is gone on from, or 'new_and_misclassified'. Going on, the learning rate is multiplied
     by ``continue_learning_rate_factor``. The first training, which has nothing to go on from, may take
     another number of steps: ``num_first_steps``. Without ``loss``, the question's own is taken. In segmentation the
@@ -91,11 +112,12 @@ class FinetuneRecipe(TrainingRecipe):
     centred on a foreground voxel, every class as often, and no crop misses all that was answered.
     """
 
-    start: Literal["scratch", "champion", "previous", "first"] = Field(default="scratch", alias="from")
+    start: Start = Field(default=SCRATCH, alias="from")
     data: Literal["all", "new", "new_and_misclassified"] = "all"
     misclassified: MisclassifiedRecipe = MisclassifiedRecipe()
     continue_learning_rate_factor: float = Field(default=1.0, gt=0, le=1)
     num_first_steps: int | None = Field(default=None, ge=1)
+    num_frozen_steps: int = Field(default=0, ge=0)
     loss: Choice | None = None
     balance_classes: bool = True
     rare_class_exponent: Share = 0.4
@@ -106,19 +128,35 @@ class FinetuneRecipe(TrainingRecipe):
 
     @model_validator(mode="after")
     def _only_what_goes_on_has_something_before_it(self) -> "FinetuneRecipe":
-        if self.start == "scratch":
+        if not self.goes_on:
+            origin = "from scratch" if self.checkpoint is None else "from a checkpoint"
             if self.num_first_steps is not None:
-                raise ValueError("num_first_steps is for 'from: champion'; from scratch every training is a first one")
+                raise ValueError(f"num_first_steps is for 'from: champion'; {origin} every training is a first one")
             if self.continue_learning_rate_factor != 1:
-                raise ValueError("continue_learning_rate_factor is for trainings that go on; from scratch none does")
+                raise ValueError(f"continue_learning_rate_factor is for trainings that go on; {origin} none does")
             if self.data != "all":
                 raise ValueError(
                     f"data: {self.data} is for trainings that go on from a model (from: previous, champion or first); "
-                    "from scratch every answer is new"
+                    f"{origin} every answer is new"
                 )
+        if self.num_frozen_steps and self.checkpoint is None:
+            raise ValueError(
+                "num_frozen_steps holds what is taken over from a checkpoint; give its id (from: 0a1b2c3d4e5f), "
+                "or leave it out"
+            )
         if self.data != "new_and_misclassified" and self.misclassified != MisclassifiedRecipe():
             raise ValueError("'misclassified' is for 'data: new_and_misclassified'; leave it out")
         return self
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a training goes on from one of the same campaign, rather than from the beginning."""
+        return self.start in GOES_ON
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint that every training takes tensors over from, if there is one."""
+        return None if self.goes_on or self.start == SCRATCH else self.start
 
     def num_steps_over(self, num_trainings: int) -> int:
         """Steps behind the last of so many trainings; each goes on from the one before, or all from the first."""
@@ -137,5 +175,5 @@ class FinetuneRecipe(TrainingRecipe):
         settled |= {"num_steps": self.num_steps_over(1), "data": "all", "misclassified": MisclassifiedRecipe()}
         if self.start in ("previous", "first"):
             # It is a training from scratch and has its name: strategies that differ later share it.
-            settled["start"] = "scratch"
+            settled["start"] = SCRATCH
         return self.model_copy(update=settled)

@@ -21,7 +21,7 @@ def reuse_row(strategy: str, recipe: FinetuneRecipe, branches: Sequence[Sequence
         return None
     return ReuseRow(
         strategy,
-        STARTS[recipe.start],
+        STARTS.get(recipe.start, f"checkpoint {recipe.start}"),
         TAUGHT[recipe.data],
         num_taught=fmean(sum(a["num_new"] + a["num_reused"] for a in branch[1:]) for branch in branches),
         num_misclassified=_mean(later, "num_misclassified"),

@@ -4,4 +4,13 @@ A *deformation* is a pure function ``(crop_CZYX, rng) -> crop_CZYX`` of voxels b
 (`pretext.Pretext`) poses puzzles with it: what the network is shown, and what it should say.
 """
 
-from hilum.nn.pretext import restoring  # noqa: F401 (its import registers them)
+from hilum.nn.pretext import (  # noqa: F401 (their import registers them)
+    deep_cluster,
+    genesis,
+    jigsaw,
+    masked,
+    patch_shuffling,
+    restoring,
+    rubik,
+    semantic,
+)

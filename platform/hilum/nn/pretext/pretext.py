@@ -6,8 +6,8 @@ Voxels lie between 0 and 1. All chance comes from ``rng``, so a puzzle is a func
 # ruff: noqa: ARG002, B027 (a pretext answers only what it has an answer to; the rest is nothing to do)
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,16 @@ Puzzle = tuple[npt.NDArray[Any], ...]
 
 
 class Pretext(ABC):
-    """One question. ``pose`` is called by several threads at a time and changes nothing."""
+    """One question. ``pose`` is called by several threads at a time and changes nothing.
+
+    A pretext that has to know a crop when it sees it again says how many there are, ``num_crops``: only those are
+    learnt from, and every puzzle ends with its crop's number, −1 where the crop is held out.
+    """
+
+    num_crops: int | None = None
+
+    poses_batches: ClassVar[bool] = False
+    """Whether ``pose_batch`` can take the place of ``pose`` where there is a GPU."""
 
     @abstractmethod
     def network(self, architecture: Choice, *, spatial_dims: int, in_channels: int, seed: int) -> Network:
@@ -36,6 +45,10 @@ class Pretext(ABC):
     def pose(self, crop_CZYX: Floats, rng: np.random.Generator) -> Puzzle:
         """The crop as a puzzle; ``crop_CZYX`` itself is left as it is."""
 
+    def pose_batch(self, crops_NCS: Tensor, rng: torch.Generator) -> tuple[Tensor, ...]:
+        """Puzzles of a batch of crops, on their device, as likely as those of ``pose``; ``rng`` is of that device."""
+        raise NotImplementedError(f"{type(self).__name__} poses crop by crop.")
+
     @abstractmethod
     def loss(self, network: Network, puzzles: tuple[Tensor, ...]) -> Tensor:
         """The mean loss of a batch of puzzles (N in front; no Z where images are 2D), float32."""
@@ -43,6 +56,9 @@ class Pretext(ABC):
     def restored(self, network: Network, shown_NCS: Tensor) -> Tensor | None:
         """What the network makes of what it is shown, for pictures; None for a pretext that restores nothing."""
         return None
+
+    def begin(self, draw: Callable[[int], Floats], *, seed: int) -> None:
+        """Called once before the first step: ``draw`` returns the crop of a number, the same on every worker."""
 
     def before_step(self, network: Network, step: int) -> None:
         """A chance to ask the network itself before a step; the same on every worker."""

@@ -15,7 +15,8 @@ from hilum.nn.low_precision import autocast
 from hilum.nn.pretext.pretext import Floats, Pretext, Puzzle, as_batch
 from hilum.nn.teacher import Batch, Teacher, device_at_hand
 
-_CROP, _PUZZLE, _HELD_OUT = 6, 7, 8
+_CROP, _PUZZLE, _HELD_OUT, _NUMBERED = 6, 7, 8, 9
+_NO_NUMBER = -1
 
 LookOn = Callable[[Network, int], None]
 
@@ -27,7 +28,10 @@ class Crops(Protocol):
 
 
 class PuzzleTeacher(Teacher):
-    """Poses a pretext's puzzles on crops of scans; ``held_out`` crops are of other patients."""
+    """Poses a pretext's puzzles on crops of scans; ``held_out`` crops are of other patients.
+
+    A pretext that counts its crops is given those of ``numbered``; without it, numbers name random crops.
+    """
 
     def __init__(
         self,
@@ -36,10 +40,13 @@ class PuzzleTeacher(Teacher):
         crops: Crops,
         *,
         held_out: Crops | None = None,
+        numbered: Callable[[int], Floats] | None = None,
     ) -> None:
         self._recipe, self._pretext, self._crops, self._held_out = recipe, pretext, crops, held_out
+        self._numbered = numbered or self._random_crop
         self.look_on: LookOn | None = None
         self._spatial_dims = 2 if recipe.patch_shape_zyx[0] == 1 else 3
+        pretext.begin(self._numbered, seed=recipe.seed)
 
     def read(self, place: tuple[int, int]) -> Batch:
         step, chunk = place
@@ -89,8 +96,15 @@ class PuzzleTeacher(Teacher):
     def _puzzle(self, crops: Crops, place: tuple[int, int], held_out: bool) -> Puzzle:
         """One crop and its puzzle, each with chance of its own: another pretext sees the same crops."""
         named = (self._recipe.seed, int(held_out), *place)
-        crop = crops.draw(np.random.default_rng([_CROP, *named]))
-        return self._pretext.pose(crop, np.random.default_rng([_PUZZLE, *named]))
+        chance, num_crops = np.random.default_rng([_CROP, *named]), self._pretext.num_crops
+        if num_crops is None:
+            return self._pretext.pose(crops.draw(chance), np.random.default_rng([_PUZZLE, *named]))
+        number = _NO_NUMBER if held_out else int(chance.integers(num_crops))
+        crop = crops.draw(chance) if held_out else self._numbered(number)
+        return *self._pretext.pose(crop, np.random.default_rng([_PUZZLE, *named])), np.array(number, np.int64)
+
+    def _random_crop(self, number: int) -> Floats:
+        return self._crops.draw(np.random.default_rng([_NUMBERED, self._recipe.seed, number]))
 
     def _precision(self) -> AbstractContextManager[None]:
         return autocast(device_at_hand(), low=self._recipe.train_precision == "bfloat16")

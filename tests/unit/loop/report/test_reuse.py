@@ -51,6 +51,13 @@ def test_a_campaign_of_one_round_used_nothing_again():
     assert reuse_row("hq", HQ, [[], []]) is None
 
 
+def test_a_strategy_that_starts_from_a_checkpoint_says_which():
+    rows = [[FIRST, account(20, 20, 20, model=False)]]
+    pretrained = reuse_row("genesis", FinetuneRecipe(start="0a1b2c3d4e5f"), rows)
+    assert (pretrained.starts_from, pretrained.model_reuse) == ("checkpoint 0a1b2c3d4e5f", False)
+    assert is_worth_showing([pretrained, reuse_row("random", FinetuneRecipe(), rows)])
+
+
 def test_where_nobody_looked_nothing_is_counted():
     later = account(20, 20, 20)
     assert reuse_row("lq", HQ, [[FIRST, later]]).num_misclassified is None
