@@ -86,13 +86,12 @@ def ecc_cases(folder: Path, wishes: Wishes) -> list[Case]:
             f"Expected: {ECC_EXPECTS}."
         )
     patients = {name: _one(rows[name], "patient") or name for name in rows}
-    declared = {name: _side(_one(rows[name], "side")) for name in rows}
-    drawn = dealt(sorted(set(patients.values())), ECC_SHARES, seed=wishes.seed)
+    sides = dealt(sorted(set(patients.values())), ECC_SHARES, seed=wishes.seed) | _declared(rows, patients)
     return [
         _case(
             _Task(folder, scans[name], name, tuple(rows[name]), ECC_SHAPE_ZYX, ECC_CLASSES, wishes),
             patients[name],
-            declared[name] or drawn[patients[name]],
+            sides[patients[name]],
         )
         for name in sorted(rows)
     ]
@@ -179,6 +178,18 @@ def _one(rows: Sequence[_Row], column: str) -> str:
     if len(said) > 1:
         raise DataError(f"Line {rows[0].line} of the table and others of its scan differ in '{column}'.")
     return said.pop()
+
+
+def _declared(rows: Mapping[str, Sequence[_Row]], patients: Mapping[str, str]) -> dict[str, Side]:
+    """The side of each patient of whom the table says one, for all scans of the patient."""
+    declared: dict[str, Side] = {}
+    for name in sorted(rows):
+        side = _side(_one(rows[name], "side"))
+        if side is not None and declared.setdefault(patients[name], side) != side:
+            raise DataError(
+                f"The patient of scan '{name}' is on two sides of the split; give one side for each patient."
+            )
+    return declared
 
 
 def _side(word: str) -> Side | None:

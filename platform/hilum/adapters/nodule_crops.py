@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from hilum.adapters.blocks import AIR_HU, clipped_hu, cut, laid_lps, start_around
@@ -108,11 +107,12 @@ def _outlined(folder: Path, item: SourceItem, mask: SourceItem) -> ReadImage:
     return replace(scan, label_map_zyx=(drawn.label_map_zyx > 0).astype(np.uint16))
 
 
-def _centres_mm(scan: ReadImage) -> list[npt.NDArray[np.float64]]:
-    """The middle of each nodule: of the box around everything that touches, corners included."""
+def _centres_mm(scan: ReadImage) -> list[tuple[float, ...]]:
+    """The middle of each nodule (RAS+): of the box around everything that touches, corners included."""
     assert scan.label_map_zyx is not None
     nodules_ZYX, num = ndimage.label(scan.label_map_zyx, structure=np.ones((3, 3, 3)))
     if num == 0:
         raise DataError("The mask marks nothing.")
     boxes = ndimage.find_objects(nodules_ZYX)
-    return [scan.grid.index_to_world([(part.start + part.stop - 1) / 2 for part in box]) for box in boxes]
+    middles_zyx = [[(part.start + part.stop - 1) / 2 for part in box] for box in boxes]
+    return [tuple(scan.grid.index_to_world(middle).tolist()) for middle in middles_zyx]

@@ -14,6 +14,9 @@ from hilum.core.errors import DataError
 from hilum.core.imaging import Side
 from hilum.core.sources import SourceItem
 
+MADE_VERSION = 1
+"""Another one when other files are made of the same case: then all are made again."""
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -65,7 +68,7 @@ class Case:
         """One word for everything that the case is made from; no path is in it."""
         states = [path.stat() if path.exists() else None for path in self.sources]
         seen = [None if state is None else (state.st_size, state.st_mtime_ns) for state in states]
-        return hashlib.sha256(repr((seen, self.says)).encode()).hexdigest()
+        return hashlib.sha256(repr((MADE_VERSION, seen, self.says)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

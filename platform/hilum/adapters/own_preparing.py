@@ -80,6 +80,7 @@ def _make_once(folder: Path, case: Case) -> int:
     before = _record(record)
     if before.get("stamp") == stamp and "made" in before and all((folder / file).exists() for file in _files(before)):
         return 0
+    made: dict[str, Any]
     try:
         made = {"made": [asdict(one) for one in case.make(folder)]}
     except DataError as error:

@@ -151,6 +151,7 @@ def prepare(
     if len(done.set_aside) > MOST_SHOWN:
         lines.append(f"  … and {len(done.set_aside) - MOST_SHOWN} more, in {own_preparing.SET_ASIDE}")
     lines += [f"  licence: {escape(wanted.licence)}", f"  cite: {escape(wanted.citation)}"]
-    with_recipe = "" if name == "luna16" else f" --recipe {name}"
-    next_commands = ["hilum init ./store", f"hilum ingest {out}{with_recipe} --store ./store"]
+    # Scans to pretrain on are windowed and laid out as the blocks are that come after them.
+    recipe = "ncc" if name == "luna16" else name
+    next_commands = ["hilum init ./store", f"hilum ingest {out} --recipe {recipe} --store ./store"]
     reply(json_, data, *lines, next_commands=next_commands)

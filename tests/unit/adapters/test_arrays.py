@@ -150,6 +150,33 @@ def test_a_stack_that_contradicts_itself_is_refused(arrays):
         list(read_npz(npz(**arrays)))
 
 
+def test_blocks_of_one_scan_may_say_how_large_a_voxel_is_and_which_way_the_axes_run():
+    direction = np.array([[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [1.0, 0.0, 0.0]])
+    images = np.zeros((3, 4, 5, 6), np.int16)
+    [image] = read_npz(npz(images=images, spacing_mm_zyx=np.array([2.5, 0.7, 0.8]), direction=direction))
+    assert image.grid.spacing_mm_zyx == (2.5, 0.7, 0.8)
+    assert np.array_equal(image.grid.direction, direction)
+    assert image.measured_grid
+    [unmeasured] = read_npz(npz(images=images))
+    assert unmeasured.grid.spacing_mm_zyx == (1.0, 1.0, 1.0)
+    assert not unmeasured.measured_grid
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ({"spacing_mm_zyx": np.ones(2)}, r"numbers of shape \(3,\)"),
+        ({"spacing_mm_zyx": np.array(["a", "b", "c"])}, "must be numbers"),
+        ({"spacing_mm_zyx": np.array([1.0, 0.0, 1.0])}, "finite and positive"),
+        ({"direction": np.eye(3)}, "without 'spacing_mm_zyx'"),
+        ({"spacing_mm_zyx": np.ones(3), "direction": np.ones((3, 3))}, "direction matrix is singular"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(place, reason):
+    with pytest.raises(DataError, match=reason):
+        list(read_npz(npz(images=np.zeros((3, 4, 5), np.int16), **place)))
+
+
 def test_a_misspelt_key_is_guessed():
     with pytest.raises(DataError, match="Did you mean 'patients'"):
         list(read_npz(npz(images=IMAGES, pateints=np.arange(6))))

@@ -91,6 +91,13 @@ def test_a_voxel_is_where_one_affine_matrix_puts_it(spacing, origin, direction, 
     np.testing.assert_allclose(Grid((20, 20, 20), spacing, origin, direction).index_to_world(index), expected)
 
 
+@given(LENGTHS, PLACES, TURNS, st.tuples(*[st.floats(-5, 25)] * 3))
+def test_the_way_from_the_world_back_to_a_voxel_is_the_way_there(spacing, origin, direction, index):
+    grid = Grid((20, 20, 20), spacing, origin, direction)
+    scale = 1 + max(map(abs, origin)) / min(spacing)
+    np.testing.assert_allclose(grid.world_to_index(grid.index_to_world(index)), index, atol=1e-12 * scale, rtol=1e-9)
+
+
 def test_without_a_word_about_direction_x_y_z_run_along_the_axes_of_the_same_name():
     world = Grid((2, 2, 2), (3.0, 2.0, 1.0)).index_to_world
     assert world((0, 0, 1)).tolist() == [1, 0, 0]
