@@ -32,6 +32,7 @@ from hilum.nn.teacher import device_at_hand
 from hilum.nn.train_loop import train
 from hilum.steps.crops import num_channels_of, spatial_dims_of
 from hilum.steps.pretraining_card import pretraining_card
+from hilum.steps.progress_file import told_in
 from hilum.steps.scans import Scan, WholeScans, scans_of
 from hilum.steps.training_run import RunFolder, counts_of, publish_training
 from hilum.store.layout import Store
@@ -83,13 +84,14 @@ def discover_worker(
     pretext, network = _autoencoder(recipe, num_channels_of(volumes))
     teacher = PuzzleTeacher(recipe.autoencoder, pretext, whole)
     readers, memory = Readers(num_readers), RunFolder(run_url)
-    history = train(recipe, network, teacher, context=context, memory=memory, readers=readers, stop_at=stop_at)
+    with told_in(run_url, context, num_steps=recipe.num_steps) as told:
+        history = train(recipe, network, teacher, context=told, memory=memory, readers=readers, stop_at=stop_at)
     found: dict[str, Any] = {}
     if context.rank == 0 and (stop_at is None or stop_at >= recipe.num_steps):
         rows = discovered(scans, features_of(network.eval(), whole, recipe.scan_shape_zyx), recipe)
         write_rows(f"{run_url}/{TABLE}", DISCOVERED, rows)
         found = {"num_classes": rows[-1]["class_id"] + 1, "num_crops": len(rows), "num_scans": len(scans)}
-    return counts_of(history, context, readers, stop_at=stop_at, **found)
+    return counts_of(recipe, history, context, readers, stop_at=stop_at, **found)
 
 
 def pool_scans(volumes: Mapping[str, Volume], recipe: DiscoverRecipe) -> list[Scan]:
