@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hilum.nn.pretext.bezier import NUM_NODES
-from hilum.nn.pretext.cutouts import BORDER, GOES_ON, MOST_BOXES, MOST_MASKED, inner_sizes, outer_sizes
+from hilum.nn.pretext.cutouts import BORDER, GOES_ON, MOST_BOXES, MOST_MASKED, Sizes, inner_sizes, outer_sizes
 from hilum.nn.pretext.flips import MOST_FLIPS
 from hilum.nn.pretext.shuffling import Regime, most_zyx
 
@@ -70,7 +70,7 @@ def with_noise(crops_NCZYX: Tensor, masked_N1ZYX: Tensor, *, rng: torch.Generato
 def inner_masks(crops_NCZYX: Tensor, *, rng: torch.Generator, regime: Regime) -> Tensor:
     """What in-painting masks."""
     num, shape_zyx = len(crops_NCZYX), tuple(crops_NCZYX.shape[2:])
-    boxes_NBZYX = _boxes(num, shape_zyx, inner_sizes(shape_zyx), BORDER, MOST_BOXES[regime], rng)
+    boxes_NBZYX = _boxes(num, shape_zyx, inner_sizes(shape_zyx), border=BORDER, num_boxes=MOST_BOXES[regime], rng=rng)
     goes_on_NB = (_uniform(tuple(boxes_NBZYX.shape[:2]), rng) < GOES_ON).cumprod(1).bool()
     if regime == "paper":
         goes_on_NB &= _shares(boxes_NBZYX) < MOST_MASKED
@@ -81,7 +81,7 @@ def outer_masks(crops_NCZYX: Tensor, *, rng: torch.Generator, regime: Regime) ->
     """What out-painting masks: all but its windows."""
     num, shape_zyx = len(crops_NCZYX), tuple(crops_NCZYX.shape[2:])
     border, most = (BORDER if regime == "code" else 0), MOST_BOXES[regime]
-    boxes_NBZYX = _boxes(num, shape_zyx, outer_sizes(shape_zyx, regime), border, most, rng)
+    boxes_NBZYX = _boxes(num, shape_zyx, outer_sizes(shape_zyx, regime), border=border, num_boxes=most, rng=rng)
     first_NB = torch.ones((num, 1), dtype=torch.bool, device=rng.device)
     if regime == "code":
         more_NB = (_uniform((num, most - 1), rng) < GOES_ON).cumprod(1).bool()
@@ -135,7 +135,8 @@ def _interpolated(crops_NCZYX: Tensor, levels_NK: Tensor, becoming_NK: Tensor) -
 def _boxes(
     num: int,
     shape_zyx: tuple[int, ...],
-    sizes: tuple[np.typing.NDArray[np.int64], np.typing.NDArray[np.int64]],
+    sizes: tuple[Sizes, Sizes],
+    *,
     border: int,
     num_boxes: int,
     rng: torch.Generator,

@@ -47,15 +47,15 @@ def mapped(crop_CZYX: Floats, levels: Floats, becoming: Floats) -> Floats:
     grid = np.arange(_NUM_CELLS + 1, dtype=np.float32) / np.float32(_NUM_CELLS)
     firsts = np.searchsorted(levels, grid, side="right").astype(np.int32) - 1
     ends = np.empty_like(grid)
-    _on_nodes(grid, levels, becoming, firsts, ends)
+    _on_nodes(grid, (levels, becoming), firsts, ends)
     out_CZYX = np.empty_like(crop_CZYX, order="C")
-    _on_cells(np.ascontiguousarray(crop_CZYX).reshape(-1), levels, becoming, firsts, ends, out_CZYX.reshape(-1))
+    _on_cells(np.ascontiguousarray(crop_CZYX).reshape(-1), (levels, becoming), firsts, ends, out_CZYX.reshape(-1))
     return out_CZYX
 
 
 @compiled
 def _on_cells(
-    values: Floats, levels: Floats, becoming: Floats, firsts: npt.NDArray[np.int32], ends: Floats, out: Floats
+    values: Floats, nodes: tuple[Floats, Floats], firsts: npt.NDArray[np.int32], ends: Floats, out: Floats
 ) -> None:
     for place in range(values.size):
         value = min(max(values[place], np.float32(0)), np.float32(1))
@@ -65,18 +65,19 @@ def _on_cells(
         if abs(high - low) <= _FLAT:
             out[place] = _between(low, high, scaled - np.float32(cell))
         else:
-            out[place] = _on_line(value, levels, becoming, firsts[cell], firsts[cell + 1] + 1)
+            out[place] = _on_line(value, nodes, firsts[cell], firsts[cell + 1] + 1)
 
 
 @compiled
-def _on_nodes(grid: Floats, levels: Floats, becoming: Floats, firsts: npt.NDArray[np.int32], ends: Floats) -> None:
+def _on_nodes(grid: Floats, nodes: tuple[Floats, Floats], firsts: npt.NDArray[np.int32], ends: Floats) -> None:
     for place in range(grid.size):
-        ends[place] = _on_line(grid[place], levels, becoming, firsts[place], firsts[place] + 1)
+        ends[place] = _on_line(grid[place], nodes, firsts[place], firsts[place] + 1)
 
 
 @compiled
-def _on_line(value: np.float32, levels: Floats, becoming: Floats, node: int, beyond: int) -> np.float32:
+def _on_line(value: np.float32, nodes: tuple[Floats, Floats], node: int, beyond: int) -> np.float32:
     """``np.interp`` where the last node at or below ``value`` is ``node`` or after it and before ``beyond``."""
+    levels, becoming = nodes
     while beyond - node > 1:
         middle = (node + beyond) // 2
         if levels[middle] <= value:

@@ -46,8 +46,7 @@ def outer_cutout(crop_CZYX: Floats, *, rng: np.random.Generator, regime: Regime 
 
 def inner_boxes(shape_zyx: tuple[int, ...], *, rng: np.random.Generator, regime: Regime) -> list[Box]:
     """The blocks that are masked."""
-    least, most = inner_sizes(shape_zyx)
-    boxes = _drawn_boxes(shape_zyx, least, most, BORDER, rng, MOST_BOXES[regime])
+    boxes = _drawn_boxes(shape_zyx, inner_sizes(shape_zyx), border=BORDER, num=MOST_BOXES[regime], rng=rng)
     wanted = boxes[: num_in_a_row(rng.random(len(boxes)) < GOES_ON)]
     if regime == "code":
         return wanted
@@ -56,9 +55,8 @@ def inner_boxes(shape_zyx: tuple[int, ...], *, rng: np.random.Generator, regime:
 
 def outer_boxes(shape_zyx: tuple[int, ...], *, rng: np.random.Generator, regime: Regime) -> list[Box]:
     """The windows that are left: one, and more after it."""
-    num = MOST_BOXES[regime]
-    least, most = outer_sizes(shape_zyx, regime)
-    boxes = _drawn_boxes(shape_zyx, least, most, BORDER if regime == "code" else 0, rng, num)
+    num, border = MOST_BOXES[regime], BORDER if regime == "code" else 0
+    boxes = _drawn_boxes(shape_zyx, outer_sizes(shape_zyx, regime), border=border, num=num, rng=rng)
     if regime == "code":
         return boxes[: 1 + num_in_a_row(rng.random(num - 1) < GOES_ON)]
     # Ten windows that are too few for the paper's limit are hardly ever met with, and never in crops of a useful size.
@@ -76,25 +74,26 @@ def outer_sizes(shape_zyx: tuple[int, ...], regime: Regime) -> tuple[Sizes, Size
     """The least and the most voxels of a window that is left.
 
     The code's windows, three to four sevenths long and off the border, mask two thirds of a cube and could never
-    mask less than a quarter. For the paper's limit they are six to seven sevenths long.
+    mask less than a quarter. For the paper's limit they are six sevenths long to one voxel short of all.
     """
     shape = np.array(shape_zyx)
     if regime == "code":
         return shape - 4 * shape // 7, shape - 3 * shape // 7
-    return shape - -(-shape // 7) * (shape > 1), shape
+    return np.maximum(1, shape - -(-shape // 7)), np.maximum(1, shape - 1)
 
 
 def _drawn_boxes(
-    shape_zyx: tuple[int, ...], least: Sizes, most: Sizes, border: int, rng: np.random.Generator, num: int
+    shape_zyx: tuple[int, ...], sizes: tuple[Sizes, Sizes], *, border: int, num: int, rng: np.random.Generator
 ) -> list[Box]:
     """Boxes that keep ``border`` voxels off the sides, as far as they have room to."""
+    least, most = sizes
     shape = np.array(shape_zyx)
-    sizes = rng.integers(least, most + 1, (num, len(shape)))
-    kept = np.minimum(border, (shape - sizes) // 2)
-    starts = rng.integers(kept, shape - sizes - kept + 1)
+    drawn = rng.integers(least, most + 1, (num, len(shape)))
+    kept = np.minimum(border, (shape - drawn) // 2)
+    starts = rng.integers(kept, shape - drawn - kept + 1)
     return [
         tuple(slice(int(a), int(a + n)) for a, n in zip(*sides, strict=True))
-        for sides in zip(starts, sizes, strict=True)
+        for sides in zip(starts, drawn, strict=True)
     ]
 
 

@@ -6,11 +6,13 @@ Shape letters: C = channels, V = voxels in their order, Z, Y, X = space.
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from hilum.nn.compiled import compiled
 from hilum.nn.pretext.draws import high_below, key_from, low_below, word
 from hilum.nn.pretext.pretext import Floats
 
+Ints = npt.NDArray[np.integer]
 Regime = Literal["code", "paper"]
 
 NUM_WINDOWS: dict[Regime, int] = {"code": 10_000, "paper": 1_000}
@@ -37,7 +39,8 @@ def write_windows(crop_CZYX: Floats, out_CZYX: Floats, *, rng: np.random.Generat
     num_channels, *shape_zyx = crop_CZYX.shape
     flat_CV, out_CV = np.ascontiguousarray(crop_CZYX).reshape(num_channels, -1), out_CZYX.reshape(num_channels, -1)
     assert np.shares_memory(out_CV, out_CZYX), "contiguous"
-    _shuffle(flat_CV, out_CV, np.array(shape_zyx), np.array(most_zyx(shape_zyx)), num_windows, key_from(rng))
+    shape, largest = np.array(shape_zyx), np.array(most_zyx(shape_zyx))
+    _shuffle(flat_CV, out_CV, shape, largest, num_windows, key=key_from(rng))
 
 
 def most_zyx(shape_zyx: list[int] | tuple[int, ...]) -> list[int]:
@@ -52,41 +55,46 @@ def num_windows_for(regime: Regime, shape_zyx: tuple[int, ...]) -> int:
 
 @compiled
 def _shuffle(
-    flat_CV: Floats,
-    out_CV: Floats,
-    shape_zyx: np.typing.NDArray[np.int64],
-    largest_zyx: np.typing.NDArray[np.int64],
-    num_windows: int,
-    key: np.uint64,
+    flat_CV: Floats, out_CV: Floats, shape_zyx: Ints, largest_zyx: Ints, num_windows: int, *, key: np.uint64
 ) -> None:
-    num = np.uint64(0)
-    into = np.empty(largest_zyx[0] * largest_zyx[1] * largest_zyx[2], np.int64)
-    taken = np.empty_like(into)
     size, start = np.empty(3, np.int64), np.empty(3, np.int64)
+    into = np.empty(largest_zyx[0] * largest_zyx[1] * largest_zyx[2], np.int32)
+    taken = np.empty_like(into)
+    num_words = np.uint64(0)
     for _ in range(num_windows):
         for axis in range(3):
-            bits = word(key, num)
-            num += np.uint64(1)
+            bits = word(key, num_words)
+            num_words += np.uint64(1)
             size[axis] = 1 + low_below(bits, largest_zyx[axis])
             start[axis] = high_below(bits, shape_zyx[axis] - size[axis] + 1)
-        voxels = 0
+        num_voxels = 0
         for z in range(start[0], start[0] + size[0]):
             for y in range(start[1], start[1] + size[1]):
                 row = (z * shape_zyx[1] + y) * shape_zyx[2] + start[2]
-                for x in range(size[2]):
-                    into[voxels] = row + x
-                    voxels += 1
-        # Inside-out Fisher-Yates, two steps to a word.
-        bits = np.uint64(0)
-        for place in range(voxels):
-            if place % 2 == 0:
-                bits = word(key, num)
-                num += np.uint64(1)
-                other = low_below(bits, place + 1)
-            else:
-                other = high_below(bits, place + 1)
-            taken[place] = taken[other]
-            taken[other] = into[place]
+                for x in range(row, row + size[2]):
+                    into[num_voxels] = x
+                    num_voxels += 1
+        num_words = _in_random_order(into, taken, num_voxels, key, num_words)
         for channel in range(flat_CV.shape[0]):
-            for place in range(voxels):
+            for place in range(num_voxels):
                 out_CV[channel, into[place]] = flat_CV[channel, taken[place]]
+
+
+@compiled
+def _in_random_order(into: Ints, taken: Ints, num: int, key: np.uint64, num_words: np.uint64) -> np.uint64:
+    """Fisher and Yates from the inside out, two places to a word; how many words have been used now."""
+    for place in range(0, num - 1, 2):
+        bits = word(key, num_words)
+        num_words += np.uint64(1)
+        other = low_below(bits, place + 1)
+        taken[place] = taken[other]
+        taken[other] = into[place]
+        other = high_below(bits, place + 2)
+        taken[place + 1] = taken[other]
+        taken[other] = into[place + 1]
+    if num % 2:
+        other = low_below(word(key, num_words), num)
+        num_words += np.uint64(1)
+        taken[num - 1] = taken[other]
+        taken[other] = into[num - 1]
+    return num_words

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from hilum.core.recipes import PretrainRecipe
+from hilum.nn.chance import generator
 from hilum.nn.heads import Network
 from hilum.nn.low_precision import autocast
 from hilum.nn.pretext.pretext import Floats, Pretext, Puzzle, as_batch
 from hilum.nn.teacher import Batch, Teacher, device_at_hand
 
-_CROP, _PUZZLE, _HELD_OUT, _NUMBERED = 6, 7, 8, 9
+_CROP, _PUZZLE, _HELD_OUT, _POSED_AT_ONCE, _NUMBERED = 6, 7, 8, 9, 14
 _NO_NUMBER = -1
 
 LookOn = Callable[[Network, int], None]
@@ -25,6 +26,12 @@ class Crops(Protocol):
     """Crops of unlabelled scans, (C, Z, Y, X) float32 between 0 and 1, all of one shape. Called by several threads."""
 
     def draw(self, rng: np.random.Generator) -> Floats: ...
+
+
+class Unposed(tuple[Tensor]):
+    """A batch of crops on its way to a GPU, to be posed there."""
+
+    __slots__ = ()
 
 
 class PuzzleTeacher(Teacher):
@@ -51,7 +58,24 @@ class PuzzleTeacher(Teacher):
     def read(self, place: tuple[int, int]) -> Batch:
         step, chunk = place
         size = self._recipe.batch_size // self._recipe.num_chunks
-        return self._posed(self._crops, [(step, chunk * size + item) for item in range(size)])
+        places = [(step, chunk * size + item) for item in range(size)]
+        if self._pretext.poses_batches and device_at_hand().type != "cpu":
+            return self.unposed(places)
+        return self._posed(self._crops, places)
+
+    def on_device(self, batch: Batch, step: int, chunk: int) -> Batch:
+        """What was read, on the device, and posed there if it is not yet."""
+        ready = super().on_device(batch, step, chunk)
+        if not isinstance(batch, Unposed):
+            return ready
+        rng = torch.Generator(ready[0].device)
+        rng.manual_seed(generator(self._recipe.seed, _POSED_AT_ONCE, step, chunk).initial_seed())
+        return self._pretext.pose_batch(ready[0], rng)
+
+    def unposed(self, places: list[tuple[int, int]]) -> Unposed:
+        """The crops of these places as they are, the same that would be posed one by one."""
+        crops = [(self._crops.draw(self._chance(_CROP, place)),) for place in places]
+        return Unposed(as_batch(crops, spatial_dims=self._spatial_dims))
 
     def loss(self, network: Network, batch: Batch, step: int, chunk: int) -> Tensor:  # noqa: ARG002
         with self._precision():
@@ -95,16 +119,19 @@ class PuzzleTeacher(Teacher):
 
     def _puzzle(self, crops: Crops, place: tuple[int, int], held_out: bool) -> Puzzle:
         """One crop and its puzzle, each with chance of its own: another pretext sees the same crops."""
-        named = (self._recipe.seed, int(held_out), *place)
-        chance, num_crops = np.random.default_rng([_CROP, *named]), self._pretext.num_crops
+        chance, num_crops = self._chance(_CROP, place, held_out=held_out), self._pretext.num_crops
+        posing = self._chance(_PUZZLE, place, held_out=held_out)
         if num_crops is None:
-            return self._pretext.pose(crops.draw(chance), np.random.default_rng([_PUZZLE, *named]))
+            return self._pretext.pose(crops.draw(chance), posing)
         number = _NO_NUMBER if held_out else int(chance.integers(num_crops))
         crop = crops.draw(chance) if held_out else self._numbered(number)
-        return *self._pretext.pose(crop, np.random.default_rng([_PUZZLE, *named])), np.array(number, np.int64)
+        return *self._pretext.pose(crop, posing), np.array(number, np.int64)
 
     def _random_crop(self, number: int) -> Floats:
         return self._crops.draw(np.random.default_rng([_NUMBERED, self._recipe.seed, number]))
+
+    def _chance(self, use: int, place: tuple[int, int], *, held_out: bool = False) -> np.random.Generator:
+        return np.random.default_rng([use, self._recipe.seed, int(held_out), *place])
 
     def _precision(self) -> AbstractContextManager[None]:
         return autocast(device_at_hand(), low=self._recipe.train_precision == "bfloat16")
