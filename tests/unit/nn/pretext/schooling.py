@@ -118,5 +118,10 @@ def held_out_loss(recipe, network, teacher):
     return float(np.mean(losses))
 
 
+def best_constant_error(teacher):
+    """The mean squared error of the best guess that looks at nothing: what restoring has to beat."""
+    return float(torch.cat([wanted for _, wanted, *_ in teacher.all_held_out()]).var(correction=0))
+
+
 def equal(one, other):
     return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)

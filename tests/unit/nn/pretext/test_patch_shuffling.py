@@ -2,7 +2,16 @@
 
 import numpy as np
 import pytest
-from tests.unit.nn.pretext.schooling import FLAT, SOLID, Anatomy, held_out_loss, recipe_of, school, trained
+from tests.unit.nn.pretext.schooling import (
+    FLAT,
+    SOLID,
+    Anatomy,
+    best_constant_error,
+    held_out_loss,
+    recipe_of,
+    school,
+    trained,
+)
 
 from hilum.core.errors import RecipeError
 from hilum.core.recipes import Choice
@@ -91,3 +100,4 @@ def test_a_network_learns_to_restore():
     before = held_out_loss(recipe, untaught.eval(), teacher)
     _, _, _, network, teacher = trained(recipe)
     assert held_out_loss(recipe, network, teacher) < 0.5 * before
+    assert held_out_loss(recipe, network, teacher) < 0.8 * best_constant_error(teacher), "it looks at what is shown"

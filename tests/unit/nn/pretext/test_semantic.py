@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tests.unit.nn.pretext.schooling import FLAT, SOLID, Anatomy, recipe_of, school, trained
+from tests.unit.nn.pretext.schooling import FLAT, SOLID, Anatomy, best_constant_error, recipe_of, school, trained
 
 from hilum.core.errors import RecipeError
 from hilum.core.recipes import Choice, DiscoveryRecipe
@@ -123,6 +123,7 @@ def test_a_network_learns_to_restore_and_to_tell_the_classes():
     _, _, pretext, network, teacher = trained(recipe, schooled=schooled)
     errors = held_out_errors(pretext, network, teacher.all_held_out())
     assert errors["restoration_mse"] < 0.5 * errors["copying_mse"]
+    assert errors["restoration_mse"] < 0.8 * best_constant_error(teacher), "it looks at what is shown"
     with torch.inference_mode():
         crops = torch.stack([torch.from_numpy(Places().crop(number)[:, 0]) for number in range(12)])
         told = network.restored_and_classified(crops)[1].argmax(dim=1)
