@@ -174,6 +174,7 @@ def test_every_recipe_on_a_page_can_be_loaded(page, tmp_path):
         path.write_text(block.text)
         content = yaml.safe_load(block.text)
         load = recipe_files.simulate_recipe if "strategies" in content else recipe_files.campaign_recipe
+        load = recipe_files.pretrain_recipe if recipe_files.is_pretraining(content) else load
         load(str(path))
 
 
