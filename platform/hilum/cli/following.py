@@ -15,7 +15,7 @@ from hilum.steps.progress_file import read_progress
 from hilum.store.layout import filesystem
 from hilum.store.manifest import read_bytes
 
-_SECONDS_BETWEEN = 0.5
+_SECONDS_BETWEEN = 1.0
 
 
 class Onlooker(Protocol):

@@ -71,8 +71,9 @@ def test_the_share_of_waiting_is_that_of_the_time_between_asking_and_getting():
         now[0] += seconds
 
     readers = Readers(0, clock=lambda: now[0])
-    assert readers.wait_share == 0
+    assert readers.wait_share == readers.batches_per_second == 0
     with readers.ahead(lambda _: pass_on(3.0), range(4)) as batches:
         for _ in batches:
             pass_on(1.0)
     assert readers.wait_share == 0.75
+    assert readers.batches_per_second == 0.25
