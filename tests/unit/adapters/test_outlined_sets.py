@@ -125,6 +125,18 @@ def test_each_patient_of_brats_is_tested_on_in_one_of_three_folds_and_grades_are
     assert len(set(tested)) == len(tested) == 42
 
 
+def test_of_few_patients_one_validates_all_the_same(theirs):
+    folders.brats(theirs)
+    cases = own_set("bms").cases(theirs, wishes_for(own_set("bms"), {}))
+    assert Counter(case.side for case in cases) == {"pool": 5, "validation": 1, "test": 3}
+
+
+@pytest.mark.parametrize("num", range(3, 12))
+def test_no_side_is_left_out_where_there_is_a_patient_for_each(num):
+    sides = dealt([str(number) for number in range(num)], {"test": 0.39, "validation": 0.1}, seed=0)
+    assert set(sides.values()) == {"pool", "validation", "test"}
+
+
 def test_one_sequence_is_taken_as_it_is_and_any_label_is_tumour(tmp_path, theirs):
     folders.brats(theirs)
     prepared("bms", tmp_path, modality="t2")
