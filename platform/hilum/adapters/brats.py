@@ -70,7 +70,9 @@ def _sides(folder: Path, wishes: Wishes) -> dict[str, Side]:
     sides: dict[str, Side] = dict.fromkeys(drawn[wishes.fold - 1 :: NUM_FOLDS], "test")
     learnt = [name for name in drawn if name not in sides]
     sides |= dict.fromkeys(learnt, "pool")
-    return sides | dict.fromkeys(learnt[ONE_IN_VALIDATES - 1 :: ONE_IN_VALIDATES], "validation")
+    # Of fewer than ten one validates all the same: nobody else can say which model is better.
+    judges = learnt[ONE_IN_VALIDATES - 1 :: ONE_IN_VALIDATES] or learnt[1:][-1:]
+    return sides | dict.fromkeys(judges, "validation")
 
 
 def _link_one(patient: Path, wanted: tuple[str, ...], target: Path) -> list[Made]:

@@ -112,12 +112,15 @@ def paths_of(folder: Path, item: SourceItem) -> tuple[Path, ...]:
 
 
 def dealt(names: Sequence[str], shares: Mapping[Side, float], *, seed: int) -> dict[str, Side]:
-    """A side for each name, drawn: so many of each side as its share says, the rest in the pool."""
+    """A side for each name, drawn: so many of each side as its share says, the rest in the pool.
+
+    No side is left out where there is a name for each.
+    """
     order = [sorted(names)[place] for place in np.random.default_rng(seed).permutation(len(names))]
     sides: dict[str, Side] = dict.fromkeys(order, "pool")
     begin = 0
     for side, share in shares.items():
-        end = begin + round(share * len(order))
+        end = begin + max(round(share * len(order)), int(len(order) > len(shares)))
         sides |= dict.fromkeys(order[begin:end], side)
         begin = end
     return sides

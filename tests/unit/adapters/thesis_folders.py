@@ -127,3 +127,17 @@ def brats(folder, num_high=6, num_low=3):
                 sitk.WriteImage(image, str(folder / grade / name / f"{name}_{part}.nii.gz"))
             outline = image_of(drawn, spacing_xyz=(1.0, 1.0, 1.0), origin=(0.0, -239.0, 0.0))
             sitk.WriteImage(outline, str(folder / grade / name / f"{name}_seg.nii.gz"))
+
+
+def embolism(folder, *, more=(), num=4):
+    """Scans as MetaImage, NIfTI and NRRD below scans/, with a table of candidates."""
+    images = {}
+    (folder / "scans").mkdir(parents=True)
+    for number in range(num):
+        image = image_of(lung(number), direction=FLIPPED if number % 2 else UPRIGHT)
+        kind = (".mhd", ".nii.gz", ".nrrd", ".mha")[number % 4]
+        sitk.WriteImage(image, str(folder / "scans" / f"pe{number}{kind}"))
+        images[f"pe{number}"] = image
+    rows = candidates(images)
+    write_candidates(folder / "candidates.csv", rows, scan_column="scan", more=more)
+    return images, rows
