@@ -85,8 +85,9 @@ def _on_line(value: np.float32, nodes: tuple[Floats, Floats], node: int, beyond:
         else:
             beyond = middle
     if node >= levels.size - 1:
-        return becoming[levels.size - 1]
-    share = (value - levels[node]) / (levels[node + 1] - levels[node])
+        node, share = levels.size - 2, np.float32(1)
+    else:
+        share = (value - levels[node]) / (levels[node + 1] - levels[node])
     return _between(becoming[node], becoming[node + 1], share)
 
 
