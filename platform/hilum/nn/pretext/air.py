@@ -5,6 +5,8 @@ else the one behind it, and turns a crop down when too much is. Pure air it lets
 Shape letters: Z, Y, X = space.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,14 +35,14 @@ def weighted_solid_share(window_ZYX: Voxels, *, num_slices: int, solid_from: flo
     return float(halves / (2 * num_slices * window_ZYX[0].size))
 
 
-def _by_slice(window_ZYX: Voxels) -> Voxels:
+def _by_slice(window_ZYX: Voxels) -> npt.NDArray[Any]:
     return np.ascontiguousarray(window_ZYX).reshape(len(window_ZYX), -1)
 
 
 @compiled
-def _halves(window_ZV: Voxels, num_slices: int, solid_from: np.float32 | np.int32) -> int:
+def _halves(window_ZV: npt.NDArray[Any], num_slices: int, solid_from: np.float32 | np.int32) -> np.int64:
     """How many halves of a voxel count."""
-    num_voxels, total = window_ZV.shape[1], 0
+    num_voxels, total = window_ZV.shape[1], np.int64(0)
     for z in range(num_slices):
         own = np.int32(0)
         behind = np.int32(0)
@@ -51,5 +53,5 @@ def _halves(window_ZV: Voxels, num_slices: int, solid_from: np.float32 | np.int3
             following = window_ZV[z + 1]
             for place in range(num_voxels):
                 behind += np.int32((here[place] < solid_from) & (following[place] >= solid_from))
-        total += 2 * own + behind
+        total += np.int64(2 * own + behind)
     return total

@@ -44,10 +44,8 @@ def mapped(crop_CZYX: Floats, levels: Floats, becoming: Floats) -> Floats:
 
     Between the ends of a cell the map is taken for straight, unless it rises or falls by more than ``_FLAT`` in it.
     """
-    grid = np.arange(_NUM_CELLS + 1, dtype=np.float32) / np.float32(_NUM_CELLS)
-    firsts = np.searchsorted(levels, grid, side="right").astype(np.int32) - 1
-    ends = np.empty_like(grid)
-    _on_nodes(grid, (levels, becoming), firsts, ends)
+    firsts, ends = np.empty(_NUM_CELLS + 1, np.int32), np.empty(_NUM_CELLS + 1, np.float32)
+    _at_cell_ends((levels, becoming), firsts, ends)
     out_CZYX = np.empty_like(crop_CZYX, order="C")
     _on_cells(np.ascontiguousarray(crop_CZYX).reshape(-1), (levels, becoming), firsts, ends, out_CZYX.reshape(-1))
     return out_CZYX
@@ -69,9 +67,16 @@ def _on_cells(
 
 
 @compiled
-def _on_nodes(grid: Floats, nodes: tuple[Floats, Floats], firsts: npt.NDArray[np.int32], ends: Floats) -> None:
-    for place in range(grid.size):
-        ends[place] = _on_line(grid[place], nodes, firsts[place], firsts[place] + 1)
+def _at_cell_ends(nodes: tuple[Floats, Floats], firsts: npt.NDArray[np.int32], ends: Floats) -> None:
+    """The last node at or below each cell's ends, and the map there."""
+    levels = nodes[0]
+    node = 0
+    for place in range(ends.size):
+        level = np.float32(place) / np.float32(_NUM_CELLS)
+        while node + 1 < levels.size and levels[node + 1] <= level:
+            node += 1
+        firsts[place] = node
+        ends[place] = _on_line(level, nodes, node, node + 1)
 
 
 @compiled
@@ -85,8 +90,9 @@ def _on_line(value: np.float32, nodes: tuple[Floats, Floats], node: int, beyond:
         else:
             beyond = middle
     if node >= levels.size - 1:
-        return becoming[levels.size - 1]
-    share = (value - levels[node]) / (levels[node + 1] - levels[node])
+        node, share = levels.size - 2, np.float32(1)
+    else:
+        share = (value - levels[node]) / (levels[node + 1] - levels[node])
     return _between(becoming[node], becoming[node + 1], share)
 
 

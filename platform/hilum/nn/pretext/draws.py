@@ -39,13 +39,13 @@ def word(key: np.uint64, number: np.uint64) -> np.uint64:
 
 
 @compiled
-def low_below(bits: np.uint64, limit: int) -> int:
+def low_below(bits: np.uint64, limit: int) -> np.int64:
     """A whole number from 0 to below ``limit``, from the lower half of a word; for limits far below 2³²."""
     return np.int64(((bits & _LOW) * np.uint64(limit)) >> _32)
 
 
 @compiled
-def high_below(bits: np.uint64, limit: int) -> int:
+def high_below(bits: np.uint64, limit: int) -> np.int64:
     """The same from the upper half."""
     return np.int64(((bits >> _32) * np.uint64(limit)) >> _32)
 

@@ -5,6 +5,9 @@ crop. That is so in both regimes, which differ in how much is shuffled and maske
 Shape letters: N = items, C = channels, Z, Y, X = space, S = space (Y, X or Z, Y, X).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from pydantic import Field
@@ -83,16 +86,17 @@ class Genesis(Restoring):
         shuffled, bent, painted, inner = torch.rand((4, len(crops_NCS)), generator=rng, device=rng.device)
         painted, inner = painted < self._paint, inner < self._in_paint
         num = num_windows_for(self._regime, tuple(wanted_NCZYX.shape[2:]))
+        deformations: list[tuple[Tensor, Callable[[Tensor], Tensor]]] = [
+            (shuffled < self._shuffle, partial(batched.local_pixel_shuffling, rng=rng, num_windows=num)),
+            (bent < self._non_linear, partial(batched.non_linear, rng=rng)),
+            (painted & inner, partial(batched.inner_cutout, rng=rng, regime=self._regime)),
+            (painted & ~inner, partial(batched.outer_cutout, rng=rng, regime=self._regime)),
+        ]
         shown_NCZYX = wanted_NCZYX.clone()
-        for chosen, deform in (
-            (shuffled < self._shuffle, lambda some: batched.local_pixel_shuffling(some, rng=rng, num_windows=num)),
-            (bent < self._non_linear, lambda some: batched.non_linear(some, rng=rng)),
-            (painted & inner, lambda some: batched.inner_cutout(some, rng=rng, regime=self._regime)),
-            (painted & ~inner, lambda some: batched.outer_cutout(some, rng=rng, regime=self._regime)),
-        ):
-            rows = chosen.nonzero()[:, 0].to(shown_NCZYX.device)
+        for chosen_N, deformed in deformations:
+            rows = chosen_N.nonzero()[:, 0].to(shown_NCZYX.device)
             if len(rows):
-                shown_NCZYX[rows] = deform(shown_NCZYX[rows])
+                shown_NCZYX[rows] = deformed(shown_NCZYX[rows])
         return shown_NCZYX.reshape(crops_NCS.shape), wanted_NCZYX.reshape(crops_NCS.shape)
 
 

@@ -6,7 +6,7 @@ Voxels lie between 0 and 1. All chance comes from ``rng``, so a puzzle is a func
 # ruff: noqa: ARG002, B027 (a pretext answers only what it has an answer to; the rest is nothing to do)
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,7 +71,7 @@ class Pretext(ABC):
         """Take up what ``state`` said."""
 
 
-def as_batch(puzzles: list[Puzzle], *, spatial_dims: int) -> tuple[Tensor, ...]:
+def as_batch(puzzles: Sequence[Puzzle], *, spatial_dims: int) -> tuple[Tensor, ...]:
     """Puzzles one on the other; images (C, Z, Y, X) lose their Z where they are 2D."""
     columns = [torch.from_numpy(np.stack(column)) for column in zip(*puzzles, strict=True)]
     return tuple(column[:, :, 0] if spatial_dims == 2 and column.ndim == 5 else column for column in columns)
