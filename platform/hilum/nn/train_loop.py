@@ -69,7 +69,7 @@ def train(
             "workers as the recipe's num_chunks."
         )
     readers = readers or Readers()
-    with _reproducible():
+    with reproducible():
         training = _Training(recipe, network, teacher, held or Held())
         first = training.restore(memory)
         until = min(stop_at or recipe.num_steps, recipe.num_steps)
@@ -266,7 +266,7 @@ def _as_one_vector(parameters: Sequence[torch.nn.Parameter]) -> Tensor:
 
 
 @contextmanager
-def _reproducible() -> Iterator[None]:
+def reproducible() -> Iterator[None]:
     """One thread and exact kernels, so that sums never depend on how many cores there are."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

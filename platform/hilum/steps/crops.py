@@ -15,6 +15,7 @@ from hilum.core.imaging import Side, Volume
 from hilum.core.learning import sides
 from hilum.core.recipes import PretrainRecipe
 from hilum.nn.normalise import normalise
+from hilum.nn.pretext.air import SOLID_FROM_HU, weighted_solid_share
 from hilum.steps.crop_sizes import Sizes, sizes_of
 from hilum.steps.once import Once
 from hilum.steps.scan_looks import Look, check_hounsfield, look_at
@@ -24,7 +25,6 @@ from hilum.store.layout import Store
 Floats = npt.NDArray[np.float32]
 
 _MAX_SCANS = 20
-_SOLID_FROM_HU = -150.0
 
 
 class StoredCrops:
@@ -94,7 +94,7 @@ class StoredCrops:
         if volume.item_index(patch) == (z + depth) // volume.item_shape_zyx[0]:
             behind = self._voxels.read_CZYX(Patch(volume.volume_id, (z + depth, y, x), (1, height, width)))
             window = np.concatenate([window, behind[0]])
-        share = weighted_solid_share(window, num_slices=depth, solid_from=_SOLID_FROM_HU)
+        share = weighted_solid_share(window, num_slices=depth, solid_from=SOLID_FROM_HU)
         return share > self._sampling.max_solid_share
 
 
@@ -168,18 +168,6 @@ def resampled(image_CZYX: Floats, shape_zyx: Zyx) -> Floats:
     image = torch.nn.functional.interpolate(image, size=shape_zyx, mode="trilinear", align_corners=False)
     resampled_CZYX: Floats = image[0].numpy()
     return resampled_CZYX
-
-
-def weighted_solid_share(window_ZYX: Voxels, *, num_slices: int, solid_from: float) -> float:
-    """How solid the first ``num_slices`` are, from 0 to 1: a voxel counts 1, or ½ if only the one behind it is solid.
-
-    Where the window ends, there is air behind it (https://arxiv.org/abs/1908.06912, in its published code).
-    """
-    solid = window_ZYX >= solid_from
-    own, behind = solid[:num_slices], np.zeros_like(solid[:num_slices])
-    following = solid[1 : num_slices + 1]
-    behind[: len(following)] = following
-    return float(own.mean() + 0.5 * (behind & ~own).mean())
 
 
 def _no_room(small: Sequence[Volume], recipe: PretrainRecipe) -> str:

@@ -23,7 +23,7 @@ from hilum.nn.heads import num_parameters, resolved
 from hilum.nn.pretext.pretext import Floats
 from hilum.nn.pretext.teaching import PuzzleTeacher, held_out_errors
 from hilum.nn.readers import Readers
-from hilum.nn.train_loop import train
+from hilum.nn.train_loop import reproducible, train
 from hilum.steps import discover
 from hilum.steps.album import Album
 from hilum.steps.crops import check_scans, crops_of, num_channels_of, scans_of, volumes_among
@@ -92,7 +92,8 @@ def train_worker(
     with told_in(run_url, context, num_steps=recipe.num_steps) as told:
         history = train(recipe, network, teacher, context=told, memory=memory, readers=readers, stop_at=stop_at)
     network.eval()
-    errors = held_out_errors(pretext, network, teacher.all_held_out())
+    with reproducible():
+        errors = held_out_errors(pretext, network, teacher.all_held_out())
     return counts_of(
         recipe, history, context, readers, stop_at=stop_at, num_parameters=num_parameters(network), **errors
     )

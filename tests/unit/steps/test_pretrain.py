@@ -238,7 +238,7 @@ def test_held_out_crops_are_of_the_validation_s_patients_alone(tmp_path):
     """Where nobody is held out, nothing is told of held-out crops."""
     store, inputs = prepared(tmp_path)
     results = run(store, inputs).results
-    assert {"restoration_mse", "copying_mse"} <= results.keys()
+    assert {"restoration_mse", "copying_mse", "constant_mse"} <= results.keys()
     alone, inputs = _only_pool(tmp_path)
     results = run(alone, inputs).results
     assert not {"restoration_mse", "copying_mse"} & results.keys()

@@ -37,7 +37,7 @@ class Restoring(Pretext):
         errors = [(head - wanted) ** 2 for head in network.restored_heads(shown)]
         if not counted:
             return torch.stack([error.mean() for error in errors]).mean()
-        weight = counted[0]
+        weight = counted[0].expand_as(wanted)
         return torch.stack([(error * weight).sum() / weight.sum().clamp(min=1) for error in errors]).mean()
 
     def restored(self, network: Network, shown_NCS: Tensor) -> Tensor:

@@ -138,14 +138,21 @@ class PuzzleTeacher(Teacher):
 
 
 def held_out_errors(pretext: Pretext, network: Network, batches: Iterator[Batch]) -> dict[str, float]:
-    """Mean squared error of what the network restores and of what it was shown: is it better than copying?"""
-    sums, num = np.zeros(2), 0
+    """Mean squared errors over the voxels that count: of what the network restores, and of two guesses without one.
+
+    ``copying_mse`` is that of what it was shown, ``constant_mse`` that of the best single grey level.
+    """
+    sums, num = np.zeros(4), 0.0
     with torch.inference_mode():
-        for shown, wanted, *_ in batches:
+        for shown, wanted, *more in batches:
             restored = pretext.restored(network, shown)
             if restored is None:
                 return {}
-            for place, guess in enumerate((restored, shown)):
-                sums[place] += float(((guess - wanted) ** 2).mean()) * len(shown)
-            num += len(shown)
-    return {"restoration_mse": sums[0] / num, "copying_mse": sums[1] / num} if num else {}
+            counted = more[0] if more and more[0].shape == wanted.shape else torch.ones_like(wanted)
+            told = ((restored - wanted) ** 2, (shown - wanted) ** 2, wanted**2, wanted)
+            sums += [float((what * counted).sum(dtype=torch.float64)) for what in told]
+            num += float(counted.sum(dtype=torch.float64))
+    if not num:
+        return {}
+    restoration, copying, square, mean = (float(total) for total in sums / num)
+    return {"restoration_mse": restoration, "copying_mse": copying, "constant_mse": square - mean**2}
