@@ -1,14 +1,10 @@
 """`hilum recipe`: what a campaign would compute, before it does."""
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from hilum.cli.console import reply, table
 from hilum.cli.options import Json, RecipeName
-
-if TYPE_CHECKING:
-    from hilum.core.recipes import CampaignRecipe, ComparePretrainingRecipe, PretrainRecipe, SimulateRecipe
+from hilum.core.recipes import ComparePretrainingRecipe, PretrainRecipe, SimulateRecipe
 
 group = typer.Typer(no_args_is_help=True, help="Show and list recipes: what a campaign computes.")
 
@@ -20,20 +16,22 @@ def show(recipe: RecipeName, json_: Json = False) -> None:
     from hilum.loop.branches import check_strategies
     from hilum.loop.choices import check_choices
     from hilum.loop.compare_pretraining import check_pretexts
+    from hilum.steps.pretrain import check_recipe
 
-    content = recipe_files.resolved(recipe)
-    loaded: CampaignRecipe | SimulateRecipe | PretrainRecipe | ComparePretrainingRecipe
-    if recipe_files.is_comparison(content):
-        loaded, verb = recipe_files.compare_recipe(recipe), "compare-pretraining"
-        check_pretexts(loaded)
-    elif recipe_files.is_pretraining(content):
-        loaded, verb = recipe_files.pretrain_recipe(recipe), "pretrain"
-    elif recipe_files.is_simulation(content):
-        loaded, verb = recipe_files.simulate_recipe(recipe), "simulate"
-        check_strategies("simulation", loaded)
-    else:
-        loaded, verb = recipe_files.campaign_recipe(recipe), "campaign create my-campaign --recipe"
-        check_choices(loaded)
+    loaded = recipe_files.any_recipe(recipe)
+    match loaded:
+        case ComparePretrainingRecipe():
+            check_pretexts(loaded)
+            verb = "compare-pretraining"
+        case PretrainRecipe():
+            check_recipe(loaded)
+            verb = "pretrain"
+        case SimulateRecipe():
+            check_strategies("simulation", loaded)
+            verb = "simulate"
+        case _:
+            check_choices(loaded)
+            verb = "campaign create my-campaign --recipe"
     name = recipe_files.recipe_id(loaded)
     reply(
         json_,

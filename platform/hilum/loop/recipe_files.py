@@ -24,6 +24,7 @@ PACKAGED_FOLDER = "recipes_data"
 
 Model = TypeVar("Model", bound=BaseModel)
 Content = dict[str, Any]
+AnyRecipe = CampaignRecipe | SimulateRecipe | PretrainRecipe | ComparePretrainingRecipe
 
 
 def campaign_recipe(name_or_path: str) -> CampaignRecipe:
@@ -73,6 +74,16 @@ def compare_recipe(name_or_path: str) -> ComparePretrainingRecipe:
             "one: `hilum recipe show compare-small`."
         )
     return checked(ComparePretrainingRecipe, content, name_or_path)
+
+
+def any_recipe(name_or_path: str) -> AnyRecipe:
+    """A recipe of whatever kind the file holds: its keys say which."""
+    content = resolved(name_or_path)
+    if is_comparison(content):
+        return compare_recipe(name_or_path)
+    if is_pretraining(content):
+        return pretrain_recipe(name_or_path)
+    return simulate_recipe(name_or_path) if is_simulation(content) else campaign_recipe(name_or_path)
 
 
 def resources(name_or_path: str) -> Resources:

@@ -21,7 +21,7 @@ MakePretext = Callable[[], Pretext]
 Deform = Callable[[Floats, np.random.Generator], Floats]
 Shape = tuple[int, int, int, int]
 
-SHAPES_CZYX: tuple[Shape, ...] = ((1, 12, 24, 24), (3, 12, 24, 24), (1, 1, 24, 24), (3, 1, 24, 24))
+SHAPES_CZYX: tuple[Shape, ...] = ((1, 16, 24, 24), (3, 16, 24, 24), (1, 1, 24, 24), (3, 1, 24, 24))
 _NUM = 8
 _SMALL = Choice(kind="unet", depth=2, features=(4, 4, 8))
 

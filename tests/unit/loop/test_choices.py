@@ -3,21 +3,40 @@
 import pytest
 
 from hilum.core.errors import RecipeError
-from hilum.core.recipes import CampaignRecipe
+from hilum.core.recipes import CampaignRecipe, ComparePretrainingRecipe, PretrainRecipe, SimulateRecipe
 from hilum.loop.choices import check_choices
-from hilum.loop.recipe_files import campaign_recipe, is_pretraining, resolved, shipped_recipes
+from hilum.loop.compare_pretraining import check_pretexts
+from hilum.loop.recipe_files import any_recipe, campaign_recipe, compare_recipe, pretrain_recipe, shipped_recipes
+from hilum.steps.pretrain import check_recipe
 
 
 def _recipe(**parts):
     return CampaignRecipe.model_validate({"question": "classify", **parts})
 
 
-CAMPAIGNS = [name for name in sorted(shipped_recipes()) if not is_pretraining(resolved(name))]
+CAMPAIGNS = [
+    name for name in sorted(shipped_recipes()) if isinstance(any_recipe(name), CampaignRecipe | SimulateRecipe)
+]
+PRETRAININGS = [name for name in sorted(shipped_recipes()) if isinstance(any_recipe(name), PretrainRecipe)]
+COMPARISONS = [name for name in sorted(shipped_recipes()) if isinstance(any_recipe(name), ComparePretrainingRecipe)]
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)
 def test_every_shipped_recipe_names_only_what_there_is(name):
     check_choices(campaign_recipe(name))
+
+
+@pytest.mark.parametrize("name", PRETRAININGS)
+def test_every_shipped_pretraining_names_only_what_there_is(name):
+    check_recipe(pretrain_recipe(name))
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_every_shipped_comparison_names_only_what_there_is(name):
+    comparison = compare_recipe(name)
+    check_pretexts(comparison)
+    for target in comparison.targets.values():
+        check_choices(target.campaign)
 
 
 @pytest.mark.parametrize(
