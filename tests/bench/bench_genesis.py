@@ -25,7 +25,7 @@ from scipy import stats
 
 from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.reading import read_item
-from hilum.core.recipes import Choice, IngestRecipe, PretrainRecipe
+from hilum.core.recipes import Choice, IngestRecipe, PretrainRecipe, SplitRecipe
 from hilum.core.registry import pretexts
 from hilum.core.resources import Resources
 from hilum.core.sources import Source, SourceItem
@@ -35,7 +35,7 @@ from hilum.nn.pretext.cutouts import inner_cutout, outer_cutout
 from hilum.nn.pretext.flips import random_flips
 from hilum.nn.pretext.shuffling import local_pixel_shuffling
 from hilum.steps import ingest
-from hilum.steps.crops import StoredCrops
+from hilum.steps.crops import StoredCrops, crops_of
 from hilum.store.layout import Store
 from hilum.store.volumes import volumes_of
 
@@ -214,11 +214,11 @@ def measure_reading(rows: list[dict], genesis: object) -> None:
     """From the sharded store to a posed puzzle, as `hilum pretrain` does, and from .nii.gz to the published loops."""
     voxels = reading.synthetic_ct()
     with tempfile.TemporaryDirectory() as folder:
-        crops_of, scan = stored(Path(folder), voxels), Path(folder, "scan.nii.gz")
+        crops, scan = stored(Path(folder), voxels), Path(folder, "scan.nii.gz")
         rng = np.random.default_rng(5)
 
         def read_and_deform() -> None:
-            genesis.pose(crops_of.draw(rng), rng)
+            genesis.pose(crops.draw(rng), rng)
 
         def from_gzip() -> None:
             image = np.asarray(reading.nib.load(scan).dataobj)
@@ -234,7 +234,7 @@ def measure_reading(rows: list[dict], genesis: object) -> None:
         add(
             rows,
             f"read, {CUBE} of 512×512×300 int16",
-            seconds_in_turn({"hilum": (OURS, lambda: crops_of.draw(rng))}),
+            seconds_in_turn({"hilum": (OURS, lambda: crops.draw(rng))}),
             {},
         )
 
@@ -245,8 +245,10 @@ def stored(folder: Path, voxels: np.ndarray) -> StoredCrops:
     source = Source(str(folder), (SourceItem("scan.nii.gz"),), digests=("bench",))
     means = {"store": store, "executor": InlineExecutor(), "resources": Resources(), "read": read_item}
     manifest = ingest.run(IngestRecipe(patch_shape_zyx=CROP_CZYX[1:]), source, **means)
-    volumes = list(volumes_of(store, manifest.run_id).values())
-    return StoredCrops(store, volumes, PretrainRecipe(patch_shape_zyx=CROP_CZYX[1:]))
+    recipe = PretrainRecipe(patch_shape_zyx=CROP_CZYX[1:], split=SplitRecipe(validation=0, test=0))
+    crops = crops_of(store, volumes_of(store, manifest.run_id), recipe, "pool")
+    assert crops is not None, "a scan of 512 × 512 × 300 has room"
+    return crops
 
 
 def add(rows: list[dict], what: str, seconds: dict[str, float], missing: dict[str, str]) -> None:
