@@ -10,8 +10,7 @@ from typing import Protocol
 
 from hilum.cli.console import complain_softly
 from hilum.core.ports import Counts
-from hilum.steps.album import FOLDER
-from hilum.steps.progress_file import read_progress
+from hilum.steps.progress_file import PICTURES, read_progress
 from hilum.store.layout import filesystem
 from hilum.store.manifest import read_bytes
 
@@ -43,13 +42,13 @@ class Follower:
                 for onlooker in self._onlookers:
                     onlooker.report(report, num_steps=progress.num_steps if progress else 0)
         for name in self._new_pictures():
-            png = read_bytes(f"{self._url}/{FOLDER}/{name}")
+            png = read_bytes(f"{self._url}/{PICTURES}/{name}")
             for onlooker in self._onlookers:
                 onlooker.picture(int(name.removeprefix("step-").removesuffix(".png")), png)
             self._seen.add(name)
 
     def _new_pictures(self) -> list[str]:
-        fs, path = filesystem(f"{self._url}/{FOLDER}")
+        fs, path = filesystem(f"{self._url}/{PICTURES}")
         fs.invalidate_cache()
         names = {str(found).rsplit("/", 1)[-1] for found in fs.glob(f"{path}/step-*.png")}
         return sorted(names - self._seen)

@@ -31,7 +31,7 @@ def pretrain(
     from hilum.loop import recipe_files
     from hilum.loop.definition import only_ingest
     from hilum.steps import pretrain as step
-    from hilum.steps.album import FOLDER
+    from hilum.steps.progress_file import PICTURES
     from hilum.steps.training_run import TIMING
     from hilum.store.layout import require
     from hilum.store.manifest import Run, read_json
@@ -46,7 +46,7 @@ def pretrain(
     if manifest is None:
         ready = engine(on=on, address=address, store=opened)
         manifest = step.run(loaded, inputs, store=opened, executor=ready.executor, resources=ready.resources)
-    pictures = f"{opened.run('pretrain', manifest.run_id)}/{FOLDER}"
+    pictures = f"{opened.run('pretrain', manifest.run_id)}/{PICTURES}"
     timing = read_json(f"{opened.run('pretrain', manifest.run_id)}/{TIMING}")
     data = {**answer(manifest, already_done), "pictures": pictures, "timing": timing}
     lines = [

@@ -16,9 +16,9 @@ from torch import Tensor
 from hilum.nn.heads import Network
 from hilum.nn.pretext.pretext import Pretext
 from hilum.nn.pretext.teaching import PuzzleTeacher
+from hilum.steps.progress_file import PICTURES
 from hilum.store.manifest import write_bytes
 
-FOLDER = "pictures"
 _MAX_CROPS = 4
 _TITLES = ("before", "shown", "restored", "difference")
 _SIDE_PX, _GAP_PX, _TITLE_PX = 160, 6, 18
@@ -43,7 +43,7 @@ class Album:
         finally:
             network.train(training)
         if page is not None:
-            write_bytes(f"{self._url}/{FOLDER}/step-{num_steps:08d}.png", page)
+            write_bytes(f"{self._url}/{PICTURES}/step-{num_steps:08d}.png", page)
 
     def _page(self, network: Network) -> bytes | None:
         rows: list[list[npt.NDArray[np.float32]]] = []

@@ -18,6 +18,9 @@ from hilum.store.layout import filesystem
 from hilum.store.manifest import read_json, write_json
 
 FILE = "progress.json"
+PICTURES = "pictures"
+"""The folder of a pretraining's pictures, a file every so many steps."""
+
 _SECONDS_BETWEEN = 1.0
 
 

@@ -1,6 +1,10 @@
 """What the doctor looks at."""
 
 import re
+import subprocess
+import sys
+
+import pytest
 
 from hilum.cli.health import PACKAGES, damaged_places, machine
 from hilum.store.manifest import write_bytes
@@ -13,11 +17,9 @@ def test_this_machine_is_described_by_versions_cores_and_memory():
     assert re.fullmatch(r"[\d.]+ GiB, [\d.]+ free|unknown", found["memory"])
 
 
-def test_describing_the_machine_loads_none_of_its_packages():
-    import subprocess
-    import sys
-
-    program = "import sys; from hilum.cli.health import machine; machine(); print({'torch', 'ray'} & set(sys.modules))"
+@pytest.mark.parametrize("code", ["from hilum.cli.health import machine; machine()", "import hilum.cli.main"])
+def test_describing_the_machine_and_asking_for_help_load_none_of_its_packages(code):
+    program = f"import sys; {code}; print({{'torch', 'ray'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
