@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hilum.core.recipes import Choice, PretrainRecipe
+from hilum.core.recipes import Choice, DiscoveryRecipe, PretrainRecipe
 from hilum.core.registry import pretexts
 from hilum.nn.pretext.teaching import PuzzleTeacher, Unposed
 from hilum.nn.teacher import device_at_hand
@@ -25,7 +25,13 @@ class SmoothCrops:
 
 def _teacher(kind, shape_zyx=(8, 16, 16), seed=0):
     recipe = PretrainRecipe(
-        pretext=Choice(kind=kind), patch_shape_zyx=shape_zyx, batch_size=4, num_chunks=2, num_steps=5, seed=seed
+        pretext=Choice(kind=kind),
+        discovery=DiscoveryRecipe() if kind == "semantic" else None,
+        patch_shape_zyx=shape_zyx,
+        batch_size=4,
+        num_chunks=2,
+        num_steps=5,
+        seed=seed,
     )
     return PuzzleTeacher(recipe, pretexts.bind(recipe.pretext)(), SmoothCrops(shape_zyx))
 
@@ -57,7 +63,7 @@ def test_puzzles_posed_at_once_are_functions_of_seed_step_and_chunk(kind):
 @on_a_cpu
 @pytest.mark.parametrize("kind", sorted(pretexts))
 def test_without_a_gpu_puzzles_are_posed_as_they_are_read(kind):
-    teacher = _teacher(kind)
+    teacher = _teacher(kind, (16, 16, 16))
     batch = teacher.read((0, 1))
     assert not isinstance(batch, Unposed)
     assert len(batch) >= 2
