@@ -13,7 +13,16 @@ from hilum.cli.console import table
 from hilum.cli.reading import finished_ingest, ingest_recipe_of, run_ingest
 from hilum.core.errors import NotFoundError
 from hilum.core.recipes import ComparePretrainingRecipe, IngestRecipe
-from hilum.loop.compare_pretraining import SCANS, STEP, STEP_VERSION, check, compare_pretraining, input_of, tables_of
+from hilum.loop.choices import check_choices
+from hilum.loop.compare_pretraining import (
+    SCANS,
+    STEP,
+    STEP_VERSION,
+    check_pretexts,
+    compare_pretraining,
+    input_of,
+    tables_of,
+)
 from hilum.loop.findings import percent
 from hilum.loop.pretrained_table import TargetTable
 from hilum.loop.simulate import Workbench
@@ -25,12 +34,14 @@ def run_comparison(
     store: Store, name: str, recipe: ComparePretrainingRecipe, *, data: Path, on: str, address: str | None
 ) -> tuple[Manifest, bool]:
     """The comparison's manifest, and whether it was there already."""
+    check_pretexts(recipe)  # before anything is ingested
+    for target in recipe.targets.values():
+        check_choices(target.campaign)
     ready = engine(on=on, address=address)
     inputs = _ingested(store, recipe, data, ready)
     before = Run(store, STEP, STEP_VERSION, recipe, {**inputs, "name": name}).finished()
     if before is not None:
         return before, True
-    check(name, recipe, inputs)
     manifest = compare_pretraining(
         store,
         name,
