@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hilum.adapters.ray_tune import run_trials
+from hilum.core.resources import Resources
 from hilum.loop import recipe_files
 from hilum.store.tables import TRIALS, read_table
 from hilum.testing.campaigns import tiny_recipe
@@ -111,3 +113,38 @@ def check_outcome(sweep, told):
     assert Path(url, "trials.png").read_bytes().startswith(b"\x89PNG")
     for manifest in (sweep / "store").glob("runs/evaluate/*/manifest.json"):
         assert json.loads(manifest.read_text())["results"]["test"] == {}
+
+
+class CtrlC:
+    """Ctrl-C that arrives while a finaliser runs, where Python can only say that it ignores it."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)  # a bytecode for the handler to run in
+
+
+def one_rung(number, report):
+    report({"step": 1, "score": float(number)})
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_lost_in_a_finaliser_still_ends_the_sweep(ray_cluster):
+    ended = []
+
+    def on_end(number):
+        ended.append(number)
+        CtrlC()
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run_trials(
+            one_rung,
+            range(12),
+            rungs=[1],
+            reduction_factor=3,
+            resources=Resources(),
+            on_rung=lambda *_: None,
+            on_end=on_end,
+        )
+    assert len(ended) == 1
+    assert signal.getsignal(signal.SIGINT) is before

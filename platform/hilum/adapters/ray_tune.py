@@ -8,9 +8,12 @@ started again: trials tell their old rungs at once and train only what is missin
 
 import logging
 import os
+import signal
 import tempfile
-from collections.abc import Callable, Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import ray
 import ray.tune
@@ -67,7 +70,8 @@ def run_trials(
         )
         # Tune misses the files of its own loggers, which nobody asked for.
         logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-        results = tuner.fit()
+        with _ctrl_c_told_to(heard):
+            results = tuner.fit()
     if heard.errors:
         raise heard.errors[min(heard.errors)]
     if results.errors:
@@ -106,6 +110,11 @@ class _Told(Callback):  # type: ignore[misc]
     def __init__(self, on_rung: Callable[[int, Counts], None], on_end: Callable[[int], None]) -> None:
         self._on_rung, self._on_end = on_rung, on_end
         self.errors: dict[int, HilumError] = {}
+        self.interrupted = False
+
+    def on_step_begin(self, iteration: int, trials: Any, **_: Any) -> None:  # noqa: ARG002
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
         if "score" in result:
@@ -116,3 +125,23 @@ class _Told(Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:  # noqa: ARG002
         if trial.config["number"] not in self.errors:
             self._on_end(trial.config["number"])
+
+
+@contextmanager
+def _ctrl_c_told_to(heard: _Told) -> Iterator[None]:
+    """Ctrl-C that is raised inside a finaliser is lost, and Tune would go on: it is raised again at the next step."""
+
+    def interrupt(*_: Any) -> NoReturn:
+        heard.interrupted = True
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard.interrupted:
+        raise KeyboardInterrupt
