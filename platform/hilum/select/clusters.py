@@ -13,21 +13,28 @@ _FIT_AT_MOST = 50_000
 _NUM_ITERATIONS = 25
 
 
-def k_means(points_ND: Floats, num_clusters: int, *, rng: np.random.Generator) -> Ints:
+def k_means(
+    points_ND: Floats,
+    num_clusters: int,
+    *,
+    rng: np.random.Generator,
+    fit_at_most: int = _FIT_AT_MOST,
+    num_iterations: int = _NUM_ITERATIONS,
+) -> Ints:
     """The cluster of every point, 0 to ``num_clusters`` − 1 (fewer when there are fewer different points).
 
-    Centres are seeded by k-means++ and moved by Lloyd's rule. Above 50,000 points they are
-    found on a drawn part, and every point then joins its nearest centre.
+    Centres are seeded by k-means++ and moved by Lloyd's rule. Above ``fit_at_most`` points they
+    are found on a drawn part, and every point then joins its nearest centre.
     """
     points_ND = np.ascontiguousarray(points_ND, np.float32)
     if len(points_ND) == 0 or num_clusters < 1:
         return np.zeros(len(points_ND), np.int64)
     fitted_ND = points_ND
-    if len(points_ND) > _FIT_AT_MOST:
-        fitted_ND = points_ND[np.sort(rng.permutation(len(points_ND))[:_FIT_AT_MOST])]
+    if len(points_ND) > fit_at_most:
+        fitted_ND = points_ND[np.sort(rng.permutation(len(points_ND))[:fit_at_most])]
     centres_KD = _seeds(fitted_ND, num_clusters, rng)
     cluster_N = nearest_centre(fitted_ND, centres_KD)
-    for _ in range(_NUM_ITERATIONS):
+    for _ in range(num_iterations):
         _move_to_means(fitted_ND, cluster_N, centres_KD)
         before, cluster_N = cluster_N, nearest_centre(fitted_ND, centres_KD)
         if np.array_equal(before, cluster_N):

@@ -13,10 +13,12 @@ from pydantic import Field
 from hilum.core.errors import RecipeError
 from hilum.core.registry import Params, samplers
 from hilum.select.clusters import k_means
-from hilum.select.compiled import compiled
+from hilum.select.neighbours import distances_to, nearest_neighbours, probable_neighbours
 from hilum.select.scored import Floats, Ints, ScoredPool, how_many
+from hilum.select.tiles import unit_length
 
 _SMALL_CLUSTER = 5
+_EXACT_UP_TO = 20_000
 
 
 class TypiclustParams(Params):
@@ -40,22 +42,23 @@ def typiclust(
     """The most typical candidate of each cluster, least labelled clusters first (https://arxiv.org/abs/2202.02794).
 
     Clusters are visited in turn; one with nobody left is skipped. Clusters of five or fewer
-    points wait until the larger ones are exhausted.
+    points wait until the larger ones are exhausted. In a cluster of more than 20,000 the
+    neighbours are found for 99 % and more, not all.
     """
     num = how_many(scored, num)
     if num == 0:
         return np.empty(0, np.int64)
     if not scored.embedding.shape[1]:
         raise RecipeError("Sampler 'typiclust' compares embeddings and this pool has none; score the pool first.")
-    open_ND = _unit_length(scored.embedding)
-    all_ND = np.concatenate([open_ND, _unit_length(scored.labelled_embedding)])
+    open_ND = unit_length(scored.embedding)
+    all_ND = np.concatenate([open_ND, unit_length(scored.labelled_embedding)])
     num_labelled = len(all_ND) - len(open_ND)
     cluster_all = k_means(all_ND, min(num_labelled + num, max_clusters), rng=rng)
     cluster_N = cluster_all[: scored.num].copy()
 
     def most_typical(members: Ints) -> int:
         neighbours = min(num_neighbours, max(1, len(members) // 2))
-        return int(members[typicality(open_ND[members], neighbours, distance == "squared").argmax()])
+        return int(members[typicality(open_ND[members], neighbours, distance == "squared", rng=rng).argmax()])
 
     picks: list[int] = []
     for clusters in _visiting_order(cluster_all, scored.num):
@@ -63,32 +66,22 @@ def typiclust(
     return np.array(picks, np.int64)
 
 
-@compiled
-def typicality(points_ND: Floats, num_neighbours: int, squared: bool) -> npt.NDArray[np.float64]:
-    """1 / (mean distance to the ``num_neighbours`` nearest others + 1e-5), for every point."""
-    num = points_ND.shape[0]
-    typicality_N = np.empty(num)
-    keep = min(num_neighbours, num - 1)
-    for n in range(num):
-        smallest = np.full(keep, np.inf)
-        for other in range(num):
-            if other == n or keep == 0:
-                continue
-            distance = 0.0
-            for d in range(points_ND.shape[1]):
-                difference = points_ND[n, d] - points_ND[other, d]
-                distance += difference * difference
-            place = keep - 1
-            if distance >= smallest[place]:
-                continue
-            while place > 0 and smallest[place - 1] > distance:
-                smallest[place] = smallest[place - 1]
-                place -= 1
-            smallest[place] = distance
-        total = 0.0
-        for place in range(keep):
-            total += smallest[place] if squared else np.sqrt(smallest[place])
-        typicality_N[n] = 1.0 / (total / max(keep, 1) + 1e-5)
+def typicality(
+    points_ND: Floats, num_neighbours: int, squared: bool = False, *, rng: np.random.Generator | None = None
+) -> npt.NDArray[np.float64]:
+    """1 / (mean distance to the ``num_neighbours`` nearest others + 1e-5), for every point.
+
+    Exact up to 20,000 points, and of any number without ``rng``; with it, neighbours among
+    more points are the probable ones (`neighbours.probable_neighbours`).
+    """
+    if rng is None or len(points_ND) <= _EXACT_UP_TO:
+        neighbours_NK = nearest_neighbours(points_ND, num_neighbours)
+    else:
+        neighbours_NK = probable_neighbours(points_ND, num_neighbours, rng=rng)
+    distances_NK = distances_to(points_ND, neighbours_NK).astype(np.float64)
+    if not squared:
+        np.sqrt(distances_NK, out=distances_NK)
+    typicality_N: npt.NDArray[np.float64] = 1 / (distances_NK.sum(axis=1) / max(1, distances_NK.shape[1]) + 1e-5)
     return typicality_N
 
 
@@ -114,8 +107,3 @@ def _visit(clusters: list[int], cluster_N: Ints, num: int, most_typical: Callabl
         waiting.append(cluster)
     return picks
 
-
-def _unit_length(embedding_ND: npt.NDArray[np.floating]) -> Floats:
-    points_ND = np.ascontiguousarray(embedding_ND, np.float32)
-    lengths = np.linalg.norm(points_ND, axis=1, keepdims=True)
-    return np.ascontiguousarray(points_ND / np.where(lengths > 0, lengths, 1), np.float32)

@@ -15,6 +15,9 @@ _WORDS = {
     "kmeans_pp": "far from everything labelled or picked before it",
     "badge": "unsure, and unlike everything picked before it",
     "typiclust": "most typical of its group",
+    "facility_location": "most like what nothing labelled or picked before it is like",
+    "prob_cover": "most others within reach, of those that nothing labelled or picked reaches",
+    "usl": "in a dense place of its group, away from the other picks",
 }
 
 

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from pydantic import Field
 
 from hilum.core.registry import Params, samplers
+from hilum.select.noise import gibbs_noise, power_noise, rank_noise
 from hilum.select.scored import Floats, Ints, ScoredPool, how_many
 from hilum.select.thinning import Thinning
 
 AnyFloats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
-_TINY = 1e-30
 _HOLDS = 0.01
 
 
@@ -84,7 +84,23 @@ def power_top_k(
     scored: ScoredPool, num: int, *, rng: np.random.Generator, score: str = "margin", beta: float = 1.0
 ) -> Ints:
     """Draw without replacement, in proportion to score^β (Kirsch et al. 2023, https://arxiv.org/abs/2106.12059)."""
-    return best_rows(_power_noise(scored.score(score), beta, rng), how_many(scored, num))
+    return best_rows(power_noise(scored.score(score), beta, rng), how_many(scored, num))
+
+
+@samplers.register("gibbs_top_k", params=PowerParams)
+def gibbs_top_k(
+    scored: ScoredPool, num: int, *, rng: np.random.Generator, score: str = "margin", beta: float = 1.0
+) -> Ints:
+    """Draw without replacement, in proportion to exp(β · score): the softmax of the same paper."""
+    return best_rows(gibbs_noise(scored.score(score), beta, rng), how_many(scored, num))
+
+
+@samplers.register("soft_rank", params=PowerParams)
+def soft_rank(
+    scored: ScoredPool, num: int, *, rng: np.random.Generator, score: str = "margin", beta: float = 1.0
+) -> Ints:
+    """Draw without replacement, in proportion to rank^−β: only the order of the scores counts, not their scale."""
+    return best_rows(rank_noise(scored.score(score), beta, rng), how_many(scored, num))
 
 
 @samplers.register("random_extension", params=ExtensionParams)
@@ -237,11 +253,5 @@ def _in_turn(queues: list[_Queue], quotas: list[int], batch: Thinning) -> None:
 
 
 def _noisy(scores: Floats, *, beta: float | None, rng: np.random.Generator) -> AnyFloats:
-    return scores if beta is None else _power_noise(scores, beta, rng)
+    return scores if beta is None else power_noise(scores, beta, rng)
 
-
-def _power_noise(scores: Floats, beta: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    # Gumbel noise turns a top-k into a draw in proportion to score^beta. A score of 0 stays last, not -inf.
-    logs = np.log(np.maximum(scores.astype(np.float64), _TINY))
-    noisy: npt.NDArray[np.float64] = beta * logs + rng.gumbel(size=len(scores))
-    return noisy

@@ -21,6 +21,8 @@ BUILTIN = [
     Choice(kind="top_k"),
     Choice(kind="power_top_k", beta=4.0),
     Choice(kind="power_top_k", score="entropy", beta=0),
+    Choice(kind="gibbs_top_k", beta=4.0),
+    Choice(kind="soft_rank"),
     Choice(kind="random_extension"),
     Choice(kind="random_extension", omega=1.0),
     Choice(kind="foreground_random"),
@@ -32,6 +34,12 @@ BUILTIN = [
     Choice(kind="kmeans_pp"),
     Choice(kind="badge"),
     Choice(kind="cluster_margin"),
+    Choice(kind="facility_location"),
+    Choice(kind="facility_location", shortlist=2.0),
+    Choice(kind="facility_location", num_counted=7),
+    Choice(kind="prob_cover"),
+    Choice(kind="prob_cover", delta=0.5, num_counted=7),
+    Choice(kind="usl"),
     Choice(kind="typiclust"),
     Choice(kind="typiclust", max_clusters=4, distance="squared"),
 ]
@@ -255,7 +263,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(choice, message):
         samplers.bind(choice)
 
 
-@pytest.mark.parametrize("kind", ["k_centre", "kmeans_pp", "badge", "cluster_margin", "typiclust"])
+@pytest.mark.parametrize("kind", ["k_centre", "kmeans_pp", "badge", "cluster_margin", "facility_location", "prob_cover", "usl", "typiclust"])
 def test_a_sampler_that_compares_embeddings_says_when_there_are_none(kind):
     with pytest.raises(RecipeError, match=f"'{kind}' (compares embeddings|needs a model)"):
         ask(kind, pool_of([0.1, 0.2]), 1)
