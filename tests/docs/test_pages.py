@@ -11,9 +11,11 @@ from hilum.adapters.answer_sheet import COLUMNS
 from hilum.cli.main import app
 from hilum.cli.reference import commands, reference_page
 from hilum.cli.settings import PREFIX, Settings
+from hilum.core.registry import samplers, scorers
 from hilum.core.resources import Resources
 from hilum.core.telemetry import METRICS
 from hilum.loop.stages import Stage
+from hilum.select import builtin  # noqa: F401 (registers our scorers and samplers)
 from hilum.store import layout, ledger_tables, tables
 from hilum.store.manifest import Manifest
 
@@ -176,6 +178,11 @@ def test_every_decision_is_listed_and_every_page_has_its_number():
     found = sorted(path.name for path in (DOCS / "decisions").glob("[0-9]*.md"))
     assert all(f"({name})" in listed for name in found)
     assert [name[:4] for name in found] == [f"{number:04d}" for number in range(1, len(found) + 1)]
+
+
+@pytest.mark.parametrize("name", [*scorers, *samplers])
+def test_every_scorer_and_sampler_has_its_line(name):
+    assert f"\n| `{name}` |" in _page("guide/selection.md")
 
 
 def test_the_guide_lists_its_pages():

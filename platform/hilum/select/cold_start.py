@@ -106,4 +106,3 @@ def _visit(clusters: list[int], cluster_N: Ints, num: int, most_typical: Callabl
         cluster_N[picks[-1]] = -1
         waiting.append(cluster)
     return picks
-

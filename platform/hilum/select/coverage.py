@@ -129,10 +129,8 @@ def _counted(num: int, num_counted: int, rng: np.random.Generator) -> Ints:
     return np.arange(num) if num <= num_counted else np.sort(rng.permutation(num)[:num_counted])
 
 
-def _greatest(
-    counted_MD: Floats, likest_M: Floats, points_ND: Floats, bounds_N: npt.NDArray[np.float64]
-) -> int:
-    """The row of the greatest gain. ``bounds_N``, gains of earlier picks, can only have fallen: few are counted anew."""
+def _greatest(counted_MD: Floats, likest_M: Floats, points_ND: Floats, bounds_N: npt.NDArray[np.float64]) -> int:
+    """The row of the greatest gain. Gains of earlier picks (``bounds_N``) can only have fallen: few are computed anew."""
     is_exact_N = np.zeros(len(bounds_N), bool)
     while True:
         greatest = int(bounds_N.argmax())

@@ -145,11 +145,27 @@ def _most_central(points_ND: Floats) -> int:
 
 def _draw_far(nearest_N: npt.NDArray[np.float64], rng: np.random.Generator) -> int:
     """A row in proportion to its squared distance; evenly among the open ones when all are 0 or none is known."""
-    weights_N = np.maximum(nearest_N, 0)
-    if not np.isfinite(weights_N).all() or not weights_N.any():
-        weights_N = (nearest_N != _PICKED).astype(np.float64)
-    running_N = np.cumsum(weights_N)
-    return int(np.searchsorted(running_N, rng.random() * running_N[-1], side="right"))
+    return _row_at(nearest_N, rng.random())
+
+
+@compiled
+def _row_at(nearest_N: npt.NDArray[np.float64], share: float) -> int:
+    """The row that brings the sum of squared distances of the open rows above ``share`` of it."""
+    total, num_open = 0.0, 0
+    for distance in nearest_N:
+        total += max(distance, 0.0)
+        num_open += distance != _PICKED
+    all_alike = total == 0.0 or not np.isfinite(total)
+    wanted = share * (num_open if all_alike else total)
+    reached, row = 0.0, 0
+    for n in range(len(nearest_N)):
+        if nearest_N[n] == _PICKED:
+            continue
+        row = n
+        reached += 1.0 if all_alike else nearest_N[n]
+        if reached > wanted:
+            break
+    return row
 
 
 @compiled

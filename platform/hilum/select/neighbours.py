@@ -5,7 +5,6 @@ R = ranges of rows, W = points of one tile, D = dimensions.
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from hilum.select.clusters import k_means
 from hilum.select.compiled import compiled
@@ -45,7 +44,7 @@ def probable_neighbours(points_ND: Floats, num_neighbours: int, *, rng: np.rando
     sorted_ND, cell_N = points_ND[rows_N], cell_N[rows_N]
     sizes_C = np.bincount(cell_N)
     stops_C = np.cumsum(sizes_C)
-    near_CC = _cells_by_nearness(sorted_ND, cell_N, sizes_C)
+    near_CC = _cells_by_nearness(sorted_ND, sizes_C)
     num_read = _num_cells_to_read(sorted_ND, cell_N, near_CC, num_neighbours, rng)
     found_NK = np.empty((num, num_neighbours), np.int64)
     for cell, near_C in enumerate(near_CC):
@@ -80,7 +79,7 @@ def _centred(points_ND: Floats) -> Floats:
     return np.ascontiguousarray(points_ND - mean_D, np.float32)
 
 
-def _cells_by_nearness(sorted_ND: Floats, cell_N: Ints, sizes_C: Ints) -> Ints:
+def _cells_by_nearness(sorted_ND: Floats, sizes_C: Ints) -> Ints:
     """Every cell's cells, itself first and then by the distance of their means."""
     sums_CD = np.add.reduceat(sorted_ND, np.cumsum(sizes_C) - sizes_C, axis=0, dtype=np.float64)
     means_CD = sums_CD / sizes_C[:, None]

@@ -254,4 +254,3 @@ def _in_turn(queues: list[_Queue], quotas: list[int], batch: Thinning) -> None:
 
 def _noisy(scores: Floats, *, beta: float | None, rng: np.random.Generator) -> AnyFloats:
     return scores if beta is None else power_noise(scores, beta, rng)
-

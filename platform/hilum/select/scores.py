@@ -25,13 +25,13 @@ def _a_few_at_once(score: Scorer) -> Scorer:
 
     @wraps(score)
     def of_all(probs_MCK: Floats) -> Floats:
-        if probs_MCK.ndim > 3:
-            scores = np.empty(probs_MCK.shape[2:], np.float32)
-            for k in range(len(scores)):
-                scores[k] = of_all(probs_MCK[:, :, k].reshape(*probs_MCK.shape[:2], -1)).reshape(scores.shape[1:])
+        num_members, num_classes, *rest = probs_MCK.shape
+        scores: Floats = np.empty(rest, np.float32)
+        if len(rest) > 1:
+            for k in range(rest[0]):
+                scores[k] = of_all(probs_MCK[:, :, k].reshape(num_members, num_classes, -1)).reshape(rest[1:])
             return scores
-        scores = np.empty(probs_MCK.shape[2], np.float32)
-        for first in range(0, len(scores), _AT_ONCE):
+        for first in range(0, rest[0], _AT_ONCE):
             few = slice(first, first + _AT_ONCE)
             scores[few] = score(np.ascontiguousarray(probs_MCK[:, :, few]))
         return scores

@@ -4,6 +4,8 @@ Shape letters: N = open candidates, K = clusters, B = picks and labelled candida
 D = embedding.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -99,6 +101,6 @@ def _nearness(points_ND: Floats, cluster_N: Ints, others_BD: Floats, owner_B: In
                 total = 0.0
                 for w in range(num):
                     squared = max(length + length_W[w] - np.float32(2) * dots_4W[i, w], np.float32(1e-10))
-                    total += np.float32(0) if owner_W[w] == cluster_N[n + i] else np.float32(1) / np.sqrt(squared)
+                    total += 0.0 if owner_W[w] == cluster_N[n + i] else 1.0 / math.sqrt(squared)
                 nearness_N[n + i] += total
     return nearness_N

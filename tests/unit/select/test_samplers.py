@@ -144,6 +144,29 @@ def test_power_noise_leaves_a_score_of_zero_for_last():
     assert set(ask("power_top_k", pool_of([0, 0.001, 0, 0.002]), 2)) == {1, 3}
 
 
+def test_gibbs_noise_draws_in_proportion_to_the_exponential_of_the_score():
+    first = [ask("gibbs_top_k", pool_of(np.log([1, 2, 5])), 1, seed=s)[0] for s in range(4000)]
+    np.testing.assert_allclose(np.bincount(first) / 4000, [1 / 8, 2 / 8, 5 / 8], atol=0.03)
+
+
+def test_soft_rank_draws_in_proportion_to_one_over_the_rank_whatever_the_scale():
+    chances = np.array([1 / 3, 1, 1 / 2]) / (1 + 1 / 2 + 1 / 3)
+    for scores in ([1, 30, 2], [0.1, 0.3, 0.2]):
+        first = [ask("soft_rank", pool_of(scores), 1, seed=s)[0] for s in range(4000)]
+        np.testing.assert_allclose(np.bincount(first) / 4000, chances, atol=0.03)
+
+
+def test_equal_scores_have_equal_chances_by_rank():
+    first = np.bincount([ask("soft_rank", pool_of([1, 1, 1, 0]), 1, seed=s)[0] for s in range(4000)])
+    np.testing.assert_allclose(first[:3] / first[:3].sum(), 1 / 3, atol=0.03)
+
+
+@pytest.mark.parametrize("kind", ["gibbs_top_k", "soft_rank"])
+def test_noise_that_is_followed_closely_is_greedy(kind):
+    scored = scored_pool(200)
+    assert ask(kind, scored, 12, beta=1e6) == ask("top_k", scored, 12)
+
+
 def test_random_reads_no_score():
     one, other = scored_pool(40, seed=0), scored_pool(40, seed=1)
     assert ask("random", one, 9, seed=3) == ask("random", other, 9, seed=3)
@@ -263,7 +286,9 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(choice, message):
         samplers.bind(choice)
 
 
-@pytest.mark.parametrize("kind", ["k_centre", "kmeans_pp", "badge", "cluster_margin", "facility_location", "prob_cover", "usl", "typiclust"])
+@pytest.mark.parametrize(
+    "kind", ["k_centre", "kmeans_pp", "badge", "cluster_margin", "facility_location", "prob_cover", "usl", "typiclust"]
+)
 def test_a_sampler_that_compares_embeddings_says_when_there_are_none(kind):
     with pytest.raises(RecipeError, match=f"'{kind}' (compares embeddings|needs a model)"):
         ask(kind, pool_of([0.1, 0.2]), 1)

@@ -9,7 +9,16 @@ from hilum.core.errors import RecipeError
 from hilum.core.recipes import Choice
 from hilum.core.registry import scorers
 from hilum.select import builtin  # noqa: F401
-from hilum.select.scores import entropy, least_confidence, margin, mutual_information, variance
+from hilum.select.scores import (
+    entropy,
+    least_confidence,
+    margin,
+    max_disagreement,
+    mutual_information,
+    variance,
+    variation_ratio,
+    vote_entropy,
+)
 from hilum.testing.scorers import ScorerTests, probabilities
 
 BUILTIN = [
@@ -25,6 +34,16 @@ BUILTIN = [
     Choice(kind="aift", alpha=1.0, lambda1=0.5, lambda2=2.0),
     Choice(kind="aift", convention="matlab"),
 ]
+EVERY = (
+    entropy,
+    margin,
+    least_confidence,
+    mutual_information,
+    max_disagreement,
+    variance,
+    variation_ratio,
+    vote_entropy,
+)
 
 
 class TestBuiltinScorers(ScorerTests):
@@ -67,7 +86,7 @@ def test_a_tie_of_the_first_two_classes_has_the_highest_margin_score():
 
 
 def test_one_class_alone_is_never_in_doubt():
-    for scorer in (margin, least_confidence, entropy, variance, mutual_information):
+    for scorer in EVERY:
         assert scorer(np.ones((2, 1, 3), np.float32)).tolist() == [0, 0, 0]
 
 
@@ -99,5 +118,40 @@ def test_members_that_agree_have_nothing_to_disagree_about():
 
 def test_renaming_the_classes_changes_no_score():
     probs = probabilities((3, 4, 9), seed=5)
-    for scorer in (entropy, margin, least_confidence, mutual_information, variance):
+    for scorer in EVERY:
         np.testing.assert_allclose(scorer(probs[:, [2, 0, 3, 1]]), scorer(probs), atol=1e-6)
+
+
+def votes(*counts):
+    """Members that are certain of their class, so many of each."""
+    return np.eye(len(counts), dtype=np.float32)[np.repeat(np.arange(len(counts)), counts)][..., None]
+
+
+def test_the_variation_ratio_is_the_share_of_the_outvoted():
+    assert variation_ratio(votes(7, 2, 1))[0] == pytest.approx(0.3)
+    assert variation_ratio(votes(5, 0, 0))[0] == 0
+    # However unsure, members that vote alike do not vary.
+    assert variation_ratio(np.array([[0.51, 0.49], [0.9, 0.1]], np.float32)[..., None])[0] == 0
+
+
+def test_vote_entropy_is_that_of_the_shares_of_the_votes():
+    assert vote_entropy(votes(1, 1, 1, 1))[0] == pytest.approx(np.log(4), rel=1e-6)
+    assert vote_entropy(votes(3, 1))[0] == pytest.approx(0.562335, abs=1e-5)
+
+
+def test_the_largest_disagreement_is_that_of_the_one_who_dissents():
+    probs = np.array([[0.8, 0.2], [0.8, 0.2], [0.2, 0.8]], np.float32)
+    mean = probs.mean(axis=0)
+    divergences = (probs * np.log(probs / mean)).sum(axis=1)
+    assert max_disagreement(probs[..., None])[0] == pytest.approx(divergences.max(), rel=1e-5)
+    assert mutual_information(probs[..., None])[0] == pytest.approx(divergences.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("scorer", EVERY)
+def test_many_values_score_as_few_do(scorer):
+    probs = probabilities((3, 4, 2500), seed=6)
+    one_by_one = np.concatenate([scorer(probs[:, :, k : k + 1]) for k in (0, 1023, 1024, 2499)])
+    np.testing.assert_allclose(scorer(probs)[[0, 1023, 1024, 2499]], one_by_one, rtol=1e-5, atol=1e-6)
+    # As the score step hands them over: (members, candidates, classes) with two axes swapped.
+    swapped = np.ascontiguousarray(probs.swapaxes(1, 2)).swapaxes(1, 2)
+    np.testing.assert_allclose(scorer(swapped), scorer(probs), rtol=1e-5, atol=1e-6)
