@@ -26,6 +26,7 @@ CLIP = 1e-6
 """Probabilities are clipped to [CLIP, 1 − CLIP]: the divergence of 0 from 1 is infinite."""
 MATLAB_EPS = 2.0**-52
 _TIE = 1e-6
+_VALUES_AT_ONCE = 32_768
 
 
 class AiftParams(Params):
@@ -52,7 +53,7 @@ def aift(
 ) -> Floats:
     """λ₁·entropy + λ₂·diversity among the majority of a candidate's views (members are the views)."""
     num_views, num_classes, *rest = probs_MCK.shape
-    probs_KMC = np.ascontiguousarray(np.moveaxis(probs_MCK.reshape(num_views, num_classes, -1), 2, 0))
+    probs_KMC = np.moveaxis(probs_MCK.reshape(num_views, num_classes, -1), 2, 0)
     entropy_K, diversity_K = entropy_and_diversity(probs_KMC, alpha=alpha, convention=convention)
     scores: Floats = (lambda1 * entropy_K + lambda2 * diversity_K).astype(np.float32).reshape(rest)
     return scores
@@ -66,8 +67,13 @@ def entropy_and_diversity(
     ``eps`` = 0 clips probabilities; a positive ``eps`` is added inside every logarithm
     instead, as the authors' code does: then diversity depends on it more than on the data.
     """
-    keep = num_kept(probs_KMC.shape[1], alpha)
-    entropy_K, diversity_K = _entropy_and_diversity(probs_KMC, keep, eps)
+    num, num_views, num_classes = probs_KMC.shape
+    keep = num_kept(num_views, alpha)
+    entropy_K, diversity_K = np.empty(num), np.empty(num)
+    at_once = max(1, _VALUES_AT_ONCE // (num_views * num_classes))
+    for first in range(0, num, at_once):
+        few = slice(first, first + at_once)
+        entropy_K[few], diversity_K[few] = _of_a_few(_majority(probs_KMC[few], keep), eps)
     if convention == "paper":
         return entropy_K / keep, diversity_K
     return entropy_K, 2 * diversity_K
@@ -78,35 +84,39 @@ def num_kept(num_views: int, alpha: float) -> int:
     return min(num_views, max(1, math.floor(alpha * num_views + 0.5)))
 
 
-@compiled
-def _entropy_and_diversity(
-    probs_KMC: AnyFloats, keep: int, eps: float
+def _of_a_few(
+    probs_KMC: AnyFloats, eps: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    num, num_views, num_classes = probs_KMC.shape
-    entropy_K = np.empty(num)
-    diversity_K = np.empty(num)
+    """Summed entropy, and diversity over pairs, of so few candidates that all stays in the core's cache."""
+    probs_MCK = np.array(np.moveaxis(probs_KMC, 0, 2), np.float64, order="C")
+    if eps == 0:
+        np.clip(probs_MCK, CLIP, 1 - CLIP, out=probs_MCK)
+    logs_MCK = np.log(probs_MCK + eps)
+    sum_p_CK, sum_log_CK = probs_MCK.sum(axis=0), logs_MCK.sum(axis=0)
+    logs_MCK *= probs_MCK
+    sum_p_log_CK = logs_MCK.sum(axis=0)
+    # Sum over pairs j < l of (p_j - p_l)(log p_j - log p_l), without visiting the pairs.
+    diversity_K = (len(probs_MCK) * sum_p_log_CK - sum_p_CK * sum_log_CK).sum(axis=0)
+    return np.maximum(-sum_p_log_CK.sum(axis=0), 0), np.maximum(diversity_K, 0)
+
+
+def _majority(probs_KMC: AnyFloats, keep: int) -> AnyFloats:
+    """The ``keep`` views of every candidate that are most confident in its dominant class."""
+    if keep == probs_KMC.shape[1]:
+        return probs_KMC
+    probs_KMC = np.ascontiguousarray(probs_KMC)
+    return np.take_along_axis(probs_KMC, _order_of_majority(probs_KMC, keep)[:, :, None], axis=1)
+
+
+@compiled
+def _order_of_majority(probs_KMC: AnyFloats, keep: int) -> npt.NDArray[np.int64]:
+    num, num_views, _ = probs_KMC.shape
+    orders_KM = np.empty((num, keep), np.int64)
     order = np.arange(num_views)
     for k in range(num):
-        if keep < num_views:
-            _majority_first(probs_KMC[k], keep, order)
-        entropy = 0.0
-        diversity = 0.0
-        for c in range(num_classes):
-            sum_p, sum_log, sum_p_log = 0.0, 0.0, 0.0
-            for place in range(keep):
-                p = float(probs_KMC[k, order[place], c])
-                if eps == 0.0:
-                    p = min(max(p, CLIP), 1.0 - CLIP)
-                log = math.log(p + eps)
-                sum_p += p
-                sum_log += log
-                sum_p_log += p * log
-            entropy -= sum_p_log
-            # Sum over pairs j < l of (p_j - p_l)(log p_j - log p_l), without visiting the pairs.
-            diversity += keep * sum_p_log - sum_p * sum_log
-        entropy_K[k] = max(entropy, 0.0)
-        diversity_K[k] = max(diversity, 0.0)
-    return entropy_K, diversity_K
+        _majority_first(probs_KMC[k], keep, order)
+        orders_KM[k] = order[:keep]
+    return orders_KM
 
 
 @compiled

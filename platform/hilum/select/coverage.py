@@ -17,10 +17,12 @@ from hilum.select.compiled import compiled
 from hilum.select.diversity import KCentreParams
 from hilum.select.samplers import best_rows
 from hilum.select.scored import Floats, Ints, ScoredPool, how_many
-from hilum.select.tiles import TILE_WIDTH, dots_of_four, pack, unit_length
+from hilum.select.tiles import TILE_WIDTH, dots_of_four, pack, unit_length, width_for
 
 _PICKED = -1.0
 _NUM_BALLS = 2000
+_HELD_AT_MOST = 8192
+"""Candidates of whom every likeness is held (256 MiB); of more it is computed again when it is asked for."""
 
 
 class FacilityParams(KCentreParams):
@@ -69,6 +71,8 @@ def facility_location(
     likest_M = np.zeros(len(counted_MD), np.float32)
     for labelled_D in unit_length(scored.labelled_embedding):
         _come_closer(counted_MD, labelled_D, likest_M)
+    if max(len(points_ND), len(counted_MD)) <= _HELD_AT_MOST:
+        return rows[_greatest_in_turn(_likeness(points_ND, counted_MD), likest_M, num)]
     bounds_N = _gains(counted_MD, likest_M, points_ND, np.arange(len(points_ND)))
     picks = np.empty(num, np.int64)
     for place in range(num):
@@ -132,15 +136,16 @@ def _counted(num: int, num_counted: int, rng: np.random.Generator) -> Ints:
 def _greatest(counted_MD: Floats, likest_M: Floats, points_ND: Floats, bounds_N: npt.NDArray[np.float64]) -> int:
     """The row of the greatest gain. Gains of earlier picks (``bounds_N``) can only have fallen: few are computed anew."""
     is_exact_N = np.zeros(len(bounds_N), bool)
-    while True:
-        greatest = int(bounds_N.argmax())
-        if is_exact_N[greatest]:
-            return greatest
+    greatest = int(bounds_N.argmax())
+    while not is_exact_N[greatest]:
         stale_N = np.where(is_exact_N, _PICKED, bounds_N)
-        likely = best_rows(stale_N, min(TILE_WIDTH, len(stale_N)))
-        likely = likely[stale_N[likely] >= 0]
+        likely = np.argpartition(stale_N, -min(TILE_WIDTH, len(stale_N)))[-TILE_WIDTH:]
+        # What was computed anew is no bound any more: whoever cannot reach it is left alone.
+        likely = likely[stale_N[likely] >= max(0.0, bounds_N[is_exact_N].max(initial=0.0))]
         bounds_N[likely] = _gains(counted_MD, likest_M, points_ND, likely)
         is_exact_N[likely] = True
+        greatest = int(bounds_N.argmax())
+    return greatest
 
 
 def _purest_likeness(points_ND: Floats, cluster_N: Ints, purity: float, rng: np.random.Generator) -> np.float32:
@@ -155,18 +160,60 @@ def _purest_likeness(points_ND: Floats, cluster_N: Ints, purity: float, rng: np.
 
 
 @compiled
+def _likeness(points_ND: Floats, counted_MD: Floats) -> Floats:
+    """The cosine (N, M) of every point with everyone counted."""
+    likeness_NM = np.empty((len(points_ND), len(counted_MD)), np.float32)
+    tile_DW = np.empty((points_ND.shape[1], TILE_WIDTH), np.float32)
+    dots_4W = np.empty((4, TILE_WIDTH), np.float32)
+    rows_M = np.arange(len(counted_MD))
+    for first in range(0, len(counted_MD), TILE_WIDTH):
+        num = pack(counted_MD, rows_M, first, tile_DW)
+        for n in range(0, len(points_ND), 4):
+            for i in range(dots_of_four(points_ND, n, tile_DW, dots_4W)):
+                likeness_NM[n + i, first : first + num] = dots_4W[i, :num]
+    return likeness_NM
+
+
+@compiled
+def _greatest_in_turn(likeness_NM: Floats, likest_M: Floats, num: int) -> Ints:
+    """``num`` rows, each of the greatest gain after those before it; ``likest_M`` is raised by them."""
+    picks = np.empty(num, np.int64)
+    bounds_N = np.full(len(likeness_NM), np.inf)
+    for place in range(num):
+        greatest, gain_of_greatest = -1, -1.0
+        for n in np.argsort(-bounds_N):
+            # A gain can only have fallen since it was computed: those after this one are no greater.
+            if bounds_N[n] < gain_of_greatest:
+                break
+            if bounds_N[n] == _PICKED:
+                continue
+            gain = 0.0
+            for m in range(len(likest_M)):
+                gain += max(likeness_NM[n, m] - likest_M[m], np.float32(0))
+            bounds_N[n] = gain
+            if gain > gain_of_greatest or (gain == gain_of_greatest and n < greatest):
+                greatest, gain_of_greatest = n, gain
+        picks[place] = greatest
+        bounds_N[greatest] = _PICKED
+        for m in range(len(likest_M)):
+            likest_M[m] = max(likest_M[m], likeness_NM[greatest, m])
+    return picks
+
+
+@compiled
 def _gains(counted_MD: Floats, likest_M: Floats, points_ND: Floats, rows: Ints) -> npt.NDArray[np.float64]:
     """By how much each of ``rows`` would raise the sum of ``likest_M``."""
     gains = np.empty(len(rows))
-    gain_W = np.empty(TILE_WIDTH)
-    tile_DW = np.empty((points_ND.shape[1], TILE_WIDTH), np.float32)
-    dots_4W = np.empty((4, TILE_WIDTH), np.float32)
-    for first in range(0, len(rows), TILE_WIDTH):
+    width = width_for(len(rows))
+    gain_W = np.empty(width)
+    tile_DW = np.empty((points_ND.shape[1], width), np.float32)
+    dots_4W = np.empty((4, width), np.float32)
+    for first in range(0, len(rows), width):
         num = pack(points_ND, rows, first, tile_DW)
         gain_W[:] = 0.0
         for m in range(0, len(counted_MD), 4):
             for i in range(dots_of_four(counted_MD, m, tile_DW, dots_4W)):
-                for w in range(TILE_WIDTH):
+                for w in range(width):
                     gain_W[w] += max(dots_4W[i, w] - likest_M[m + i], np.float32(0))
         gains[first : first + num] = gain_W[:num]
     return gains
@@ -185,12 +232,11 @@ def _come_closer(counted_MD: Floats, pick_D: Floats, likest_M: Floats) -> None:
 def _num_alike(points_ND: Floats, others_MD: Floats, bar: np.float32) -> Ints:
     """How many of the others are alike: have a cosine above ``bar`` with each point."""
     num_alike_N = np.zeros(len(points_ND), np.int64)
-    # A few others fill a narrower tile.
-    width = min(TILE_WIDTH, 16 * ((len(others_MD) + 15) // 16))
+    width = width_for(len(others_MD))
     tile_DW = np.empty((points_ND.shape[1], width), np.float32)
     dots_4W = np.empty((4, width), np.float32)
     rows_M = np.arange(len(others_MD))
-    for first in range(0, len(others_MD), TILE_WIDTH):
+    for first in range(0, len(others_MD), width):
         num = pack(others_MD, rows_M, first, tile_DW)
         for n in range(0, len(points_ND), 4):
             for i in range(dots_of_four(points_ND, n, tile_DW, dots_4W)):

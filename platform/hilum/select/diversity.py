@@ -16,6 +16,7 @@ from hilum.select.samplers import ByScore, best_rows
 from hilum.select.scored import Floats, Ints, ScoredPool, how_many
 
 _PICKED = -1.0
+_BUT_FOR_ROUNDING = np.float32(1 - 1e-5)
 
 
 class KCentreParams(Params):
@@ -88,14 +89,14 @@ def badge(scored: ScoredPool, num: int, *, rng: np.random.Generator) -> Ints:
     embedding_ND = _embedding(scored, "badge")
     error_NC = scored.class_fractions.astype(np.float32)
     error_NC[np.arange(scored.num), error_NC.argmax(axis=1)] -= 1
-    lengths_N = (error_NC**2).sum(axis=1) * (embedding_ND**2).sum(axis=1)
+    lengths_N2 = np.stack([np.linalg.norm(error_NC, axis=1), np.linalg.norm(embedding_ND, axis=1)], axis=1)
     nearest_N = np.full(scored.num, np.inf)
     picks = np.empty(num, np.int64)
     for place in range(num):
         # As in the authors' code, the longest gradient comes first; the rest are drawn.
-        picks[place] = _draw_far(nearest_N, rng) if place else int(lengths_N.argmax())
+        picks[place] = _draw_far(nearest_N, rng) if place else int(lengths_N2.prod(axis=1).argmax())
         nearest_N[picks[place]] = _PICKED
-        _come_nearer_by_gradient(error_NC, embedding_ND, lengths_N, int(picks[place]), nearest_N)
+        _come_nearer_by_gradient(error_NC, embedding_ND, lengths_N2, int(picks[place]), nearest_N)
     return picks
 
 
@@ -139,8 +140,10 @@ def _farthest(nearest_N: npt.NDArray[np.float64]) -> int:
 
 
 def _most_central(points_ND: Floats) -> int:
-    mean_D = points_ND.mean(axis=0, dtype=np.float64)
-    return int(((points_ND - mean_D) ** 2).sum(axis=1).argmin())
+    mean_D = points_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
+    distance_N = np.full(len(points_ND), np.inf)
+    _come_nearer(points_ND, mean_D, distance_N)
+    return int(distance_N.argmin())
 
 
 def _draw_far(nearest_N: npt.NDArray[np.float64], rng: np.random.Generator) -> int:
@@ -188,17 +191,32 @@ def _come_nearer(points_ND: Floats, centre_D: Floats, nearest_N: npt.NDArray[np.
 
 @compiled
 def _come_nearer_by_gradient(
-    error_NC: Floats, embedding_ND: Floats, lengths_N: Floats, picked: int, nearest_N: npt.NDArray[np.float64]
+    error_NC: Floats, embedding_ND: Floats, lengths_N2: Floats, picked: int, nearest_N: npt.NDArray[np.float64]
 ) -> None:
-    """The same for gradients error ⊗ embedding: their inner product is the product of the two inner products."""
+    """The same for gradients error ⊗ embedding: their inner product is the product of the two inner products.
+
+    ``lengths_N2``: of every error and every embedding. The product of two embeddings is at most
+    that of their lengths; where even that would bring nobody nearer, the embedding is not read.
+    """
+    error_length, embedding_length = lengths_N2[picked, 0], lengths_N2[picked, 1]
+    longer = (error_length * embedding_length) * (error_length * embedding_length)
+    rows = np.empty(len(nearest_N), np.int64)
+    errors = np.empty(len(nearest_N), np.float32)
+    num = 0
     for n in range(len(nearest_N)):
-        if nearest_N[n] < 0.0:
-            continue
-        errors = np.float32(0.0)
+        error = np.float32(0.0)
         for c in range(error_NC.shape[1]):
-            errors += error_NC[n, c] * error_NC[picked, c]
+            error += error_NC[n, c] * error_NC[picked, c]
+        length = lengths_N2[n, 0] * lengths_N2[n, 1]
+        at_least = (length * length + longer) * _BUT_FOR_ROUNDING
+        at_least -= np.float32(2.0) * abs(error) * lengths_N2[n, 1] * embedding_length
+        rows[num], errors[num] = n, error
+        num += at_least <= nearest_N[n]
+    for place in range(num):
+        n = rows[place]
         embeddings = np.float32(0.0)
         for d in range(embedding_ND.shape[1]):
             embeddings += embedding_ND[n, d] * embedding_ND[picked, d]
-        distance = lengths_N[n] + lengths_N[picked] - 2.0 * errors * embeddings
-        nearest_N[n] = min(nearest_N[n], max(distance, 0.0))
+        length = lengths_N2[n, 0] * lengths_N2[n, 1]
+        distance = length * length + longer - np.float32(2.0) * errors[place] * embeddings
+        nearest_N[n] = min(nearest_N[n], max(distance, np.float32(0.0)))

@@ -116,7 +116,6 @@ def _among(points_ND: Floats, rows_Q: Ints, ranges_R2: Ints, num_neighbours: int
                 lengths_N[n] += points_ND[n, d] * points_ND[n, d]
     tile_DW = np.empty((points_ND.shape[1], TILE_WIDTH), np.float32)
     dots_4W = np.empty((4, TILE_WIDTH), np.float32)
-    nearness_W = np.empty(TILE_WIDTH, np.float32)
     nearest_WK = np.empty((TILE_WIDTH, num_neighbours), np.float32)
     bar_W = np.empty(TILE_WIDTH, np.float32)
     for first in range(0, len(rows_Q), TILE_WIDTH):
@@ -132,13 +131,13 @@ def _among(points_ND: Floats, rows_Q: Ints, ranges_R2: Ints, num_neighbours: int
                     for begin in range(0, TILE_WIDTH, 16):
                         num_better = 0
                         for w in range(begin, begin + 16):
-                            nearness_W[w] = lengths_N[n + i] - np.float32(2) * dots_4W[i, w]
-                            num_better += nearness_W[w] < bar_W[w]
+                            num_better += lengths_N[n + i] - np.float32(2) * dots_4W[i, w] < bar_W[w]
                         if num_better == 0:
                             continue
                         for w in range(begin, begin + 16):
-                            if nearness_W[w] < bar_W[w] and rows_Q[first + w] != n + i:
-                                _insert(nearest_WK[w], found_QK[first + w], nearness_W[w], n + i)
+                            nearness = lengths_N[n + i] - np.float32(2) * dots_4W[i, w]
+                            if nearness < bar_W[w] and rows_Q[first + w] != n + i:
+                                _insert(nearest_WK[w], found_QK[first + w], nearness, n + i)
                                 bar_W[w] = nearest_WK[w, num_neighbours - 1]
     return found_QK
 

@@ -15,6 +15,12 @@ TILE_WIDTH = 64
 
 
 @compiled
+def width_for(num: int) -> int:
+    """The width of tiles for ``num`` points: a few fill a narrower one."""
+    return int(min(TILE_WIDTH, 16 * max(1, (num + 15) // 16)))
+
+
+@compiled
 def pack(points_ND: Floats, rows: Ints, first: int, tile_DW: Floats) -> int:
     """Fill a tile with the points ``rows[first:]``, then with zeros; returns how many points are in it."""
     size, width = tile_DW.shape
