@@ -22,7 +22,7 @@ check: setup     ## format, lint, types, floors and docs
 	.venv/bin/lint-imports
 	.venv/bin/pytest -q tests/docs
 
-bench: setup     ## peers measured beside us in one run (THEME=reading|ingest|network|augment|genesis; without: all)
+bench: setup     ## peers measured beside us in one run (THEME=reading|ingest|network|augment|genesis|selection; without: all)
 	.venv/bin/python tests/bench/run.py $(THEME)
 
 lock: setup      ## pin everything again from pyproject.toml
