@@ -60,7 +60,8 @@ def page(found: list[Found], *, hardware: str, date: str) -> str:
             "weights drawn by three rules. All take the same steps and, seed by seed, the same labels. Patients "
             "tested on were never seen, not in pretraining either. Cells are the mean over seeds ± their standard "
             "deviation, differences are paired by seed with their 95 % interval, *p* is a paired t test's and not "
-            "corrected for the number of pretexts ([how to read it](../guide/pretraining.md#which-pretext-is-worth-it)).",
+            "corrected for the number of pretexts "
+            "([how to read it](../guide/pretraining.md#which-pretext-is-worth-it)).",
             *(section(one) for one in found),
         ]
     )
