@@ -1,7 +1,8 @@
 """select: whom to ask next, in order, each with the arm that chose it and why.
 
 inputs: ``score``, ``pool``, ``labels`` ('none' before the first answers). file:
-``selection.parquet``. Nothing that is labelled, and nothing that overlaps it, is asked again.
+``selection.parquet``, each row with the labelled candidate nearest to it. Nothing that is
+labelled, and nothing that overlaps it, is asked again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from hilum.core.recipes import ArmRecipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.select import builtin  # noqa: F401 (registers our samplers)
 from hilum.select.arms import Pick, pick_by_arms
+from hilum.select.neighbours import nearest_labelled
 from hilum.select.overlap import Boxes
 from hilum.select.scored import ScoredPool
 from hilum.steps.pool import read_pool
@@ -28,16 +30,20 @@ from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import SELECTION_FILE
 from hilum.store.tables import SELECTION, read_table, scores_schema, write_rows
 
-STEP_VERSION = 3
+STEP_VERSION = 4
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """What may be asked about: the pool's rows that are left, and what is said of each."""
+    """What may be asked about: the pool's rows that are left, and what is said of each.
+
+    ``labelled_ids`` name the rows of the pool's labelled embedding.
+    """
 
     rows: pa.Table
     scored: ScoredPool
     boxes: Boxes
+    labelled_ids: tuple[str, ...]
 
 
 def run(
@@ -71,7 +77,7 @@ def run(
         boxes=opened.boxes,
         class_names=class_names,
     )
-    write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened.rows, picks))
+    write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened, picks))
     per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
     num_left = opened.rows.num_rows - len(picks)
     return this.commit(files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm)
@@ -115,7 +121,7 @@ def _open(store: Store, scores: Manifest, answers: Sequence[Annotation], num_cla
         labelled_embedding=embedding[labelled_rows],
     )
     left = pool.take(np.flatnonzero(is_open))
-    return _Opened(left, scored, _boxes(left))
+    return _Opened(left, scored, _boxes(left), tuple(labelled))
 
 
 def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float32]:
@@ -147,9 +153,14 @@ def _matrix(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return flat.reshape(table.num_rows, -1) if flat.size else np.empty((table.num_rows, 0), np.float32)
 
 
-def _rows(rows: pa.Table, picks: Sequence[Pick]) -> list[dict[str, Any]]:
-    chosen = rows.take(np.array([pick.row for pick in picks], np.int64)).to_pylist()
-    return [
+def _rows(opened: _Opened, picks: Sequence[Pick]) -> list[dict[str, Any]]:
+    picked = np.array([pick.row for pick in picks], np.int64)
+    chosen = opened.rows.take(picked).to_pylist()
+    nearest, apart = nearest_labelled(opened.scored.embedding[picked], opened.scored.labelled_embedding)
+    rows: list[dict[str, Any]] = [
         {**row, "rank": rank, "arm": pick.arm, "score": pick.score, "reason": pick.reason}
         for rank, (row, pick) in enumerate(zip(chosen, picks, strict=True))
     ]
+    for row, labelled, distance in zip(rows, nearest, apart, strict=False):
+        row |= {"nearest_labelled_id": opened.labelled_ids[labelled], "nearest_labelled_distance": float(distance)}
+    return rows

@@ -137,6 +137,21 @@ def test_what_overlaps_a_labelled_patch_is_not_asked(tmp_path):
     assert not any(a.overlaps(b) for n, a in enumerate(chosen) for b in chosen[:n])
 
 
+def test_everybody_chosen_names_the_labelled_candidate_nearest_to_it(campaign):
+    labels = campaign.label(campaign.patches[:4])
+    table = select.read_scores(campaign.store, select.read_manifest(campaign.store.run("score", campaign.score)))
+    of = dict(zip(table["candidate_id"].to_pylist(), np.array(table["embedding"].to_pylist(), float), strict=True))
+    answered = sorted(patch.candidate_id for patch in campaign.patches[:4])
+    for chosen in campaign.chosen(labels):
+        apart = {labelled: np.linalg.norm(of[chosen.candidate.candidate_id] - of[labelled]) for labelled in answered}
+        assert chosen.nearest_id == min(answered, key=apart.__getitem__)
+        assert chosen.nearest_distance == pytest.approx(apart[chosen.nearest_id], rel=1e-4)
+
+
+def test_before_the_first_answer_nobody_has_a_labelled_neighbour(campaign):
+    assert {(chosen.nearest_id, chosen.nearest_distance) for chosen in campaign.chosen()} == {(None, None)}
+
+
 def test_diversity_starts_from_what_is_labelled(campaign):
     arms = (ArmRecipe(share=1.0, sampler=Choice(kind="k_centre")),)
     labels = campaign.label(campaign.patches[:3])
