@@ -37,5 +37,5 @@ def _nearest(point_D: Floats, labelled_LD: Floats) -> tuple[int, float]:
             difference = labelled_LD[row, d] - point_D[d]
             distance += difference * difference
         if distance < distance_of_nearest:
-            nearest, distance_of_nearest = row, distance
+            nearest, distance_of_nearest = row, float(distance)
     return nearest, distance_of_nearest
