@@ -49,8 +49,13 @@ def is_finished(budget: BudgetRecipe, rounds: Rounds) -> bool:
     if not any(stage.is_end for stage in last):
         return False
     num_asked = sum(map(num_selected, rounds))
-    ran_out = num_selected(last) < int(last[Stage.SELECTED].counts["num_wanted"])
+    ran_out = _ran_out(last[Stage.SELECTED])
     return num_asked >= budget.num_in_total or ran_out or _stopped(budget, rounds)
+
+
+def _ran_out(selected: Event) -> bool:
+    """Fewer were chosen than wanted, and not because caps held others back: those may be asked about next round."""
+    return selected.counts["num_selected"] < selected.counts["num_wanted"] and not selected.counts.get("num_held_back")
 
 
 def gains(rounds: Rounds) -> list[float]:

@@ -80,9 +80,11 @@ def _select(turn: Turn) -> Outcome:
     seed = turn.recipe.select.seed + turn.round_number
     recipe = turn.recipe.select.model_copy(update={"seed": seed, "num": num_wanted})
     inputs = {noun: turn.runs[noun] for noun in ("score", "pool", "labels")}
-    outcome.timed("select", lambda: _run(turn, select, recipe, **inputs))
+    selected = outcome.timed("select", lambda: _run(turn, select, recipe, **inputs))
     num_selected = len(read_selection(turn.store, outcome.runs["select"]))
     outcome.counts = {"num_wanted": num_wanted, "num_selected": num_selected}
+    if "num_held_back" in selected.results:
+        outcome.counts |= {name: selected.results[name] for name in ("num_held_back", "why_fewer")}
     return outcome
 
 

@@ -20,15 +20,18 @@ from hilum.core.recipes import ArmRecipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.select import builtin  # noqa: F401 (registers our samplers)
 from hilum.select.arms import Pick, pick_by_arms
+from hilum.select.constraints import Caps
 from hilum.select.neighbours import nearest_labelled
 from hilum.select.overlap import Boxes
 from hilum.select.scored import ScoredPool
+from hilum.steps.constraints import Volumes, caps_of, excluded, reads_volumes
 from hilum.steps.pool import read_pool
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import SELECTION_FILE
 from hilum.store.tables import SELECTION, read_table, scores_schema, write_rows
+from hilum.store.volumes import volumes_of
 
 STEP_VERSION = 4
 
@@ -54,7 +57,7 @@ def run(
     executor: Executor,  # noqa: ARG001 (a step's shape)
     resources: Resources,  # noqa: ARG001 (a step's shape)
 ) -> Manifest:
-    """Choose ``recipe.num`` candidates, or all that are left when they are fewer."""
+    """Choose ``recipe.num`` candidates, or all that are left and that the caps allow when they are fewer."""
     this = Run(store, "select", STEP_VERSION, recipe, inputs)
     before = this.finished()
     if before is not None:
@@ -67,7 +70,9 @@ def run(
         )
     answers = [] if inputs["labels"] == NONE else read_answers(store, inputs["labels"])
     class_names = class_names_of(store, inputs["pool"])
-    opened = _open(store, scores, answers, len(class_names))
+    volumes = volumes_of(store, _ingest_of(store, inputs["pool"])) if reads_volumes(recipe) else {}
+    opened = _open(store, scores, answers, len(class_names), exclude=recipe.exclude, volumes=volumes)
+    caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
     cold = scores.inputs["checkpoint"] == NONE
     picks = pick_by_arms(
         opened.scored,
@@ -75,18 +80,24 @@ def run(
         recipe.num,
         seed=recipe.seed,
         boxes=opened.boxes,
+        caps=caps,
         class_names=class_names,
     )
     write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened, picks))
     per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
     num_left = opened.rows.num_rows - len(picks)
-    return this.commit(files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm)
+    fewer = _fewer(opened, picks, caps, recipe.num)
+    return this.commit(files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm, **fewer)
 
 
 def class_names_of(store: Store, pool_id: str) -> list[str]:
     """The names of the classes of the ingest behind a pool."""
-    ingest_id = read_manifest(store.run("pool", pool_id)).inputs["ingest"]
-    return list(read_manifest(store.run("ingest", ingest_id)).results.get("class_names", []))
+    ingest = read_manifest(store.run("ingest", _ingest_of(store, pool_id)))
+    return list(ingest.results.get("class_names", []))
+
+
+def _ingest_of(store: Store, pool_id: str) -> str:
+    return read_manifest(store.run("pool", pool_id)).inputs["ingest"]
 
 
 def read_scores(store: Store, scores: Manifest) -> pa.Table:
@@ -97,14 +108,24 @@ def read_scores(store: Store, scores: Manifest) -> pa.Table:
     return pa.concat_tables(parts).sort_by("candidate_id").combine_chunks()
 
 
-def _open(store: Store, scores: Manifest, answers: Sequence[Annotation], num_classes: int) -> _Opened:
+def _open(
+    store: Store,
+    scores: Manifest,
+    answers: Sequence[Annotation],
+    num_classes: int,
+    *,
+    exclude: Sequence[str],
+    volumes: Volumes,
+) -> _Opened:
     table = read_scores(store, scores)
     ids = np.array(table["candidate_id"].to_pylist(), np.str_)
     pool = read_pool(store, scores.inputs["pool"])
+    is_excluded = excluded(exclude, pool, volumes)
     # Both are sorted by candidate id; candidates in quarantine have no score.
-    pool = pool.take(np.searchsorted(np.array(pool["candidate_id"].to_pylist(), np.str_), ids))
+    scored_rows = np.searchsorted(np.array(pool["candidate_id"].to_pylist(), np.str_), ids)
+    pool = pool.take(scored_rows)
     boxes = _boxes(pool)
-    is_open = np.ones(len(ids), bool)
+    is_open = ~is_excluded[scored_rows]
     for answer in answers:
         is_open[boxes.overlapping(answer.patch)] = False
     row_of = {str(candidate_id): row for row, candidate_id in enumerate(ids)}
@@ -151,6 +172,16 @@ def _column(table: pa.Table, name: str) -> npt.NDArray[Any]:
 def _matrix(table: pa.Table, name: str) -> npt.NDArray[Any]:
     flat = np.asarray(table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False))
     return flat.reshape(table.num_rows, -1) if flat.size else np.empty((table.num_rows, 0), np.float32)
+
+
+def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int) -> dict[str, Any]:
+    """Where caps left fewer than were wanted: how many candidates they held back, and which caps."""
+    may_be_asked = np.ones(opened.rows.num_rows, bool)
+    for pick in picks:
+        may_be_asked[opened.boxes.neighbours(pick.row)] = False
+    held_back = int(np.count_nonzero(may_be_asked)) if len(picks) < num else 0
+    why = f"{num} were wanted and {len(picks)} chosen: {caps.told()}"
+    return {"num_held_back": held_back, "why_fewer": why} if held_back else {}
 
 
 def _rows(opened: _Opened, picks: Sequence[Pick]) -> list[dict[str, Any]]:

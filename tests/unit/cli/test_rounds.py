@@ -26,6 +26,17 @@ def test_a_campaign_is_begun_once(typed, begun, recipe):
     assert answer.document["next"] == [f"hilum campaign run liver --store {begun.store.url}"]
 
 
+def test_a_campaign_that_asks_nobody_at_random_says_what_it_cannot_tell(typed, store, recipe, tmp_path):
+    assert typed(f"campaign create liver --recipe {recipe} --store {store.url} --json").document["note"] == ""
+    clever = tmp_path / "clever.yaml"
+    clever.write_text(
+        f"extends: {recipe}\nselect: {{arms: [{{share: 1, sampler: {{kind: top_k, score: entropy}}}}]}}\n"
+    )
+    answer = typed(f"campaign create clever --recipe {clever} --store {store.url}")
+    assert answer.code == 0, answer.err
+    assert "cannot tell whether asking cleverly pays" in answer.out
+
+
 def test_a_name_taken_by_another_recipe_is_refused(typed, begun):
     answer = typed(f"campaign create liver --recipe smoke --store {begun.store.url}")
     assert answer.code == 2

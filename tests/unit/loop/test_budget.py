@@ -81,6 +81,15 @@ def test_nobody_left_to_ask_is_an_end_without_training() -> None:
     assert is_finished(BudgetRecipe(num_per_round=5), [a_round(5), empty])
 
 
+def test_fewer_than_wanted_is_the_end_unless_caps_held_others_back() -> None:
+    budget = BudgetRecipe(num_per_round=5, num_in_total=50)
+    short = a_round(3, wanted=5)
+    assert is_finished(budget, [a_round(5), short])
+    counts = {**short[Stage.SELECTED].counts, "num_held_back": 9}
+    capped = {**short, Stage.SELECTED: event(Stage.SELECTED, **counts)}
+    assert not is_finished(budget, [a_round(5), capped])
+
+
 def test_gains_count_the_champion_and_a_rejected_round_gains_nothing() -> None:
     rounds = [a_round(5, 0.5), a_round(5, 0.6), a_round(5, 0.4, end=Stage.REJECTED), a_round(5, 0.65)]
     assert gains(rounds) == pytest.approx([0.1, 0.0, 0.05])
