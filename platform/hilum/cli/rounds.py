@@ -169,7 +169,7 @@ def _event_line(event: "Event") -> str:
 
 
 def _tell_status(json_: bool, found: "CampaignStatus", store: str | None, *, already_done: bool = False) -> None:
-    where = "finished" if found.finished else f"round {found.round_number}, {found.stage}"
+    where = f"finished, {found.ending}" if found.finished else f"round {found.round_number}, {found.stage}"
     lines: list[Any] = [f"campaign {found.name}: {'already done, ' if already_done else ''}{where}"]
     lines.append(f"  answers: {found.num_answered} of at most {found.num_in_total} ({found.num_asked} asked)")
     if found.champion_id:

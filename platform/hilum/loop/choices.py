@@ -20,6 +20,12 @@ def check_choices(recipe: CampaignRecipe) -> None:
     computed = [scorer.kind for scorer in recipe.score.scorers]
     for arm in recipe.select.arms:
         _check_score_is_computed(arm.sampler, computed)
+    stop = recipe.campaign.stop
+    if stop is not None and stop.max_uncertainty is not None and stop.uncertainty not in computed:
+        raise RecipeError(
+            "campaign.stop.uncertainty is a score that is not computed. "
+            + unknown_name("scorer in score.scorers", stop.uncertainty, computed)
+        )
 
 
 def random_share(recipe: SelectRecipe) -> float:

@@ -14,6 +14,7 @@ from hilum.select.scored import UNKNOWN, Ints
 
 Volumes = Mapping[str, Volume]
 
+_NAMES = ("candidate_id", "volume_id", "patient_id")
 _SAID_OF_A_VOLUME: Mapping[str, Callable[[Volume], tuple[str, ...]]] = {
     "modality": lambda volume: (volume.modality,),
     "manufacturer": lambda volume: (volume.tags.get("Manufacturer", ""),),
@@ -39,16 +40,11 @@ def caps_of(recipe: SelectRecipe, rows: pa.Table, predicted_class: Ints, volumes
     return Caps(caps)
 
 
-def excluded(named: Sequence[str], pool: pa.Table, volumes: Volumes) -> npt.NDArray[np.bool_]:
-    """The candidates of a pool that are named, or whose volume or patient is.
-
-    RecipeError when a name is nobody's: a misspelt patient would be asked about.
-    """
-    hit = np.zeros(pool.num_rows, bool)
+def check_exclusions(named: Sequence[str], pool: pa.Table, volumes: Volumes) -> None:
+    """RecipeError when a name is nobody's: a misspelt patient would be asked about."""
     if not named:
-        return hit
-    columns = [np.array(pool[name].to_pylist(), np.str_) for name in ("candidate_id", "volume_id", "patient_id")]
-    known = {name for column in columns for name in column}
+        return
+    known = {name for column in _NAMES for name in pool[column].to_pylist()}
     known |= {name for volume in volumes.values() for name in (volume.volume_id, volume.study.patient_id)}
     unknown = sorted(set(named) - known)
     if unknown:
@@ -56,8 +52,13 @@ def excluded(named: Sequence[str], pool: pa.Table, volumes: Volumes) -> npt.NDAr
             f"select.exclude names {', '.join(unknown[:3])}{' and others' if len(unknown) > 3 else ''}: no candidate "
             "of this pool, and no volume or patient that was ingested. Patients go by their pseudonyms."
         )
-    for column in columns:
-        hit |= np.isin(column, list(named))
+
+
+def excluded(named: Sequence[str], rows: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows of a pool are named, or their volume or patient is."""
+    hit = np.zeros(rows.num_rows, bool)
+    for column in _NAMES if named else ():
+        hit |= np.isin(np.array(rows[column].to_pylist(), np.str_), list(named))
     return hit
 
 

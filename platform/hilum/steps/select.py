@@ -24,7 +24,7 @@ from hilum.select.constraints import Caps
 from hilum.select.neighbours import nearest_labelled
 from hilum.select.overlap import Boxes
 from hilum.select.scored import ScoredPool
-from hilum.steps.constraints import Volumes, caps_of, excluded, reads_volumes
+from hilum.steps.constraints import Volumes, caps_of, check_exclusions, excluded, reads_volumes
 from hilum.steps.pool import read_pool
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
@@ -100,11 +100,11 @@ def _ingest_of(store: Store, pool_id: str) -> str:
     return read_manifest(store.run("pool", pool_id)).inputs["ingest"]
 
 
-def read_scores(store: Store, scores: Manifest) -> pa.Table:
-    """Every part of a score run, sorted by candidate id."""
+def read_scores(store: Store, scores: Manifest, columns: list[str] | None = None) -> pa.Table:
+    """Every part of a score run, sorted by candidate id; all of it, or ``columns`` ('candidate_id' among them)."""
     url = store.run("score", scores.run_id)
     schema = scores_schema(scores.results["scores"])
-    parts = [read_table(f"{url}/{name}", schema) for name in sorted(scores.files) if name.startswith("part-")]
+    parts = [read_table(f"{url}/{name}", schema, columns) for name in sorted(scores.files) if name.startswith("part-")]
     return pa.concat_tables(parts).sort_by("candidate_id").combine_chunks()
 
 
@@ -120,14 +120,9 @@ def _open(
     table = read_scores(store, scores)
     ids = np.array(table["candidate_id"].to_pylist(), np.str_)
     pool = read_pool(store, scores.inputs["pool"])
-    is_excluded = excluded(exclude, pool, volumes)
-    # Both are sorted by candidate id; candidates in quarantine have no score.
-    scored_rows = np.searchsorted(np.array(pool["candidate_id"].to_pylist(), np.str_), ids)
-    pool = pool.take(scored_rows)
-    boxes = _boxes(pool)
-    is_open = ~is_excluded[scored_rows]
-    for answer in answers:
-        is_open[boxes.overlapping(answer.patch)] = False
+    check_exclusions(exclude, pool, volumes)
+    pool = pool_rows_of(pool, ids)
+    is_open = unanswered(pool, answers) & ~excluded(exclude, pool)
     row_of = {str(candidate_id): row for row, candidate_id in enumerate(ids)}
     labelled = {a.patch.candidate_id: _fractions_of(a, num_classes) for a in answers if a.patch.candidate_id in row_of}
     labelled_rows = np.array([row_of[candidate_id] for candidate_id in labelled], np.int64)
@@ -143,6 +138,20 @@ def _open(
     )
     left = pool.take(np.flatnonzero(is_open))
     return _Opened(left, scored, _boxes(left), tuple(labelled))
+
+
+def pool_rows_of(pool: pa.Table, ids: npt.NDArray[np.str_]) -> pa.Table:
+    """The pool's rows of the candidates that were scored, in their order: those in quarantine were not."""
+    # Both are sorted by candidate id.
+    return pool.take(np.searchsorted(np.array(pool["candidate_id"].to_pylist(), np.str_), ids))
+
+
+def unanswered(rows: pa.Table, answers: Sequence[Annotation]) -> npt.NDArray[np.bool_]:
+    """Which rows of a pool share no voxel with anything answered."""
+    boxes, is_open = _boxes(rows), np.ones(rows.num_rows, bool)
+    for answer in answers:
+        is_open[boxes.overlapping(answer.patch)] = False
+    return is_open
 
 
 def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float32]:
