@@ -78,6 +78,7 @@ def test_a_finished_campaign_is_already_done_and_starts_no_ray(typed_without_ray
         assert answer.code == 0, answer.err
         assert answer.document["already_done"]
         assert answer.document["finished"]
+        assert answer.document["ending"] == f"the budget of {begun.recipe.campaign.num_in_total} is spent"
 
 
 def test_the_log_has_every_move_in_order(typed, begun):
