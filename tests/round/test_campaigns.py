@@ -3,18 +3,31 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from hilum.adapters.directory import Directory
 from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.oracle import Oracle
 from hilum.core.errors import ConflictError, NotFoundError, RecipeError, WaitingForPeople
-from hilum.core.recipes import ArmRecipe, BudgetRecipe, Choice, ScoreRecipe, SelectRecipe, StopRecipe
+from hilum.core.recipes import (
+    ArmRecipe,
+    BudgetRecipe,
+    CampaignRecipe,
+    Choice,
+    PromoteRecipe,
+    ScoreRecipe,
+    SelectRecipe,
+    StopRecipe,
+)
 from hilum.loop.campaign import Campaign, campaigns
 from hilum.loop.events import Event, history, runs_of
 from hilum.loop.stages import Stage
+from hilum.steps.select import read_scores
+from hilum.store.labels import read_answers
 from hilum.store.layout import Store
 from hilum.store.ledger import open_ledger
 from hilum.store.manifest import read_manifest
@@ -163,6 +176,84 @@ def test_a_stop_rule_ends_a_campaign_that_gains_nothing(new_store: NewStore) -> 
     recipe = recipe.model_copy(update={"campaign": budget})
     status = Campaign.create(store, "liver", recipe).run(executor=INLINE, annotator=Oracle(store, ingest_id))
     assert [row.num_asked for row in status.history] == [3, 3]
+
+
+def _learning(recipe: CampaignRecipe, **budget: Any) -> CampaignRecipe:
+    """The recipe, learning enough to agree with itself, every model promoted."""
+    learner = recipe.finetune.model_copy(update={"num_steps": 120, "batch_size": 12, "checkpoint_every": 120})
+    kept = PromoteRecipe(tolerance=1.0)
+    return recipe.model_copy(update={"finetune": learner, "promote": kept, "campaign": BudgetRecipe(**budget)})
+
+
+def test_predictions_that_no_longer_change_end_a_campaign_before_anybody_else_is_asked(new_store: NewStore) -> None:
+    store, ingest_id = new_store()
+    stop = StopRecipe(num_rounds=2, min_kappa=0.99)
+    recipe = _learning(tiny_recipe("classify"), num_per_round=6, num_in_total=36, stop=stop)
+    campaign = Campaign.create(store, "liver", recipe)
+    status = campaign.run(executor=INLINE, annotator=Oracle(store, ingest_id))
+    check_invariants(store, "liver", recipe)
+    assert status.finished
+    assert status.stage is Stage.SCORED
+    assert status.ending is not None
+    assert status.ending.startswith("predictions are stable: kappa")
+    assert status.num_asked == status.num_answered == 6 * status.round_number < 36
+    assert campaign.advance(executor=INLINE, annotator=Oracle(store, ingest_id)) is None
+    rounds = history(store, "liver")
+    counts = [events[Stage.SCORED].counts for events in rounds]
+    assert [one["num_stop_set"] for one in counts[1:]] == [36 - 6 * number for number in range(1, len(rounds))]
+    assert all("kappa" not in one for one in counts[:2])  # before there are two models
+    for number in range(2, len(rounds)):
+        found = _kappa_of_the_open(store, rounds[number - 1], rounds[number])
+        assert counts[number]["kappa"] == pytest.approx(found)
+
+
+def _kappa_of_the_open(store: Store, before: dict[Stage, Event], now: dict[Stage, Event]) -> float:
+    """scikit-learn's, over whoever no answer is known of."""
+    said = []
+    for events in (before, now):
+        table = read_scores(store, read_manifest(store.run("score", runs_of(events)["score"])))
+        said.append(dict(zip(table["candidate_id"].to_pylist(), table["predicted_class"].to_pylist(), strict=True)))
+    answered = {answer.patch.candidate_id for answer in read_answers(store, runs_of(now)["labels"])}
+    rows = sorted(said[0].keys() - answered)
+    return float(cohen_kappa_score(*([one[row] for row in rows] for one in said)))
+
+
+def test_a_campaign_that_asks_at_random_is_scored_where_its_stop_rule_reads_predictions(new_store: NewStore) -> None:
+    store, ingest_id = new_store()
+    at_random = SelectRecipe(arms=(ArmRecipe(share=1.0, sampler=Choice(kind="random")),))
+    recipe = _learning(
+        tiny_recipe("classify"),
+        num_per_round=4,
+        num_in_total=36,
+        stop=StopRecipe(num_rounds=1, max_uncertainty=10.0),
+    ).model_copy(update={"select": at_random})
+    status = Campaign.create(store, "liver", recipe).run(executor=INLINE, annotator=Oracle(store, ingest_id))
+    assert [row.num_asked for row in status.history] == [4, 0]
+    assert str(status.ending).startswith("the model is sure: mean entropy 0.")
+    assert "mean_uncertainty" not in history(store, "liver")[0][Stage.SCORED].counts
+
+
+def test_a_stop_rule_that_reads_a_score_nobody_computes_is_refused(new_store: NewStore) -> None:
+    store, _ = new_store()
+    stop = StopRecipe(max_uncertainty=0.1, uncertainty="entropi")
+    recipe = tiny_recipe("classify").model_copy(update={"campaign": BudgetRecipe(stop=stop)})
+    with pytest.raises(RecipeError, match="Did you mean 'entropy'"):
+        Campaign.create(store, "liver", recipe)
+
+
+def test_caps_that_leave_a_round_short_do_not_end_a_campaign(new_store: NewStore) -> None:
+    store, ingest_id = new_store()
+    recipe = tiny_recipe("classify", num_per_round=5)
+    capped = recipe.select.model_copy(update={"max_per_patient": 1})
+    budget = BudgetRecipe(num_per_round=5, num_in_total=7)
+    recipe = recipe.model_copy(update={"select": capped, "campaign": budget})
+    status = Campaign.create(store, "liver", recipe).run(executor=INLINE, annotator=Oracle(store, ingest_id))
+    check_invariants(store, "liver", recipe)
+    assert [row.num_asked for row in status.history] == [3, 3, 1]
+    counts = history(store, "liver")[0][Stage.SELECTED].counts
+    assert counts["num_held_back"] == 33
+    assert counts["why_fewer"] == "5 were wanted and 3 chosen: max_per_patient 1 is reached by 3 of 3"
+    assert status.ending == "the budget of 7 is spent"
 
 
 def test_a_campaign_of_people_waits_and_goes_on(new_store: NewStore, tmp_path: Path) -> None:

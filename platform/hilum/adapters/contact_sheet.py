@@ -118,7 +118,7 @@ def as_html(sheet: Sheet) -> bytes:
     page = environment.get_template(_TEMPLATE).render(
         sheet=sheet,
         version=version("hilum"),
-        plots=_base64(_png_of(overview_figure(sheet.volumes, *sheet.class_counts()))),
+        plots=_base64(png_of(overview_figure(sheet.volumes, *sheet.class_counts()))),
         png=lambda picture: _base64(_png(picture)),
     )
     return page.encode()
@@ -140,7 +140,7 @@ def as_png(sheet: Sheet) -> bytes:
             places = row.subfigures(1, _COLUMNS, squeeze=False)[0]
             for place, tile in zip(places, sheet.tiles[k * _COLUMNS :], strict=False):
                 _draw_tile(place, tile)
-        return _png_of(figure)
+        return png_of(figure)
 
 
 def _chosen(volumes: Sequence[Volume], most: int) -> list[Volume]:
@@ -180,7 +180,8 @@ def _draw_tile(place: Any, tile: Tile) -> None:
         axes.set_title(name, fontsize=7, fontweight="normal", color="#5b6270")
 
 
-def _png_of(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """A figure's PNG, the same bytes each time."""
     sink = io.BytesIO()
     with warnings.catch_warnings():
         # Matplotlib's own font may lack a letter of a class name; a box stands for it.

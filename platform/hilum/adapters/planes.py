@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from hilum.core.asking import IGNORE, LabelMap
 from hilum.core.geometry import Patch, Zyx
+from hilum.core.imaging import Volume
 from hilum.store.volumes import VolumeReader
 
 COLOURS = ("#56b4e9", "#e69f00", "#00d49a", "#f07ac0", "#f0e442", "#ff6a3d", "#9d8cff", "#b5e853")
@@ -28,6 +29,8 @@ _PLANES = (("axial", _Z, _Y, _X), ("coronal", _Y, _Z, _X), ("sagittal", _X, _Z, 
 """Name, and the world axes that run through, down and across the picture."""
 
 Picture = npt.NDArray[np.uint8]
+Run = tuple[int, int]
+"""An array axis, and +1 or -1: which way a world axis runs along it."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,51 @@ def shown(reader: VolumeReader) -> Shown:
     pictures = []
     for name, through, down, across in _PLANES:
         box = _slice_box(start, volume.item_shape_zyx, axes[through][0], centre)
-        pictures.append((name, _plane(reader, box, axes[down], axes[across])))
+        pictures.append((name, _plane(reader, *_read(reader, *box), axes[down], axes[across])))
     return Shown(tuple(pictures), tuple(sorted(tally.classes)))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One plane of a patch: its name, how it looks, and how with labels over it (None where there are none)."""
+
+    plane: str
+    plain: Picture
+    labelled: Picture | None
+
+
+def patch_slices(reader: VolumeReader, patch: Patch, label_map_ZYX: LabelMap | None = None) -> tuple[Slice, ...]:
+    """A patch as somebody is asked about it: three planes of a block, the one of a slice or an image.
+
+    Where most labels of ``label_map_ZYX`` (an answer, or a draft of one) are; in the middle where there are none.
+    """
+    shape = patch.shape_zyx
+    image_CZYX = reader.read_CZYX(patch)
+    tally = _Tally([np.zeros(n, np.int64) for n in shape], set())
+    if label_map_ZYX is not None:
+        tally.add(label_map_ZYX, 0)
+    centre = _centre(tally, shape)
+    slices = []
+    for name, down, across in _planes_of(reader.volume, shape):
+        through = 3 - down[0] - across[0]
+        image = np.take(image_CZYX, [centre[through]], axis=1 + through)
+        labels = None if label_map_ZYX is None else np.take(label_map_ZYX, [centre[through]], axis=through)
+        plain = _plane(reader, image, None, down, across)
+        slices.append(Slice(name, plain, None if labels is None else _plane(reader, image, labels, down, across)))
+    return tuple(slices)
+
+
+def _planes_of(volume: Volume, shape: Zyx) -> list[tuple[str, Run, Run]]:
+    """Name, and what runs down and across, of every plane in which a patch of this shape is no line."""
+    if volume.item_shape_zyx[0] == 1:
+        return [("image", (1, -1), (2, -1))]
+    axes = volume.grid.anatomical_axes()
+    thin = [axis for axis in range(3) if shape[axis] == 1]
+    return [
+        (name, axes[down], axes[across])
+        for name, through, down, across in _PLANES
+        if not thin or axes[through][0] in thin
+    ]
 
 
 @dataclass
@@ -64,6 +110,14 @@ class _Tally:
 
     per_slice: list[npt.NDArray[np.int64]]
     classes: set[int]
+
+    def add(self, labels_ZYX: LabelMap, z: int) -> None:
+        """Count a slab that begins at slice ``z``."""
+        is_labelled = (labels_ZYX > 0) & (labels_ZYX < IGNORE)
+        self.classes |= {int(c) for c in np.unique(labels_ZYX[is_labelled])}
+        self.per_slice[0][z : z + labels_ZYX.shape[0]] += is_labelled.sum(axis=(1, 2))
+        self.per_slice[1] += is_labelled.sum(axis=(0, 2))
+        self.per_slice[2] += is_labelled.sum(axis=(0, 1))
 
 
 def _label_tally(reader: VolumeReader, start: Zyx, shape: Zyx) -> _Tally:
@@ -76,12 +130,7 @@ def _label_tally(reader: VolumeReader, start: Zyx, shape: Zyx) -> _Tally:
         slab = Patch(
             reader.volume.volume_id, (start[0] + z, start[1], start[2]), (min(thickness, shape[0] - z), *shape[1:])
         )
-        labels = reader.read_label_map_ZYX(slab)
-        is_labelled = (labels > 0) & (labels < IGNORE)
-        tally.classes |= {int(c) for c in np.unique(labels[is_labelled])}
-        tally.per_slice[0][z : z + labels.shape[0]] += is_labelled.sum(axis=(1, 2))
-        tally.per_slice[1] += is_labelled.sum(axis=(0, 2))
-        tally.per_slice[2] += is_labelled.sum(axis=(0, 1))
+        tally.add(reader.read_label_map_ZYX(slab), z)
     return tally
 
 
@@ -104,9 +153,10 @@ def _slice_box(start: Zyx, shape: Zyx, axis: int, centre: Zyx) -> tuple[Zyx, Zyx
     return (starts[0], starts[1], starts[2]), (sizes[0], sizes[1], sizes[2])
 
 
-def _plane(reader: VolumeReader, box: tuple[Zyx, Zyx], down: tuple[int, int], across: tuple[int, int]) -> Picture:
-    """One slice, turned so that ``down`` and ``across`` (array axis, sign) run as they hang."""
-    image_CZYX, label_map_ZYX = _read(reader, *box)
+def _plane(
+    reader: VolumeReader, image_CZYX: npt.NDArray[Any], label_map_ZYX: LabelMap | None, down: Run, across: Run
+) -> Picture:
+    """One slice, turned so that ``down`` and ``across`` run as they hang."""
     through = 3 - down[0] - across[0]
     turned = _turned(np.take(image_CZYX, 0, axis=1 + through), 1, down, across)
     labels = None if label_map_ZYX is None else _turned(np.take(label_map_ZYX, 0, axis=through), 0, down, across)
@@ -114,7 +164,7 @@ def _plane(reader: VolumeReader, box: tuple[Zyx, Zyx], down: tuple[int, int], ac
     return _drawn(reader, turned, labels, (spacing[down[0]], spacing[across[0]]))
 
 
-def _turned(plane: npt.NDArray[Any], first: int, down: tuple[int, int], across: tuple[int, int]) -> npt.NDArray[Any]:
+def _turned(plane: npt.NDArray[Any], first: int, down: Run, across: Run) -> npt.NDArray[Any]:
     """Rows along ``down``, columns along ``across``; head, front and the patient's right come first."""
     turned = np.swapaxes(plane, first, first + 1) if down[0] > across[0] else plane
     flips = tuple(first + k for k, (_, sign) in enumerate((down, across)) if sign > 0)

@@ -33,6 +33,7 @@ from hilum.cli import (
     store,
     submit,
     tune,
+    why,
 )
 from hilum.cli.boundary import run_guarded
 
@@ -46,7 +47,7 @@ ORDER = (
     *("demo", "init", "data", "ingest", "look", "plan", "recipe"),
     *("campaign", "round", "simulate", "tune", "submit"),
     *("pretrain", "compare-pretraining"),
-    *("pool", "score", "select", "label", "finetune", "evaluate", "promote"),
+    *("pool", "score", "select", "why", "label", "finetune", "evaluate", "promote"),
     *("model", "measure", "doctor", "whois"),
 )
 
@@ -120,6 +121,7 @@ app.command(
     epilog="Example: hilum compare-pretraining compare-small --data sets/ --store ./compared",
 )(compare_pretraining.compare_pretraining)
 steps.register_asking(app, panel=STEPS)
+app.command("why", rich_help_panel=STEPS, epilog=f"Example: hilum why {steps.ID} --out why.png")(why.why)
 app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)
 

@@ -33,16 +33,18 @@ def create(
     from hilum.cli.composition import ledger_of, store_at
     from hilum.loop import recipe_files
     from hilum.loop.campaign import Campaign, campaigns
-    from hilum.loop.choices import check_choices
+    from hilum.loop.choices import NOTHING_AT_RANDOM, check_choices, random_share
 
     opened = store_at(store)
     loaded = recipe_files.campaign_recipe(recipe)
     check_choices(loaded)
     already_done = campaign in campaigns(opened)
     begun = Campaign.create(opened, campaign, loaded, ingest_id=ingest, ledger=ledger_of(opened))
+    note = "" if random_share(loaded.select) else NOTHING_AT_RANDOM
     data = {"campaign": begun.name, "recipe_id": recipe_files.recipe_id(loaded), "already_done": already_done}
     how = "already done" if already_done else "begun"
-    reply(json_, data, f"campaign {begun.name}: {how}", next_commands=[_typed("campaign run", campaign, store)])
+    following = [_typed("campaign run", campaign, store)]
+    reply(json_, {**data, "note": note}, f"campaign {begun.name}: {how}", next_commands=following, note=note)
 
 
 @campaign_group.command("run", epilog="Example: hilum campaign run liver")
@@ -167,7 +169,7 @@ def _event_line(event: "Event") -> str:
 
 
 def _tell_status(json_: bool, found: "CampaignStatus", store: str | None, *, already_done: bool = False) -> None:
-    where = "finished" if found.finished else f"round {found.round_number}, {found.stage}"
+    where = f"finished, {found.ending}" if found.finished else f"round {found.round_number}, {found.stage}"
     lines: list[Any] = [f"campaign {found.name}: {'already done, ' if already_done else ''}{where}"]
     lines.append(f"  answers: {found.num_answered} of at most {found.num_in_total} ({found.num_asked} asked)")
     if found.champion_id:

@@ -29,13 +29,19 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A candidate in a selection: its place, the arm that chose it, and why."""
+    """A candidate in a selection: its place, the arm that chose it, and why.
+
+    ``nearest_id`` is the labelled candidate most like it when it was chosen, ``nearest_distance`` how far
+    apart their embeddings were (Euclidean); None where nothing was labelled or nothing embedded.
+    """
 
     candidate: Candidate
     rank: int
     arm: str
     score: float
     reason: str
+    nearest_id: str | None = None
+    nearest_distance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def random_recipe(campaign: CampaignRecipe) -> CampaignRecipe:
 
 
 def full_recipe(campaign: CampaignRecipe, num_candidates: int) -> CampaignRecipe:
-    """A campaign of one round that asks about every candidate.
+    """A campaign of one round that asks about every candidate that is not excluded, without caps.
 
     Where trainings go on from others, it trains for as many steps as are behind the last one of
     ``campaign``: the same training, with every label.
@@ -83,7 +83,9 @@ def full_recipe(campaign: CampaignRecipe, num_candidates: int) -> CampaignRecipe
     if finetune.goes_on:
         num_steps = finetune.num_steps_over(num_rounds(campaign.campaign))
         finetune = finetune.model_copy(update={"num_steps": num_steps, "num_first_steps": None})
-    return random_recipe(campaign).model_copy(update={"campaign": everything, "finetune": finetune})
+    at_random = random_recipe(campaign)
+    select = at_random.select.model_copy(update={"max_per_patient": None, "quotas": ()})
+    return at_random.model_copy(update={"campaign": everything, "finetune": finetune, "select": select})
 
 
 def branch_recipe(recipe: CampaignRecipe, seed: int) -> CampaignRecipe:

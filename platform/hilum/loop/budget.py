@@ -1,4 +1,4 @@
-"""How many to ask next, and when to stop. Pure: recipes and events in, numbers out."""
+"""How many to ask next. Pure: recipes and events in, numbers out."""
 
 import math
 from collections.abc import Sequence
@@ -39,37 +39,3 @@ def told(budget: BudgetRecipe) -> str:
         return f"{', '.join(map(str, budget.num_after_rounds))} labels in all after each round"
     first = budget.num_first_round or budget.num_per_round
     return f"{first} labels first, then {budget.num_per_round} a round, {budget.num_in_total} in all"
-
-
-def is_finished(budget: BudgetRecipe, rounds: Rounds) -> bool:
-    """True when the last round has ended (or found nobody to ask) and no other may follow."""
-    last = rounds[-1]
-    if Stage.SELECTED in last and num_selected(last) == 0:
-        return True
-    if not any(stage.is_end for stage in last):
-        return False
-    num_asked = sum(map(num_selected, rounds))
-    ran_out = num_selected(last) < int(last[Stage.SELECTED].counts["num_wanted"])
-    return num_asked >= budget.num_in_total or ran_out or _stopped(budget, rounds)
-
-
-def gains(rounds: Rounds) -> list[float]:
-    """What each finished round but the first added to the champion's validation metric. A rejected one added 0."""
-    found: list[float] = []
-    best: float | None = None
-    for events in rounds:
-        promoted = events.get(Stage.PROMOTED)
-        value = promoted.counts.get("challenger") if promoted else None
-        if best is not None and (promoted or Stage.REJECTED in events):
-            found.append(0.0 if value is None else value - best)
-        best = value if value is not None else best
-    return found
-
-
-def _stopped(budget: BudgetRecipe, rounds: Rounds) -> bool:
-    stop = budget.stop
-    if stop is None:
-        return False
-    latest = gains(rounds)[-stop.num_rounds :]
-    # "Not more than": with min_gain 0 a round that gained nothing counts towards stopping.
-    return len(latest) == stop.num_rounds and all(gain <= stop.min_gain for gain in latest)

@@ -13,13 +13,14 @@ from hilum.core.ports import Annotator, CampaignPlace, Executor, Ledger
 from hilum.core.recipes import CampaignRecipe
 from hilum.core.resources import Resources
 from hilum.loop import moves
-from hilum.loop.budget import is_finished, num_selected
+from hilum.loop.budget import num_selected
 from hilum.loop.choices import check_choices
 from hilum.loop.definition import Definition, known_campaigns, read_definition, write_definition
 from hilum.loop.events import Event, history, read_event, round_events, runs_of, write_event
 from hilum.loop.lease import claimed
 from hilum.loop.stages import Stage, next_stages
 from hilum.loop.status import CampaignStatus, summarise
+from hilum.loop.stopping import is_finished
 from hilum.steps.promote import CHAMPION
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
@@ -185,7 +186,7 @@ class Campaign:
 
     def _is_finished(self, place: CampaignPlace) -> bool:
         stage = Stage(place.stage)
-        if not (stage.is_end or stage is Stage.SELECTED):
+        if not (stage.is_end or stage in (Stage.SCORED, Stage.SELECTED)):
             return False
         return is_finished(self.recipe.campaign, self._rounds(place))
 

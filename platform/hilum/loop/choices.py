@@ -3,8 +3,14 @@
 from collections.abc import Iterator
 
 from hilum.core.errors import RecipeError, unknown_name
-from hilum.core.recipes import CampaignRecipe, Choice
+from hilum.core.recipes import CampaignRecipe, Choice, SelectRecipe
 from hilum.core.registry import Registry, annotators, architectures, samplers, scorers
+
+_AT_RANDOM = ("random", "foreground_random")
+NOTHING_AT_RANDOM = (
+    "No arm of select.arms draws at random, so this campaign cannot tell whether asking cleverly pays. "
+    "Give a tenth to {kind: random}."
+)
 
 
 def check_choices(recipe: CampaignRecipe) -> None:
@@ -14,6 +20,17 @@ def check_choices(recipe: CampaignRecipe) -> None:
     computed = [scorer.kind for scorer in recipe.score.scorers]
     for arm in recipe.select.arms:
         _check_score_is_computed(arm.sampler, computed)
+    stop = recipe.campaign.stop
+    if stop is not None and stop.max_uncertainty is not None and stop.uncertainty not in computed:
+        raise RecipeError(
+            "campaign.stop.uncertainty is a score that is not computed. "
+            + unknown_name("scorer in score.scorers", stop.uncertainty, computed)
+        )
+
+
+def random_share(recipe: SelectRecipe) -> float:
+    """The share of a round's picks that are drawn at random, anywhere or where the model sees foreground."""
+    return sum(arm.share for arm in recipe.arms if arm.sampler.kind in _AT_RANDOM)
 
 
 def _choices(recipe: CampaignRecipe) -> Iterator[tuple[Registry, Choice]]:

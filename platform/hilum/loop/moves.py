@@ -13,6 +13,7 @@ from hilum.loop.curves import RANDOM
 from hilum.loop.events import round_events, runs_of
 from hilum.loop.lease import waited_for
 from hilum.loop.stages import Stage
+from hilum.loop.stop_set import stop_counts
 from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select, starting, teaching
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
@@ -62,11 +63,23 @@ def make(stage: Stage, turn: Turn) -> Outcome:
 def _score(turn: Turn) -> Outcome:
     outcome = Outcome(Stage.SCORED)
     pooled = outcome.timed("pool", lambda: _run(turn, pool, turn.recipe.pool, ingest=turn.runs["ingest"]))
+    stop = turn.recipe.campaign.stop
+    by_predictions = stop is not None and stop.reads_predictions
     # Where all is asked at random nobody reads scores: the pool is listed once, without a model.
-    model = turn.runs["champion"] if _reads_scores(turn.recipe.select) else NONE
+    model = turn.runs["champion"] if by_predictions or _reads_scores(turn.recipe.select) else NONE
     outcome.timed("score", lambda: _run(turn, score, turn.recipe.score, pool=pooled.run_id, checkpoint=model))
     outcome.counts = dict(pooled.results)
+    if stop is not None and by_predictions:
+        outcome.counts |= stop_counts(
+            turn.store, stop, outcome.runs["score"], _scored_before(turn), turn.runs["labels"]
+        )
     return outcome
+
+
+def _scored_before(turn: Turn) -> str:
+    if turn.round_number == 0:
+        return NONE
+    return runs_of(round_events(turn.store, turn.name, turn.round_number - 1))["score"]
 
 
 def _reads_scores(recipe: SelectRecipe) -> bool:
@@ -80,9 +93,11 @@ def _select(turn: Turn) -> Outcome:
     seed = turn.recipe.select.seed + turn.round_number
     recipe = turn.recipe.select.model_copy(update={"seed": seed, "num": num_wanted})
     inputs = {noun: turn.runs[noun] for noun in ("score", "pool", "labels")}
-    outcome.timed("select", lambda: _run(turn, select, recipe, **inputs))
+    selected = outcome.timed("select", lambda: _run(turn, select, recipe, **inputs))
     num_selected = len(read_selection(turn.store, outcome.runs["select"]))
     outcome.counts = {"num_wanted": num_wanted, "num_selected": num_selected}
+    if "num_held_back" in selected.results:
+        outcome.counts |= {name: selected.results[name] for name in ("num_held_back", "why_fewer")}
     return outcome
 
 

@@ -2,7 +2,8 @@
 
 A file may say ``extends: other.yaml`` (or the name of a shipped recipe) and then only what it
 changes. Mappings are merged key by key; lists are replaced; a mapping whose ``kind`` changes is
-replaced whole, because the old kind's parameters mean nothing to the new one.
+replaced whole, because the old kind's parameters mean nothing to the new one. ``select.exclude`` may
+name a text file of names, one a line, whose content becomes part of the recipe.
 """
 
 from collections.abc import Mapping
@@ -211,7 +212,24 @@ def _read(path: Path) -> Content:
         raise RecipeError(f"{path} is not readable YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{path} must hold keys and values (such as 'question: classify'); it holds {content!r}.")
+    _read_exclusions(content, path)
     return content
+
+
+def _read_exclusions(content: Content, path: Path) -> None:
+    """Wherever ``select.exclude`` names a file beside the recipe, put the names that it lists in its place."""
+    for inner in [inner for inner in content.values() if isinstance(inner, dict)]:
+        _read_exclusions(inner, path)
+    select = content.get("select")
+    if not isinstance(select, dict) or not isinstance(select.get("exclude"), str):
+        return
+    listed = path.parent / select["exclude"]
+    if not listed.is_file():
+        raise NotFoundError(
+            f"{path}, select.exclude: there is no file {listed}. Give a list of names, or a file of them."
+        )
+    lines = (line.partition("#")[0].strip() for line in listed.read_text(encoding="utf-8").splitlines())
+    select["exclude"] = [line for line in lines if line]
 
 
 class _UniqueKeys(yaml.SafeLoader):

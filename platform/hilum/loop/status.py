@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hilum.core.recipes import CampaignRecipe, Question
-from hilum.loop.budget import Rounds, is_finished, num_selected
+from hilum.loop.budget import Rounds, num_selected
 from hilum.loop.events import Event, runs_of
 from hilum.loop.stages import Stage
+from hilum.loop.stopping import ending
 from hilum.store.labels import NONE
 
 Metrics = Mapping[str, Mapping[str, float]]
@@ -46,7 +47,7 @@ class RoundSummary:
 
 @dataclass(frozen=True)
 class CampaignStatus:
-    """A campaign at a glance. ``metric`` is the one that decides about promotion."""
+    """A campaign at a glance. ``metric`` is the one that decides about promotion; ``ending`` is why it ended."""
 
     name: str
     question: Question
@@ -61,6 +62,7 @@ class CampaignStatus:
     champion_metric: float | None
     history: tuple[RoundSummary, ...]
     curve: tuple[CurvePoint, ...]
+    ending: str | None = None
 
 
 def summarise(name: str, recipe: CampaignRecipe, rounds: Rounds) -> CampaignStatus:
@@ -68,12 +70,13 @@ def summarise(name: str, recipe: CampaignRecipe, rounds: Rounds) -> CampaignStat
     rows = tuple(_summary(events) for events in rounds)
     ends = [event for events in rounds for stage, event in events.items() if stage.is_end]
     promotions = [event for event in ends if event.stage is Stage.PROMOTED]
+    why = ending(recipe.campaign, rounds)
     return CampaignStatus(
         name=name,
         question=recipe.question,
         round_number=rows[-1].round_number,
         stage=rows[-1].stage,
-        finished=is_finished(recipe.campaign, rounds),
+        finished=why is not None,
         num_asked=sum(row.num_asked for row in rows),
         num_answered=sum(row.num_answered for row in rows),
         num_in_total=recipe.campaign.num_in_total,
@@ -82,6 +85,7 @@ def summarise(name: str, recipe: CampaignRecipe, rounds: Rounds) -> CampaignStat
         champion_metric=promotions[-1].counts.get("challenger") if promotions else None,
         history=rows,
         curve=tuple(_curve(rounds)),
+        ending=why,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from hilum.core.errors import RecipeError
 from hilum.core.recipes import ArmRecipe
 from hilum.core.registry import samplers
+from hilum.select.constraints import Caps
 from hilum.select.overlap import Boxes
 from hilum.select.reasons import reasons
 from hilum.select.scored import Ints, ScoredPool
@@ -43,9 +44,12 @@ def pick_by_arms(
     *,
     seed: int,
     boxes: Boxes | None = None,
+    caps: Caps | None = None,
     class_names: Sequence[str] = (),
 ) -> list[Pick]:
     """``num`` picks in the order of the arms, no two of which overlap; all there are when the pool is smaller.
+
+    ``caps`` count the picks of all arms; where they allow fewer, there are fewer.
 
     Every arm draws from (seed, labelled so far, its place): a new round draws anew, and the
     number of workers changes nothing.
@@ -53,11 +57,12 @@ def pick_by_arms(
     bound = [samplers.bind(arm.sampler) for arm in arms]
     budgets = split_by_share(num, [arm.share for arm in arms])
     open_rows = np.arange(scored.num)
+    apart = _Apart(boxes, caps or Caps(()))
     picks: list[Pick] = []
     for place, (arm, name) in enumerate(zip(arms, arm_names(arms), strict=True)):
         rng = np.random.default_rng([seed, len(scored.labelled_fractions), place])
         rows, left, left_rows = _pick_apart(
-            bound[place], scored, open_rows, budgets[place], kind=arm.sampler.kind, rng=rng, boxes=boxes
+            bound[place], scored, open_rows, budgets[place], kind=arm.sampler.kind, rng=rng, apart=apart
         )
         local = np.searchsorted(open_rows, rows)
         values, why = reasons(arm.sampler, scored, local, class_names)
@@ -83,34 +88,41 @@ def _pick_apart(
     *,
     kind: str,
     rng: np.random.Generator,
-    boxes: Boxes | None,
+    apart: "_Apart",
 ) -> tuple[Ints, ScoredPool, Ints]:
-    """Ask ``sampler`` until ``num`` picks lie apart or nobody is left; returns picks, the pool left and its rows."""
+    """Ask ``sampler`` until ``num`` picks are allowed or nobody is left; returns picks, the pool left and its rows."""
     picks: list[int] = []
     while len(picks) < num and scored.num:
         wanted = num - len(picks)
         local = _checked(sampler(scored, wanted, rng=rng), kind, min(wanted, scored.num), scored.num)
-        kept, taken = _apart(open_rows[local], boxes)
+        kept, taken = apart.kept(open_rows[local])
         picks += kept
         picked = np.searchsorted(open_rows, np.array(kept, np.int64))
-        dropped = np.flatnonzero(np.isin(open_rows, np.array(sorted(taken), np.int64)))
-        scored = scored.after(picked, dropped)
-        open_rows = np.setdiff1d(np.delete(open_rows, picked), np.array(sorted(taken), np.int64))
+        shut = np.isin(open_rows, np.array(sorted(taken), np.int64)) | apart.caps.closed(open_rows)
+        scored = scored.after(picked, np.flatnonzero(shut))
+        open_rows = open_rows[~shut]
     return np.array(picks, np.int64), scored, open_rows
 
 
-def _apart(rows: Ints, boxes: Boxes | None) -> tuple[list[int], set[int]]:
-    """``rows`` in order without those that overlap an earlier one, and every row that may no longer be asked."""
-    kept: list[int] = []
-    taken: set[int] = set()
-    for row in (int(r) for r in rows):
-        if row in taken:
-            continue
-        kept.append(row)
-        taken.add(row)
-        if boxes is not None:
-            taken.update(int(r) for r in boxes.neighbours(row))
-    return kept, taken
+@dataclass(frozen=True)
+class _Apart:
+    """What keeps a row from being picked beside those picked before it: its place, and full groups."""
+
+    boxes: Boxes | None
+    caps: Caps
+
+    def kept(self, rows: Ints) -> tuple[list[int], set[int]]:
+        """``rows`` in order without those that are kept away, and every row that shares a voxel with one of them."""
+        kept: list[int] = []
+        taken: set[int] = set()
+        for row in (int(r) for r in rows):
+            if row in taken or not self.caps.take(row):
+                continue
+            kept.append(row)
+            taken.add(row)
+            if self.boxes is not None:
+                taken.update(int(r) for r in self.boxes.neighbours(row))
+        return kept, taken
 
 
 def _checked(rows: Ints, kind: str, wanted: int, num_open: int) -> Ints:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from hilum.core.asking import Candidate
 from hilum.core.candidates import candidate_patches
 from hilum.core.errors import HilumError, RecipeError
 from hilum.core.geometry import Patch
@@ -71,6 +73,13 @@ def read_pool(store: Store, pool_id: str) -> pa.Table:
     url = store.run("pool", pool_id)
     read_manifest(url)
     return read_table(f"{url}/{POOL_FILE}", POOL)
+
+
+def find_candidate(store: Store, pool_id: str, candidate_id: str) -> Candidate | None:
+    """One candidate of a finished pool; None if it has no such candidate."""
+    table = read_pool(store, pool_id)
+    row = table.filter(pc.equal(table["candidate_id"], candidate_id))
+    return Candidate(patches_of(row)[0], row["patient_id"][0].as_py()) if row.num_rows else None
 
 
 def patches_of(table: pa.Table) -> list[Patch]:

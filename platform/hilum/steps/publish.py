@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hilum.core.asking import Chosen, LabelMap, Task
+from hilum.core.asking import LabelMap, Task
 from hilum.core.candidates import as_image, from_image
+from hilum.core.geometry import Patch, Zyx
 from hilum.core.ports import Annotator
 from hilum.core.recipes import Choice, Question, Recipe
 from hilum.core.resources import Resources
@@ -76,12 +77,24 @@ def drafted(tasks: Sequence[Task], checkpoint_id: str, *, store: Store, resource
 
 def with_draft(task: Task, probs_C: npt.NDArray[np.floating[Any]]) -> Task:
     """The task with the likeliest class of the whole, or of every voxel, as its draft."""
-    likeliest = probs_C.argmax(axis=0)
-    draft_class = int(likeliest) if task.question == "classify" else None
-    draft_map: LabelMap | None = None
-    if task.question == "segment":
-        draft_map = from_image(likeliest.astype(np.uint16), task.chosen.candidate.patch.shape_zyx)
+    draft = _likeliest(probs_C, task.chosen.candidate.patch.shape_zyx)
+    draft_class, draft_map = (None, draft) if isinstance(draft, np.ndarray) else (draft, None)
     return Task(task.selection_id, task.chosen, task.question, task.class_names, draft_class, draft_map)
+
+
+def draft_of(patch: Patch, checkpoint_id: str, ingest_id: str, *, store: Store) -> int | LabelMap:
+    """What a checkpoint would answer about one patch: a class, or the class of every voxel."""
+    from hilum.nn.normalise import normalise
+    from hilum.steps.predictor import load_predictor
+
+    image_CZYX = _image(store, volumes_of(store, ingest_id), patch, normalise)
+    probs_MNC = load_predictor(store, checkpoint_id).predict(image_CZYX[None])
+    return _likeliest(probs_MNC.mean(axis=0)[0], patch.shape_zyx)
+
+
+def _likeliest(probs_C: npt.NDArray[np.floating[Any]], shape_zyx: Zyx) -> int | LabelMap:
+    likeliest = probs_C.argmax(axis=0)
+    return int(likeliest) if probs_C.ndim == 1 else from_image(likeliest.astype(np.uint16), shape_zyx)
 
 
 def _batches(
@@ -101,11 +114,11 @@ def _batches(
         alike = list(same_shape)
         for start in range(0, len(alike), size):
             batch = alike[start : start + size]
-            yield np.stack([_image(store, volumes, task.chosen, normalise) for task in batch]), batch
+            patches = [task.chosen.candidate.patch for task in batch]
+            yield np.stack([_image(store, volumes, patch, normalise) for patch in patches]), batch
 
 
-def _image(store: Store, volumes: Mapping[str, Any], chosen: Chosen, normalise: Any) -> npt.NDArray[np.float32]:
-    patch = chosen.candidate.patch
+def _image(store: Store, volumes: Mapping[str, Any], patch: Patch, normalise: Any) -> npt.NDArray[np.float32]:
     volume = volumes[patch.volume_id]
     image: npt.NDArray[np.float32] = normalise(open_volume(store, volume).read_CZYX(patch), volume.low, volume.high)
     return as_image(image)

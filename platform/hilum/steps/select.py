@@ -1,7 +1,8 @@
 """select: whom to ask next, in order, each with the arm that chose it and why.
 
 inputs: ``score``, ``pool``, ``labels`` ('none' before the first answers). file:
-``selection.parquet``. Nothing that is labelled, and nothing that overlaps it, is asked again.
+``selection.parquet``, each row with the labelled candidate nearest to it. Nothing that is
+labelled, and nothing that overlaps it, is asked again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,25 +20,33 @@ from hilum.core.recipes import ArmRecipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.select import builtin  # noqa: F401 (registers our samplers)
 from hilum.select.arms import Pick, pick_by_arms
+from hilum.select.constraints import Caps
+from hilum.select.labelled import nearest_labelled
 from hilum.select.overlap import Boxes
 from hilum.select.scored import ScoredPool
+from hilum.steps.constraints import Volumes, caps_of, check_exclusions, excluded, reads_volumes
 from hilum.steps.pool import read_pool
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import SELECTION_FILE
 from hilum.store.tables import SELECTION, read_table, scores_schema, write_rows
+from hilum.store.volumes import volumes_of
 
-STEP_VERSION = 3
+STEP_VERSION = 4
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """What may be asked about: the pool's rows that are left, and what is said of each."""
+    """What may be asked about: the pool's rows that are left, and what is said of each.
+
+    ``labelled_ids`` name the rows of the pool's labelled embedding.
+    """
 
     rows: pa.Table
     scored: ScoredPool
     boxes: Boxes
+    labelled_ids: tuple[str, ...]
 
 
 def run(
@@ -48,7 +57,7 @@ def run(
     executor: Executor,  # noqa: ARG001 (a step's shape)
     resources: Resources,  # noqa: ARG001 (a step's shape)
 ) -> Manifest:
-    """Choose ``recipe.num`` candidates, or all that are left when they are fewer."""
+    """Choose ``recipe.num`` candidates, or all that are left and that the caps allow when they are fewer."""
     this = Run(store, "select", STEP_VERSION, recipe, inputs)
     before = this.finished()
     if before is not None:
@@ -61,7 +70,9 @@ def run(
         )
     answers = [] if inputs["labels"] == NONE else read_answers(store, inputs["labels"])
     class_names = class_names_of(store, inputs["pool"])
-    opened = _open(store, scores, answers, len(class_names))
+    volumes = volumes_of(store, _ingest_of(store, inputs["pool"])) if reads_volumes(recipe) else {}
+    opened = _open(store, scores, answers, len(class_names), exclude=recipe.exclude, volumes=volumes)
+    caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
     cold = scores.inputs["checkpoint"] == NONE
     picks = pick_by_arms(
         opened.scored,
@@ -69,38 +80,49 @@ def run(
         recipe.num,
         seed=recipe.seed,
         boxes=opened.boxes,
+        caps=caps,
         class_names=class_names,
     )
-    write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened.rows, picks))
+    write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened, picks))
     per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
     num_left = opened.rows.num_rows - len(picks)
-    return this.commit(files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm)
+    fewer = _fewer(opened, picks, caps, recipe.num)
+    return this.commit(files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm, **fewer)
 
 
 def class_names_of(store: Store, pool_id: str) -> list[str]:
     """The names of the classes of the ingest behind a pool."""
-    ingest_id = read_manifest(store.run("pool", pool_id)).inputs["ingest"]
-    return list(read_manifest(store.run("ingest", ingest_id)).results.get("class_names", []))
+    ingest = read_manifest(store.run("ingest", _ingest_of(store, pool_id)))
+    return list(ingest.results.get("class_names", []))
 
 
-def read_scores(store: Store, scores: Manifest) -> pa.Table:
-    """Every part of a score run, sorted by candidate id."""
+def _ingest_of(store: Store, pool_id: str) -> str:
+    return read_manifest(store.run("pool", pool_id)).inputs["ingest"]
+
+
+def read_scores(store: Store, scores: Manifest, columns: list[str] | None = None) -> pa.Table:
+    """Every part of a score run, sorted by candidate id; all of it, or ``columns`` ('candidate_id' among them)."""
     url = store.run("score", scores.run_id)
     schema = scores_schema(scores.results["scores"])
-    parts = [read_table(f"{url}/{name}", schema) for name in sorted(scores.files) if name.startswith("part-")]
+    parts = [read_table(f"{url}/{name}", schema, columns) for name in sorted(scores.files) if name.startswith("part-")]
     return pa.concat_tables(parts).sort_by("candidate_id").combine_chunks()
 
 
-def _open(store: Store, scores: Manifest, answers: Sequence[Annotation], num_classes: int) -> _Opened:
+def _open(
+    store: Store,
+    scores: Manifest,
+    answers: Sequence[Annotation],
+    num_classes: int,
+    *,
+    exclude: Sequence[str],
+    volumes: Volumes,
+) -> _Opened:
     table = read_scores(store, scores)
     ids = np.array(table["candidate_id"].to_pylist(), np.str_)
     pool = read_pool(store, scores.inputs["pool"])
-    # Both are sorted by candidate id; candidates in quarantine have no score.
-    pool = pool.take(np.searchsorted(np.array(pool["candidate_id"].to_pylist(), np.str_), ids))
-    boxes = _boxes(pool)
-    is_open = np.ones(len(ids), bool)
-    for answer in answers:
-        is_open[boxes.overlapping(answer.patch)] = False
+    check_exclusions(exclude, pool, volumes)
+    pool = pool_rows_of(pool, ids)
+    is_open = unanswered(pool, answers) & ~excluded(exclude, pool)
     row_of = {str(candidate_id): row for row, candidate_id in enumerate(ids)}
     labelled = {a.patch.candidate_id: _fractions_of(a, num_classes) for a in answers if a.patch.candidate_id in row_of}
     labelled_rows = np.array([row_of[candidate_id] for candidate_id in labelled], np.int64)
@@ -115,7 +137,21 @@ def _open(store: Store, scores: Manifest, answers: Sequence[Annotation], num_cla
         labelled_embedding=embedding[labelled_rows],
     )
     left = pool.take(np.flatnonzero(is_open))
-    return _Opened(left, scored, _boxes(left))
+    return _Opened(left, scored, _boxes(left), tuple(labelled))
+
+
+def pool_rows_of(pool: pa.Table, ids: npt.NDArray[np.str_]) -> pa.Table:
+    """The pool's rows of the candidates that were scored, in their order: those in quarantine were not."""
+    # Both are sorted by candidate id.
+    return pool.take(np.searchsorted(np.array(pool["candidate_id"].to_pylist(), np.str_), ids))
+
+
+def unanswered(rows: pa.Table, answers: Sequence[Annotation]) -> npt.NDArray[np.bool_]:
+    """Which rows of a pool share no voxel with anything answered."""
+    boxes, is_open = _boxes(rows), np.ones(rows.num_rows, bool)
+    for answer in answers:
+        is_open[boxes.overlapping(answer.patch)] = False
+    return is_open
 
 
 def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float32]:
@@ -147,9 +183,24 @@ def _matrix(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return flat.reshape(table.num_rows, -1) if flat.size else np.empty((table.num_rows, 0), np.float32)
 
 
-def _rows(rows: pa.Table, picks: Sequence[Pick]) -> list[dict[str, Any]]:
-    chosen = rows.take(np.array([pick.row for pick in picks], np.int64)).to_pylist()
-    return [
+def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int) -> dict[str, Any]:
+    """Where caps left fewer than were wanted: how many candidates they held back, and which caps."""
+    may_be_asked = np.ones(opened.rows.num_rows, bool)
+    for pick in picks:
+        may_be_asked[opened.boxes.neighbours(pick.row)] = False
+    held_back = int(np.count_nonzero(may_be_asked)) if len(picks) < num else 0
+    why = f"{num} were wanted and {len(picks)} chosen: {caps.told()}"
+    return {"num_held_back": held_back, "why_fewer": why} if held_back else {}
+
+
+def _rows(opened: _Opened, picks: Sequence[Pick]) -> list[dict[str, Any]]:
+    picked = np.array([pick.row for pick in picks], np.int64)
+    chosen = opened.rows.take(picked).to_pylist()
+    nearest, apart = nearest_labelled(opened.scored.embedding[picked], opened.scored.labelled_embedding)
+    rows: list[dict[str, Any]] = [
         {**row, "rank": rank, "arm": pick.arm, "score": pick.score, "reason": pick.reason}
         for rank, (row, pick) in enumerate(zip(chosen, picks, strict=True))
     ]
+    for row, labelled, distance in zip(rows, nearest, apart, strict=False):
+        row |= {"nearest_labelled_id": opened.labelled_ids[labelled], "nearest_labelled_distance": float(distance)}
+    return rows

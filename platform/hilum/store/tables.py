@@ -45,7 +45,7 @@ QUARANTINE = _schema("quarantine", 1, [("source", pa.string()), ("reason", pa.st
 POOL = _schema("pool", 1, [*_BOX, ("patient_id", pa.string())])
 SELECTION = _schema(
     "selection",
-    1,
+    2,
     [
         *_BOX,
         ("patient_id", pa.string()),
@@ -53,6 +53,8 @@ SELECTION = _schema(
         ("arm", pa.string()),
         ("score", pa.float64()),
         ("reason", pa.string()),
+        ("nearest_labelled_id", pa.string()),
+        ("nearest_labelled_distance", pa.float64()),
     ],
 )
 ANNOTATIONS = _schema(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilum.adapters.planes import COLOURS, SIDE_PIXELS, colour_of, shown
-from hilum.core.geometry import Grid
+from hilum.adapters.planes import COLOURS, SIDE_PIXELS, colour_of, patch_slices, shown
+from hilum.core.geometry import Grid, Patch
 from hilum.core.imaging import Study, Volume
 from hilum.store.layout import Store
 from hilum.store.volumes import open_volume, write_volume
@@ -115,3 +115,55 @@ def test_the_grey_levels_shown_are_the_volumes_own(tmp_path):
 
 def test_classes_beyond_the_colours_take_them_again():
     assert colour_of(1) == colour_of(1 + len(COLOURS))
+
+
+def _noise(shape):
+    return np.random.default_rng(0).integers(0, 100, (1, *shape)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS[::7])
+def test_a_patch_that_is_the_whole_scan_hangs_as_the_scan_does(tmp_path, order, signs):
+    grid = Grid((12, 14, 10), (3.0, 1.0, 0.5), direction=direction_of(order, signs))
+    reader = stored(tmp_path, a_volume(grid), _noise(grid.shape_zyx))
+    slices = patch_slices(reader, Patch("a1", (0, 0, 0), grid.shape_zyx))
+    for one, (name, picture) in zip(slices, shown(reader).pictures, strict=True):
+        assert one.plane == name
+        assert one.labelled is None
+        np.testing.assert_array_equal(one.plain, picture)
+
+
+@pytest.mark.parametrize(("thin", "plane"), [(0, "axial"), (1, "coronal"), (2, "sagittal")])
+def test_a_slice_is_seen_in_its_one_plane(tmp_path, thin, plane):
+    grid = Grid((12, 12, 12))
+    shape = [12, 12, 12]
+    shape[thin] = 1
+    reader = stored(tmp_path, a_volume(grid), _noise(grid.shape_zyx))
+    (one,) = patch_slices(reader, Patch("a1", (0, 0, 0), tuple(shape)))
+    assert one.plane == plane
+
+
+def test_a_drawn_patch_is_cut_where_most_labels_are_and_is_tinted_there_alone(tmp_path):
+    grid = Grid((12, 12, 12), direction=direction_of((2, 1, 0), (-1, -1, 1)))
+    image = np.full((1, *grid.shape_zyx), 50, np.uint8)
+    image[0, 5] = 0  # the slice that is drawn on is black
+    labels = np.zeros((8, 8, 8), np.uint16)
+    labels[3, 2:6, 0:4] = 2
+    reader = stored(tmp_path, a_volume(grid), image)
+    axial = patch_slices(reader, Patch("a1", (2, 2, 2), (8, 8, 8)), labels)[0]
+    assert axial.plane == "axial"
+    assert not axial.plain.any()
+    tinted = axial.labelled.any(axis=2)
+    expected = np.kron(labels[3] > 0, np.ones((SIDE_PIXELS // 8,) * 2, bool))
+    np.testing.assert_array_equal(tinted, expected)
+
+
+def test_an_image_of_a_stack_is_drawn_as_it_lies(tmp_path):
+    grid = Grid((3, 8, 8), direction=direction_of((2, 1, 0), (1, 1, 1)))
+    image = np.zeros((1, 3, 8, 8), np.uint8)
+    image[0, 1, 0, 7] = 100
+    reader = stored(tmp_path, a_volume(grid, item=(1, 8, 8)), image)
+    (one,) = patch_slices(reader, Patch("a1", (1, 0, 0), (1, 8, 8)))
+    down, across = brightest(one.plain)
+    assert one.plane == "image"
+    assert down < 0.2
+    assert across > 0.8

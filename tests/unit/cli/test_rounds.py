@@ -26,6 +26,17 @@ def test_a_campaign_is_begun_once(typed, begun, recipe):
     assert answer.document["next"] == [f"hilum campaign run liver --store {begun.store.url}"]
 
 
+def test_a_campaign_that_asks_nobody_at_random_says_what_it_cannot_tell(typed, store, recipe, tmp_path):
+    assert typed(f"campaign create liver --recipe {recipe} --store {store.url} --json").document["note"] == ""
+    clever = tmp_path / "clever.yaml"
+    clever.write_text(
+        f"extends: {recipe}\nselect: {{arms: [{{share: 1, sampler: {{kind: top_k, score: entropy}}}}]}}\n"
+    )
+    answer = typed(f"campaign create clever --recipe {clever} --store {store.url}")
+    assert answer.code == 0, answer.err
+    assert "cannot tell whether asking cleverly pays" in answer.out
+
+
 def test_a_name_taken_by_another_recipe_is_refused(typed, begun):
     answer = typed(f"campaign create liver --recipe smoke --store {begun.store.url}")
     assert answer.code == 2
@@ -67,6 +78,7 @@ def test_a_finished_campaign_is_already_done_and_starts_no_ray(typed_without_ray
         assert answer.code == 0, answer.err
         assert answer.document["already_done"]
         assert answer.document["finished"]
+        assert answer.document["ending"] == f"the budget of {begun.recipe.campaign.num_in_total} is spent"
 
 
 def test_the_log_has_every_move_in_order(typed, begun):

@@ -11,6 +11,7 @@ from hilum.core.recipes import (
     CampaignRecipe,
     Choice,
     FinetuneRecipe,
+    QuotaRecipe,
     SelectRecipe,
     SimulateRecipe,
     StopRecipe,
@@ -119,6 +120,16 @@ def test_the_shipped_strategies_are_those_of_the_paper():
     rates = {s: b.recipe.finetune.of_training(is_first=False).learning_rate / full for (s, _), b in made.items()}
     assert rates == {s: pytest.approx(0.1 if s.startswith("acft") else 1.0) for s in ways}
     assert made["random", 0].recipe.select.arms != made["aft-lq", 0].recipe.select.arms
+
+
+def test_caps_hold_for_random_too_and_not_where_everything_is_asked():
+    capped = CAMPAIGN.select.model_copy(
+        update={"max_per_patient": 2, "quotas": (QuotaRecipe(by="class", max_share=0.5),), "exclude": ("a",)}
+    )
+    made = branches(simulation(campaign=CAMPAIGN.model_copy(update={"select": capped})))
+    random, full = made["random", 0].recipe.select, made["full", 0].recipe.select
+    assert (random.max_per_patient, random.quotas, random.exclude) == (2, capped.quotas, ("a",))
+    assert (full.max_per_patient, full.quotas, full.exclude) == (None, (), ("a",))
 
 
 def test_the_full_data_is_trained_on_by_as_many_seeds_as_are_wanted():

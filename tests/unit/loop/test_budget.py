@@ -1,4 +1,4 @@
-"""Budgets and stop rules: never more than was allowed, and an end that comes."""
+"""Budgets: never more than was allowed, and an end that comes."""
 
 from typing import Any
 
@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hilum.core.recipes import BudgetRecipe, StopRecipe
-from hilum.loop.budget import gains, is_finished, num_rounds, num_to_ask
+from hilum.core.recipes import BudgetRecipe
+from hilum.loop.budget import num_rounds, num_to_ask
 from hilum.loop.events import Event
 from hilum.loop.stages import Stage
+from hilum.loop.stopping import is_finished
 
 
 def event(stage: Stage, **counts: Any) -> Event:
@@ -67,36 +68,3 @@ def test_rounds_may_be_given_by_what_has_been_asked_after_each(totals: list[int]
 def test_rounds_that_do_not_ascend_to_the_whole_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="num_after_rounds"):
         BudgetRecipe.model_validate(given)
-
-
-def test_a_round_in_progress_is_not_an_end() -> None:
-    budget = BudgetRecipe(num_per_round=5, num_in_total=5)
-    assert not is_finished(budget, [{Stage.OPENED: event(Stage.OPENED)}])
-    assert not is_finished(budget, [{Stage.SELECTED: event(Stage.SELECTED, num_selected=5, num_wanted=5)}])
-    assert is_finished(budget, [a_round(5)])
-
-
-def test_nobody_left_to_ask_is_an_end_without_training() -> None:
-    empty = {Stage.SELECTED: event(Stage.SELECTED, num_selected=0, num_wanted=5)}
-    assert is_finished(BudgetRecipe(num_per_round=5), [a_round(5), empty])
-
-
-def test_gains_count_the_champion_and_a_rejected_round_gains_nothing() -> None:
-    rounds = [a_round(5, 0.5), a_round(5, 0.6), a_round(5, 0.4, end=Stage.REJECTED), a_round(5, 0.65)]
-    assert gains(rounds) == pytest.approx([0.1, 0.0, 0.05])
-
-
-@pytest.mark.parametrize(
-    ("values", "stops"),
-    [
-        ([0.5, 0.6, 0.7], False),
-        ([0.5, 0.6, 0.6, 0.6], True),
-        ([0.5, 0.6, 0.6, 0.7], False),
-        ([0.5, 0.6], False),
-        ([0.5, 0.5, 0.5], True),
-    ],
-)
-def test_two_rounds_that_gain_nothing_stop_a_campaign_that_says_so(values: list[float], *, stops: bool) -> None:
-    budget = BudgetRecipe(num_per_round=5, num_in_total=1000, stop=StopRecipe(num_rounds=2))
-    assert is_finished(budget, [a_round(5, value) for value in values]) is stops
-    assert not is_finished(BudgetRecipe(num_per_round=5, num_in_total=1000), [a_round(5, v) for v in values])

@@ -8,6 +8,7 @@ import yaml
 from hilum.core.errors import DataError, RecipeError
 from hilum.core.fingerprint import Fingerprint, GreyLevels, Spread
 from hilum.core.recipes import CampaignRecipe, PrepareRecipe
+from hilum.loop.choices import random_share
 from hilum.loop.plan_files import as_commented_yaml, parsed_memory
 from hilum.loop.plan_images import target_spacing
 from hilum.loop.plan_patches import fitted_patch, poolings_of
@@ -58,6 +59,11 @@ def cost(question, architecture, patch, depth, together):
 
 def plan(fingerprint=None, *, memory=PLENTY, **options):
     return planned(fingerprint or images(), memory=memory, step_bytes=cost, **options)
+
+
+@pytest.mark.parametrize("question", ["classify", "segment"])
+def test_a_plan_asks_a_tenth_at_random(question):
+    assert random_share(plan(question=question).recipe.select) >= 0.1
 
 
 def test_the_target_spacing_is_the_median():

@@ -12,6 +12,7 @@ from hilum.core.errors import HilumError, NotFoundError
 from hilum.core.recipes import CampaignRecipe, Choice, ComparePretrainingRecipe, PretrainRecipe, SimulateRecipe
 from hilum.core.resources import Resources
 from hilum.loop import recipe_files
+from hilum.loop.choices import random_share
 from hilum.loop.recipe_files import merged
 
 MINIMAL = "question: classify\n"
@@ -46,6 +47,28 @@ def test_every_shipped_recipe_loads_as_what_its_keys_say(name):
     else:
         assert isinstance(loaded, CampaignRecipe if "question" in keys else SimulateRecipe)
         assert recipe_files.campaign_recipe(name).question in {"classify", "segment"}
+
+
+@pytest.mark.parametrize("name", sorted(recipe_files.shipped_recipes()))
+def test_every_shipped_campaign_asks_a_tenth_at_random(name):
+    loaded = recipe_files.any_recipe(name)
+    campaign = loaded.campaign if isinstance(loaded, SimulateRecipe) else loaded
+    if isinstance(campaign, CampaignRecipe):
+        assert random_share(campaign.select) >= 0.1 - 1e-9
+
+
+def test_names_to_exclude_may_be_in_a_file_beside_the_recipe_that_names_it(tmp_path):
+    (tmp_path / "lists").mkdir()
+    _write(tmp_path / "lists", "gone.txt", "0123456789ab  # withdrew\n\n# others\nba9876543210\n")
+    _write(tmp_path / "lists", "base.yaml", MINIMAL + "select: {exclude: gone.txt}\n")
+    mine = _write(tmp_path, "mine.yaml", "extends: lists/base.yaml\nselect: {num: 3}\n")
+    assert recipe_files.campaign_recipe(mine).select.exclude == ("0123456789ab", "ba9876543210")
+    inner = _write(tmp_path, "many.yaml", "campaign: {extends: lists/base.yaml}\nstrategies: {}\n")
+    assert recipe_files.campaign_recipe(inner).select.exclude == ("0123456789ab", "ba9876543210")
+
+
+def test_a_file_of_exclusions_that_is_not_there_is_named(tmp_path):
+    assert "there is no file" in _refused(tmp_path, MINIMAL + "select: {exclude: gone.txt}\n")
 
 
 @pytest.mark.parametrize("name", sorted(recipe_files.shipped_resources()))

@@ -1,7 +1,9 @@
 """Whom to ask next."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from hilum.core.recipes import ArmRecipe, Choice, PoolRecipe, ScoreRecipe, Selec
 from hilum.core.resources import Resources
 from hilum.steps import pool, score, select
 from hilum.store.labels import commit_label_set, write_annotations
+from hilum.store.manifest import read_manifest, sha256, write_manifest
 from hilum.store.selections import read_selection
+from hilum.store.volumes import volumes_of, write_volume_table
 from hilum.testing.phantoms import Phantom, phantom_store
 from hilum.testing.untrained import untrained_checkpoint
 
@@ -98,7 +102,7 @@ def test_everybody_chosen_has_a_patient_and_a_reason(campaign):
 
 
 def test_top_k_are_the_highest_scores(campaign):
-    table = select.read_scores(campaign.store, select.read_manifest(campaign.store.run("score", campaign.score)))
+    table = select.read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
     scores = table["score_margin"].to_numpy()
     best = [table["candidate_id"][int(i)].as_py() for i in np.argsort(-scores, kind="stable")[:10]]
     assert campaign.ids(arms=(ArmRecipe(share=1.0, sampler=Choice(kind="top_k")),)) == best
@@ -137,6 +141,110 @@ def test_what_overlaps_a_labelled_patch_is_not_asked(tmp_path):
     assert not any(a.overlaps(b) for n, a in enumerate(chosen) for b in chosen[:n])
 
 
+def test_everybody_chosen_names_the_labelled_candidate_nearest_to_it(campaign):
+    labels = campaign.label(campaign.patches[:4])
+    table = select.read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
+    of = dict(zip(table["candidate_id"].to_pylist(), np.array(table["embedding"].to_pylist(), float), strict=True))
+    answered = sorted(patch.candidate_id for patch in campaign.patches[:4])
+    for chosen in campaign.chosen(labels):
+        apart = {labelled: np.linalg.norm(of[chosen.candidate.candidate_id] - of[labelled]) for labelled in answered}
+        assert chosen.nearest_id == min(answered, key=apart.__getitem__)
+        assert chosen.nearest_distance == pytest.approx(apart[chosen.nearest_id], rel=1e-4)
+
+
+def test_before_the_first_answer_nobody_has_a_labelled_neighbour(campaign):
+    assert {(chosen.nearest_id, chosen.nearest_distance) for chosen in campaign.chosen()} == {(None, None)}
+
+
+def by_patient(chosen):
+    patients = [one.candidate.patient_id for one in chosen]
+    return {patient: patients.count(patient) for patient in patients}
+
+
+def test_a_cap_for_a_patient_is_kept_by_all_arms_together_and_the_next_best_follow(campaign):
+    assert set(by_patient(campaign.chosen(max_per_patient=2)).values()) == {2}
+    free, capped = campaign.chosen(num=9), campaign.chosen(num=9, max_per_patient=4)
+    assert max(by_patient(free).values()) > 4
+    assert max(by_patient(capped).values()) == 4
+    assert len(capped) == 9
+
+
+def test_a_selection_that_caps_leave_short_says_how_many_and_why(campaign):
+    results = campaign.run(max_per_patient=2).results
+    assert (results["num_selected"], results["num_held_back"]) == (6, 24)
+    assert results["why_fewer"] == "10 were wanted and 6 chosen: max_per_patient 2 is reached by 3 of 3"
+    assert "why_fewer" not in campaign.run(max_per_patient=4).results
+
+
+def test_a_round_counts_anew_what_a_patient_was_asked_before(campaign):
+    labels = campaign.label(campaign.patches[:8])
+    assert set(by_patient(campaign.chosen(labels, max_per_patient=2)).values()) == {2}
+
+
+def test_a_quota_by_predicted_class_is_a_share_of_what_is_asked_for(campaign):
+    table = select.read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
+    predicted = dict(zip(table["candidate_id"].to_pylist(), table["predicted_class"].to_pylist(), strict=True))
+    classes = [predicted[i] for i in campaign.ids(quotas=[{"by": "class", "max_share": 0.35}])]
+    assert max(classes.count(c) for c in set(classes)) == 3
+
+
+def say_machines(store, tags, *, pool_id):
+    """Write the ingest behind a pool again, as if headers had said ``tags`` of volumes."""
+    url = store.run("ingest", read_manifest(store.run("pool", pool_id)).inputs["ingest"])
+    manifest, table = read_manifest(url), f"{url}/volumes.parquet"
+    volumes = volumes_of(store, manifest.run_id).values()
+    write_volume_table(table, [replace(v, tags=tags.get(v.volume_id, {})) for v in volumes])
+    Path(url, "manifest.json").unlink()
+    write_manifest(url, manifest.model_copy(update={"files": {**manifest.files, "volumes.parquet": sha256(table)}}))
+
+
+def test_before_there_is_a_model_no_class_is_capped(tmp_path):
+    cold = Campaign(tmp_path, FRAMES, with_model=False)
+    assert len(cold.ids(quotas=[{"by": "class", "max_share": 0.1}])) == 10
+
+
+def test_a_quota_by_what_no_header_says_is_refused(campaign):
+    with pytest.raises(RecipeError, match="cannot go by scanner: no header of these images says it"):
+        campaign.run(quotas=[{"by": "scanner", "max_share": 0.5}])
+
+
+def test_a_quota_by_scanner_counts_maker_and_model(campaign):
+    pooled = {patch.volume_id for patch in campaign.patches}
+    makers = {v: {"Manufacturer": "A", "ManufacturerModelName": "xy"[n % 2]} for n, v in enumerate(sorted(pooled))}
+    say_machines(campaign.store, makers, pool_id=campaign.pool)
+    models = [
+        makers[c.candidate.patch.volume_id]["ManufacturerModelName"]
+        for c in campaign.chosen(quotas=[{"by": "scanner", "max_share": 0.4}])
+    ]
+    assert sorted(models) == ["x"] * 4 + ["y"] * 4
+    assert len(campaign.ids(quotas=[{"by": "manufacturer", "max_share": 0.4}])) == 4
+
+
+def test_nobody_excluded_is_asked_whether_by_candidate_volume_or_patient(campaign):
+    first, other = campaign.chosen(num=1000)[0].candidate, campaign.chosen(num=1000)[-1].candidate
+    named = [first.candidate_id, other.patient_id]
+    chosen = [one.candidate for one in campaign.chosen(num=1000, exclude=named)]
+    assert len(chosen) == len([p for p in campaign.patches if p.volume_id != other.patch.volume_id]) - (
+        first.patient_id != other.patient_id
+    )
+    assert not {first.candidate_id} & {one.candidate_id for one in chosen}
+    assert not {other.patient_id} & {one.patient_id for one in chosen}
+    by_volume = campaign.chosen(num=1000, exclude=[other.patch.volume_id])
+    assert other.patch.volume_id not in {one.candidate.patch.volume_id for one in by_volume}
+
+
+def test_somebody_held_out_may_be_excluded_and_a_misspelt_name_is_refused(campaign):
+    ingest_id = read_manifest(campaign.store.run("pool", campaign.pool)).inputs["ingest"]
+    held_out = next(v for v in volumes_of(campaign.store, ingest_id).values() if v.side == "test")
+    assert len(campaign.ids(exclude=[held_out.study.patient_id])) == 10
+    with pytest.raises(RecipeError, match="exclude names 0123456789ab: no candidate"):
+        campaign.run(exclude=["0123456789ab"])
+
+
+def test_the_order_of_exclusions_does_not_name_another_selection():
+    assert SelectRecipe(exclude=("b", "a", "b")) == SelectRecipe(exclude=("a", "b"))
+
+
 def test_diversity_starts_from_what_is_labelled(campaign):
     arms = (ArmRecipe(share=1.0, sampler=Choice(kind="k_centre")),)
     labels = campaign.label(campaign.patches[:3])
@@ -146,7 +254,7 @@ def test_diversity_starts_from_what_is_labelled(campaign):
 def test_classes_labelled_often_are_asked_less(tmp_path):
     campaign = Campaign(tmp_path, FRAMES)
     balanced = (ArmRecipe(share=1.0, sampler=Choice(kind="class_stratified", balance_labelled=True)),)
-    table = select.read_scores(campaign.store, select.read_manifest(campaign.store.run("score", campaign.score)))
+    table = select.read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
     predicted = dict(zip(table["candidate_id"].to_pylist(), table["predicted_class"].to_pylist(), strict=True))
     commonest = max(set(predicted.values()), key=list(predicted.values()).count)
     labels = campaign.label(campaign.patches[:8], class_id=commonest)

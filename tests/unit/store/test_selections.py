@@ -10,8 +10,8 @@ from hilum.core.geometry import Patch
 from hilum.core.recipes import SelectRecipe
 from hilum.store.layout import Store
 from hilum.store.manifest import Run
-from hilum.store.selections import SELECTION_FILE, read_selection
-from hilum.store.tables import POOL, SELECTION, write_rows
+from hilum.store.selections import SELECTION_FILE, find_chosen, read_selection
+from hilum.store.tables import POOL, SELECTION, read_table, write_rows, write_table
 
 
 def chosen(rank, start=(0, 0, 0), arm="random", score=0.0):
@@ -43,6 +43,26 @@ def test_whoever_wrote_the_rows_in_whatever_order_they_come_back_by_rank(tmp_pat
     store, ranked = Store(str(tmp_path)), [chosen(i, (i, 0, 0), f"arm {i % 2}", scores[i]) for i in range(6)]
     run = a_run(store, seed=hash((tuple(order), tuple(scores))) % 2**31)
     write_rows(run.path(SELECTION_FILE), SELECTION, [row(ranked[i]) for i in order])
+    run.commit(files=[SELECTION_FILE])
+    assert read_selection(store, run.run_id) == ranked
+
+
+def test_one_of_the_chosen_is_found_by_its_id_and_another_is_not(tmp_path):
+    store, ranked = Store(str(tmp_path)), [chosen(i, (i, 0, 0)) for i in range(3)]
+    run = a_run(store)
+    write_rows(run.path(SELECTION_FILE), SELECTION, map(row, ranked))
+    run.commit(files=[SELECTION_FILE])
+    assert find_chosen(store, run.run_id, ranked[1].candidate.candidate_id) == ranked[1]
+    assert find_chosen(store, run.run_id, "000000000000") is None
+
+
+def test_a_selection_of_an_older_release_has_no_neighbours_and_is_still_read(tmp_path):
+    store, ranked = Store(str(tmp_path)), [chosen(i, (i, 0, 0)) for i in range(3)]
+    run = a_run(store)
+    write_rows(run.path(SELECTION_FILE), SELECTION, map(row, ranked))
+    table = read_table(run.path(SELECTION_FILE)).drop_columns(["nearest_labelled_id", "nearest_labelled_distance"])
+    older = table.replace_schema_metadata({"hilum_table": "selection", "hilum_version": "1"})
+    write_table(run.path(SELECTION_FILE), older)
     run.commit(files=[SELECTION_FILE])
     assert read_selection(store, run.run_id) == ranked
 

@@ -5,7 +5,7 @@ parameters beside it; the registry checks them before any work starts. `kind` ne
 default: a default would vanish from the hash, and two different functions would get one name.
 """
 
-from hilum.core.recipes.asking import ArmRecipe, ScoreRecipe, SelectRecipe
+from hilum.core.recipes.asking import ArmRecipe, QuotaRecipe, ScoreRecipe, SelectRecipe
 from hilum.core.recipes.base import (
     ORIENTATION_PAIRS,
     Choice,
@@ -68,6 +68,7 @@ __all__ = [
     "PromoteRecipe",
     "PruneRecipe",
     "Question",
+    "QuotaRecipe",
     "Recipe",
     "SamplingRecipe",
     "ScoreRecipe",

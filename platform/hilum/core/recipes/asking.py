@@ -1,6 +1,8 @@
 """Whom to ask: how candidates are scored and chosen."""
 
-from pydantic import Field, model_validator
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
 
 from hilum.core.recipes.base import Choice, Recipe, Share
 
@@ -26,13 +28,36 @@ class ArmRecipe(Recipe):
     sampler: Choice
 
 
+class QuotaRecipe(Recipe):
+    """No more than ``max_share`` of a round's picks from one patient, predicted class, modality or machine.
+
+    ``scanner`` is the maker and the model; a header that does not say is a machine of its own. Sites are not
+    kept of any header.
+    """
+
+    by: Literal["patient", "class", "modality", "manufacturer", "scanner"]
+    max_share: float = Field(gt=0, le=1)
+
+
 class SelectRecipe(Recipe):
-    """Whom to ask: arms in order, each with its share. ``cold_start`` asks before there is a model."""
+    """Whom to ask: arms in order, each with its share. ``cold_start`` asks before there is a model.
+
+    ``max_per_patient`` and ``quotas`` cap every round anew, all arms together; ``exclude`` names candidates,
+    volumes or patients that are never asked about.
+    """
 
     arms: tuple[ArmRecipe, ...] = (ArmRecipe(share=1.0, sampler=Choice(kind="random")),)
     cold_start: Choice = Choice(kind="random")
     num: int = Field(default=20, ge=1)
+    max_per_patient: int | None = Field(default=None, ge=1)
+    quotas: tuple[QuotaRecipe, ...] = ()
+    exclude: tuple[str, ...] = ()
     seed: int = 0
+
+    @field_validator("exclude")
+    @classmethod
+    def _in_one_order(cls, named: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(named)))
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> "SelectRecipe":

@@ -12,12 +12,42 @@ from hilum.core.recipes.images import IngestRecipe, PoolRecipe
 from hilum.core.recipes.judging import EvaluateRecipe, PromoteRecipe
 from hilum.core.recipes.training import FinetuneRecipe
 
+_BY_PREDICTIONS = ("min_kappa", "max_change", "max_uncertainty")
+
 
 class StopRecipe(Recipe):
-    """Stop early: after ``num_rounds`` rounds that gained less than ``min_gain`` each."""
+    """Stop early, by whichever of the named rules says so first; each looks at the last ``num_rounds`` rounds.
+
+    ``min_gain``: none of them gained more (the rule if none is named). The others read what the models of
+    the rounds predict of the candidates that are still open, and take the mean: ``min_kappa`` (their
+    agreement is at least that; 0.99 is usual), ``max_change`` (of the F measure, from one to the next) and
+    ``max_uncertainty`` (of the scorer ``uncertainty``, in its own unit; Zhu et al. 2008,
+    https://aclanthology.org/C08-1142).
+    """
 
     num_rounds: int = Field(default=3, ge=1)
-    min_gain: float = Field(default=0.0, ge=0)
+    min_gain: float | None = Field(default=0.0, ge=0)
+    min_kappa: float | None = Field(default=None, gt=0, le=1)
+    max_change: float | None = Field(default=None, ge=0, lt=1)
+    max_uncertainty: float | None = Field(default=None, ge=0)
+    uncertainty: str = "entropy"
+
+    @property
+    def reads_predictions(self) -> bool:
+        """Whether a rule needs the pool to be scored by every round's model."""
+        return not (self.min_kappa is self.max_change is self.max_uncertainty is None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _another_rule_replaces_no_gain(cls, given: Any) -> Any:
+        named = isinstance(given, Mapping) and any(given.get(rule) is not None for rule in _BY_PREDICTIONS)
+        return {"min_gain": None, **given} if named else given
+
+    @model_validator(mode="after")
+    def _there_is_a_rule(self) -> Self:
+        if self.min_gain is None and not self.reads_predictions:
+            raise ValueError(f"a stop rule is one of min_gain, {', '.join(_BY_PREDICTIONS)}; none is given")
+        return self
 
 
 class BudgetRecipe(Recipe):
