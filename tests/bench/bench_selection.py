@@ -7,7 +7,8 @@ is that of the picks after the first, so that what they do once is not counted, 
 one that is not installed is a null row. Before anything is measured, results are checked to be as good: the covering
 radius of k-centre, the potential of k-means++, the objective of facility location, the recall of neighbours, scores.
 
-"Bandwidth" is what reading the pool once a pick would allow: N·D·4 bytes at the rate at which one core squares and adds them.
+"Bandwidth" is what reading the pool once a pick would allow: N·D·4 bytes at the rate at which one core squares and
+adds them.
 Where OPENBLAS_CORETYPE is set, numpy and sklearn are slower than they need be: unset it.
 """
 

@@ -84,9 +84,7 @@ def num_kept(num_views: int, alpha: float) -> int:
     return min(num_views, max(1, math.floor(alpha * num_views + 0.5)))
 
 
-def _of_a_few(
-    probs_KMC: AnyFloats, eps: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _of_a_few(probs_KMC: AnyFloats, eps: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Summed entropy, and diversity over pairs, of so few candidates that all stays in the core's cache."""
     probs_MCK = np.array(np.moveaxis(probs_KMC, 0, 2), np.float64, order="C")
     if eps == 0:
