@@ -102,8 +102,8 @@ def _majority(probs_KMC: AnyFloats, keep: int) -> AnyFloats:
     """The ``keep`` views of every candidate that are most confident in its dominant class."""
     if keep == probs_KMC.shape[1]:
         return probs_KMC
-    probs_KMC = np.ascontiguousarray(probs_KMC)
-    return np.take_along_axis(probs_KMC, _order_of_majority(probs_KMC, keep)[:, :, None], axis=1)
+    order_KM = _order_of_majority(probs_KMC.copy(), keep)
+    return probs_KMC[np.arange(len(probs_KMC))[:, None], order_KM]
 
 
 @compiled

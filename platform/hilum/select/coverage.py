@@ -134,7 +134,7 @@ def _counted(num: int, num_counted: int, rng: np.random.Generator) -> Ints:
 
 
 def _greatest(counted_MD: Floats, likest_M: Floats, points_ND: Floats, bounds_N: npt.NDArray[np.float64]) -> int:
-    """The row of the greatest gain. Earlier gains (``bounds_N``) can only have fallen: few are computed anew."""
+    """The row of the greatest gain. Those of earlier picks (``bounds_N``) can only have fallen: few are redone."""
     is_exact_N = np.zeros(len(bounds_N), bool)
     greatest = int(bounds_N.argmax())
     while not is_exact_N[greatest]:

@@ -73,7 +73,7 @@ def test_a_longer_choice_begins_with_the_shorter():
 
 
 def test_equal_gains_go_to_the_lower_candidate_id():
-    assert ask("facility_location", at(on_a_circle([0, 90, 180, 270])), 4) == [0, 1, 2, 3]
+    assert ask("facility_location", at([[1, 0], [0, 1], [-1, 0], [0, -1]]), 4) == [0, 1, 2, 3]
 
 
 def test_what_is_like_a_labelled_one_is_asked_last():
