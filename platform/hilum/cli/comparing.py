@@ -77,12 +77,15 @@ def _shown(found: TargetTable) -> Table:
 
 
 def _ingested(store: Store, recipe: ComparePretrainingRecipe, data: Path, ready: Engine) -> dict[str, str]:
-    """The ingest of the scans and of every target; a folder that serves as both is ingested once."""
-    wanted = {target.folder: ingest_recipe_of(target.campaign) for target in recipe.targets.values()}
-    scans = IngestRecipe(patch_shape_zyx=recipe.pretrain.patch_shape_zyx)
-    ids = {folder: _ingest(store, data / folder, of, ready) for folder, of in {recipe.folder: scans, **wanted}.items()}
-    targets = {input_of(name): ids[target.folder] for name, target in recipe.targets.items()}
-    return {SCANS: ids[recipe.folder], **targets}
+    """The ingest of every target as its campaign says, and of the scans: a target's, where it is of that folder."""
+    wanted = {name: (target.folder, ingest_recipe_of(target.campaign)) for name, target in recipe.targets.items()}
+    as_target = [(folder, of) for folder, of in wanted.values() if folder == recipe.folder]
+    of_its_own = (recipe.folder, IngestRecipe(patch_shape_zyx=recipe.pretrain.patch_shape_zyx))
+    scans = as_target[0] if as_target else of_its_own
+    return {
+        SCANS: _ingest(store, data / scans[0], scans[1], ready),
+        **{input_of(name): _ingest(store, data / folder, of, ready) for name, (folder, of) in wanted.items()},
+    }
 
 
 def _ingest(store: Store, folder: Path, recipe: IngestRecipe, ready: Engine) -> str:

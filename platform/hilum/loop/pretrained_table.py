@@ -20,7 +20,7 @@ _NO_SPREAD = 1e-9
 class MethodRow:
     """One way to start a training. ``needed`` is the share of labels that equals scratch with all of them.
 
-    ``against_scratch`` is the difference with all labels, seed by seed, and ``p_value`` its paired t test's.
+    ``against_scratch`` is the difference at every share, seed by seed; ``p_value`` the paired t test's with all labels.
     """
 
     name: str
@@ -28,7 +28,7 @@ class MethodRow:
     values_SP: Floats  # noqa: N815 (shape letters)
     points: tuple[Interval, ...]
     needed: float | None
-    against_scratch: Interval | None
+    against_scratch: tuple[Interval, ...]
     p_value: float | None
 
     @property
@@ -88,9 +88,9 @@ def verdict(table: TargetTable) -> list[str]:
     few = max(learnt, key=lambda row: row.points[0].mean)
     sentences = [
         f"With all {table.num_labels[-1]:,} labels the best pretraining, {best.name}, reaches {best.with_all.mean:.3f} "
-        f"{metric}, {reference.name} {reference.with_all.mean:.3f}: {_difference(best)}.",
+        f"{metric}, {reference.name} {reference.with_all.mean:.3f}: {_difference(best, -1)}{_told(best.p_value)}.",
         f"With {table.num_labels[0]:,} labels {few.name} reaches {few.points[0].mean:.3f}, "
-        f"{reference.name} {reference.points[0].mean:.3f}.",
+        f"{reference.name} {reference.points[0].mean:.3f}: {_difference(few, 0)}.",
     ]
     fewest = min((row for row in learnt if row.needed is not None), key=lambda row: row.needed or 1, default=None)
     if fewest is None or fewest.needed is None:
@@ -109,8 +109,9 @@ def as_markdown(table: TargetTable) -> str:
     """The table as a page's section."""
     shares = [percent(num / table.num_labels[-1]) for num in table.num_labels]
     lines = [
-        f"| start | {' | '.join(f'{share} of labels' for share in shares)} | labels needed | minus scratch, all | p |",
-        "|---" * (len(shares) + 4) + "|",
+        f"| start | {' | '.join(f'{share} of labels' for share in shares)} | labels needed "
+        f"| minus scratch, {shares[0]} | minus scratch, all | p |",
+        "|---" * (len(shares) + 5) + "|",
     ]
     for row in table.methods:
         cells = [
@@ -118,9 +119,8 @@ def as_markdown(table: TargetTable) -> str:
             for at, point in enumerate(row.points)
         ]
         needed = "more" if row.needed is None else percent(row.needed)
-        lines.append(
-            f"| {row.name} | {' | '.join(cells)} | {needed} | {_interval(row.against_scratch)} | {_p(row.p_value)} |"
-        )
+        apart = [_interval(row.against_scratch[at]) if row.against_scratch else "–" for at in (0, -1)]
+        lines.append(f"| {row.name} | {' | '.join([*cells, needed, *apart])} | {_p(row.p_value)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -137,10 +137,13 @@ def _row(
     reached = labels_to_reach(num_labels, [point.mean for point in points], level)
     needed = None if reached is None else reached / num_labels[-1]
     if against_SP is None:
-        return MethodRow(title, is_scratch, values_SP, points, needed, None, None)
-    apart_S = values_SP[:, -1] - against_SP[:, -1]
-    p_value = float(stats.ttest_1samp(apart_S, 0.0).pvalue) if len(apart_S) > 1 and apart_S.std() > _NO_SPREAD else None
-    return MethodRow(title, is_scratch, values_SP, points, needed, t_interval(apart_S), p_value)
+        return MethodRow(title, is_scratch, values_SP, points, needed, (), None)
+    apart_SP = values_SP - against_SP
+    with_all_S = apart_SP[:, -1]
+    varies = len(with_all_S) > 1 and with_all_S.std() > _NO_SPREAD
+    p_value = float(stats.ttest_1samp(with_all_S, 0.0).pvalue) if varies else None
+    against = tuple(t_interval(apart_S) for apart_S in apart_SP.T)
+    return MethodRow(title, is_scratch, values_SP, points, needed, against, p_value)
 
 
 def _best_two(rows: Sequence[MethodRow]) -> tuple[tuple[str, str] | None, float | None]:
@@ -157,16 +160,15 @@ def _values(curves: Sequence[Curve]) -> Floats:
     return np.array([curve.values for curve in curves], dtype=float)
 
 
-def _difference(row: MethodRow) -> str:
-    if row.against_scratch is None:
-        return "no difference"
-    told = "" if row.p_value is None else f", p = {row.p_value:.3f}"
-    return f"{signed_interval(row.against_scratch)}{told}"
+def _difference(row: MethodRow, at: int) -> str:
+    return signed_interval(row.against_scratch[at]) if row.against_scratch else "no difference"
 
 
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return "–"
+def _told(p_value: float | None) -> str:
+    return "" if p_value is None else f", p = {p_value:.3f}"
+
+
+def _interval(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return f"{interval.mean:+.3f}"
     return f"{interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"

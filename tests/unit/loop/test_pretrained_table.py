@@ -69,6 +69,7 @@ def test_one_seed_has_no_p_value_and_no_interval():
     found = table(num_seeds=1)
     assert found.best_p is None
     assert all(row.p_value is None for row in found.methods)
+    assert all(apart.low is None for row in found.methods for apart in row.against_scratch)
     assert as_markdown(found).count("|") > 20
 
 
@@ -78,6 +79,16 @@ def test_seeds_are_paired_whatever_their_order(num_seeds, spread):
     one = target_table("liver", "dice_mean", given_curves, titles=TITLES, scratch=SCRATCH)
     other = target_table("liver", "dice_mean", given_curves[::-1], titles=TITLES, scratch=SCRATCH)
     assert [row.against_scratch for row in one.methods] == [row.against_scratch for row in other.methods]
+
+
+def test_the_difference_is_told_for_the_fewest_labels_and_for_all_of_them():
+    found = table(spread=0.0)
+    genesis = found.methods[2]
+    assert [round(apart.mean, 3) for apart in genesis.against_scratch] == [0.2, 0.2, 0.15, 0.1]
+    row = next(line for line in as_markdown(found).splitlines() if line.startswith("| genesis"))
+    assert row.split("|")[-4].strip().startswith("+0.200")
+    assert row.split("|")[-3].strip().startswith("+0.100")
+    assert "With 10 labels genesis reaches 0.500, scratch (MSRA) 0.300: +0.200" in " ".join(verdict(found))
 
 
 def test_the_page_has_a_row_for_every_method_and_a_column_for_every_share():
