@@ -8,17 +8,12 @@ second one only writes the page again. Two CPU cores take about an hour and a qu
 import argparse
 import datetime
 import json
-import os
-import platform
-import subprocess
-import sys
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from tests.evidence.architectures_page import SUPERVISED, UNET, Costs, Row, SetEvidence, page
+from tests.evidence.commands import PAGES, ROOT, hardware, type_hilum
 
 from hilum.adapters.inline import InlineExecutor
 from hilum.core.recipes import CampaignRecipe, PoolRecipe, SimulateRecipe
@@ -35,8 +30,7 @@ from hilum.store.layout import Store
 from hilum.store.manifest import read_manifest
 from hilum.store.opening import open_store
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "platform" / "docs" / "evidence" / "architectures.md"
+COMMAND = "make evidence WHAT=architectures"
 RECIPES = {"nuclei_dsb2018": "architectures-nuclei", "msd_hippocampus": "architectures-hippocampus"}
 ARMS = {
     "random": UNET,  # the campaign as it is: every strategy but this one changes the architecture
@@ -54,27 +48,28 @@ def main() -> None:
     options.add_argument("--on", default="local", help="how fast, as for `hilum simulate`")
     given = options.parse_args()
     sets = [_measured(name, given.folder / name, on=given.on) for name in RECIPES]
-    text = page(
-        sets,
-        hardware=_hardware(),
-        date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        command="make evidence WHAT=architectures",
-    )
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"Written to {PAGE}")
+    PAGES.mkdir(exist_ok=True)
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    file = PAGES / "architectures.md"
+    file.write_text(page(sets, hardware=hardware(), date=today, command=COMMAND), encoding="utf-8")
+    print(f"Written to {file}")
 
 
 def _measured(name: str, folder: Path, *, on: str) -> SetEvidence:
     store = _ingested(name, folder)
     recipe = recipe_files.simulate_recipe(RECIPES[name])
-    done = _hilum("simulate", RECIPES[name], "--store", store.url, "--on", on)
+    done = type_hilum("simulate", RECIPES[name], "--store", store.url, "--on", on)
     found = simulation_of(read_manifest(store.run("simulate", done["run_id"])))
-    dice = {arm: tuple(c.values[-1] for c in found.curves if c.strategy == arm) for arm in ARMS}
+    dice = {
+        arm: tuple(c.values[-1] for c in found.curves if c.strategy == arm) for arm in ("random", *recipe.strategies)
+    }
     seeds = [c.seed for c in found.curves if c.strategy == "random"]
-    arms = tuple(Row(ARMS[arm], dice[arm], costs) for arm, costs in _costs(store, found, folder / "costs.json").items())
+    arms = tuple(
+        Row(ARMS[arm], dice[arm], costs)
+        for arm, costs in _costs(store, found, list(dice), folder / "costs.json").items()
+    )
     supervised = [_runs(store, found, "unet-plus-plus-supervised", seed) for seed in seeds]
-    pruned = _hilum("model", "prune", supervised[0]["finetune"], "--store", store.url, "--on", on)["depths"]
+    pruned = type_hilum("model", "prune", supervised[0]["finetune"], "--store", store.url, "--on", on)["depths"]
     depths = tuple(
         Row(
             f"L{of_depth['depth']}",
@@ -94,10 +89,10 @@ def _ingested(name: str, folder: Path) -> Store:
     images, store = folder / "images", folder / "store"
     if not images.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _hilum("data", "fetch", name, str(images))
+        type_hilum("data", "fetch", name, str(images))
     if not store.exists():
-        _hilum("init", str(store))
-    _hilum("ingest", str(images), "--store", str(store))
+        type_hilum("init", str(store))
+    type_hilum("ingest", str(images), "--store", str(store))
     return open_store(str(store))
 
 
@@ -106,16 +101,16 @@ def _runs(store: Store, found: Simulation, arm: str, seed: int) -> dict[str, str
     return runs_of(round_events(store, found.campaigns[arm, seed], 0))
 
 
-def _costs(store: Store, found: Simulation, file: Path) -> dict[str, Costs]:
-    """What the four networks cost, measured in turn, once."""
+def _costs(store: Store, found: Simulation, arms: list[str], file: Path) -> dict[str, Costs]:
+    """What the networks cost, measured in turn, once."""
     if not file.exists():
         seed = found.curves[0].seed
-        loaded = [checkpoints.load(store, _runs(store, found, arm, seed)["finetune"]) for arm in ARMS]
+        loaded = [checkpoints.load(store, _runs(store, found, arm, seed)["finetune"]) for arm in arms]
         networks = [network_of_card(card) for _, card in loaded]
         for network, (tensors, _) in zip(networks, loaded, strict=True):
             load_weights(network, tensors)
         costs = measure_costs([(network.eval(), card) for network, (_, card) in zip(networks, loaded, strict=True)])
-        file.write_text(json.dumps({arm: asdict(cost) for arm, cost in zip(ARMS, costs, strict=True)}, indent=1))
+        file.write_text(json.dumps({arm: asdict(cost) for arm, cost in zip(arms, costs, strict=True)}, indent=1))
     return {arm: Costs(**cost) for arm, cost in json.loads(file.read_text()).items()}
 
 
@@ -154,25 +149,6 @@ def _about(store: Store, name: str, recipe: SimulateRecipe, found: Simulation) -
         f"{finetune.learning_rate:g}; depth {params['depth']}, features {', '.join(map(str, params['features']))} "
         f"(wide U-Net: {', '.join(map(str, wide['features']))})."
     )
-
-
-def _hilum(*words: str) -> dict[str, Any]:
-    """Type a command and read its one JSON document; its progress stays visible."""
-    print(f"$ hilum {' '.join(words)}", flush=True)
-    typed = [sys.executable, "-m", "hilum", *words, "--json"]
-    done = subprocess.run(typed, stdout=subprocess.PIPE, text=True, check=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
-def _hardware() -> str:
-    names = [line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, torch {version('torch')}"
-
-
-def _cpu_lines() -> list[str]:
-    info = Path("/proc/cpuinfo")
-    return info.read_text().splitlines() if info.exists() else []
 
 
 if __name__ == "__main__":

@@ -43,10 +43,11 @@ class SetEvidence:
 
 def page(sets: Sequence[SetEvidence], *, hardware: str, date: str, command: str) -> str:
     num_seeds = len(sets[0].arms[0].dice)
+    names = list(dict.fromkeys(row.name for one in sets for row in one.arms))
     parts = [
         "# U-Net, wide U-Net and UNet++ on real images",
-        f"U-Net, wide U-Net and UNet++ (with a head at full depth only, and with deep supervision) are compared on two "
-        f"public sets of `hilum data`, with {num_seeds} seeds each. The budget is equal: the same labels (the whole "
+        f"{', '.join(names[:-1])} and {names[-1]} are compared on {len(sets)} public sets of `hilum data`, with "
+        f"{num_seeds} seeds each. The budget is equal: the same labels (the whole "
         "pool, in one round), number of steps, batch size, crops, learning rate, loss and augmentation; only "
         "`finetune.architecture` differs, so a step of a larger network takes more time (GFLOP). No network was tuned "
         "by itself. The wide U-Net has about the parameters of the UNet++, as in the paper "
@@ -55,13 +56,16 @@ def page(sets: Sequence[SetEvidence], *, hardware: str, date: str, command: str)
         "intervals over seeds: they tell how much a training's luck matters on these patients, and nothing about "
         "other patients. Differences are paired by seed; p is of a paired t test, corrected for the number of rows "
         f"(Holm), and below {LEAST_P:g} counts as told apart.",
-        *[_section(one) for one in sets],
+        *[
+            _section(one, missing=[name for name in names if name not in {row.name for row in one.arms}])
+            for one in sets
+        ],
         "## How it was made",
         f"```text\n{command}\n```",
-        f"{hardware}, {date}. Costs are of one patch (the training's crop) on one CPU thread, each median taken in "
-        "turns; a multiplication and an addition are two operations; memory is what one patch adds to a process that "
-        "holds the network. Depths of the second table are heads of one training: nothing was trained again, and what "
-        "a depth does not need was cut off.",
+        f"{hardware}, {date}. Costs are of one patch (the training's crop) on one CPU thread, medians over turns. ms "
+        "is wall time, which other programs on the machine lengthen; patches/s, and the speed beside it, is by the CPU "
+        "time of a batch. GFLOP counts a multiplication and an addition as two; peak MiB is what one patch adds to a "
+        "process that holds the network. The depths are heads of one training: nothing was trained again.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -78,13 +82,13 @@ def differences(rows: Sequence[Row], reference: str) -> dict[str, Difference]:
     return {result.name: result.difference for result in found if result.difference is not None}
 
 
-def _section(one: SetEvidence) -> str:
+def _section(one: SetEvidence, *, missing: Sequence[str]) -> str:
     deepest = one.depths[-1].name
     against_unet, against_deepest = differences(one.arms, UNET), differences(one.depths, deepest)
     return "\n\n".join(
         [
             f"## {one.title}",
-            one.about,
+            " ".join([one.about, *(f"Not run on this set: {name}." for name in missing)]),
             _table(one.arms, against_unet, reference=UNET, heading="network"),
             " ".join(_verdict(row.name, UNET, against_unet[row.name], one) for row in one.arms if row.name != UNET),
             f"The same {SUPERVISED}, pruned:",
@@ -99,7 +103,7 @@ def _table(rows: Sequence[Row], found: Mapping[str, Difference], *, reference: s
     head = (
         heading,
         *("test Dice", "95 %", f"minus {reference}", "95 %", "p"),
-        *("parameters", "GFLOP", "ms", f"speed, {reference} = 1", "patches/s", "peak MiB"),
+        *("parameters", "GFLOP", "ms", "patches/s", f"speed, {reference} = 1", "peak MiB"),
     )
     lines = [_line(head), _line(["---"] * len(head))]
     for row in rows:
@@ -116,8 +120,8 @@ def _table(rows: Sequence[Row], found: Mapping[str, Difference], *, reference: s
                     f"{costs.num_parameters:,}",
                     f"{costs.gflop:.2f}",
                     f"{costs.latency_ms:.1f}",
-                    f"{base.costs.latency_ms / costs.latency_ms:.2f}",
                     f"{costs.patches_per_second:.1f}",
+                    f"{costs.patches_per_second / base.costs.patches_per_second:.2f}",
                     "" if costs.peak_mib is None else f"{costs.peak_mib:.1f}",
                 ]
             )
@@ -136,7 +140,7 @@ def _verdict(name: str, reference: str, difference: Difference, one: SetEvidence
 
 def _depth_verdict(row: Row, one: SetEvidence, found: Mapping[str, Difference]) -> str:
     deepest = one.depths[-1]
-    faster = deepest.costs.latency_ms / row.costs.latency_ms
+    faster = row.costs.patches_per_second / deepest.costs.patches_per_second
     fewer = deepest.costs.num_parameters / row.costs.num_parameters
     return f"{row.name} is {faster:.2f} × as fast as {deepest.name} with {fewer:.1f} × fewer parameters. " + _verdict(
         row.name, deepest.name, found[row.name], one
