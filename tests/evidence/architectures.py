@@ -2,7 +2,7 @@
 
 Each set is fetched (HILUM_DATA_MIRROR or the internet), ingested and simulated by the recipe of its
 name, in ``FOLDER/<set>``. Everything is kept there, so that a run which was stopped goes on and a
-second one only writes the page again. Two CPU cores take about an hour and a quarter.
+second one only writes the page again. Two CPU cores take about an hour.
 """
 
 import argparse
