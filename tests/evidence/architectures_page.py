@@ -50,7 +50,8 @@ def page(sets: Sequence[SetEvidence], *, hardware: str, date: str, command: str)
         f"{num_seeds} seeds each. The budget is equal: the same labels (the whole "
         "pool, in one round), number of steps, batch size, crops, learning rate, loss and augmentation; only "
         "`finetune.architecture` differs, so a step of a larger network takes more time (GFLOP). No network was tuned "
-        "by itself, and trainings are short: longer ones may show something else. The wide U-Net has about the parameters of the UNet++, as in the paper "
+        "by itself, and trainings are short: longer ones may show something else. "
+        "The wide U-Net has about the parameters of the UNet++, as in the paper "
         "(<https://arxiv.org/abs/1912.05074>).",
         "Dice is the mean over foreground classes, over all voxels of the test patients together. Intervals are 95 % t "
         "intervals over seeds: they tell how much a training's luck matters on these patients, and nothing about "
