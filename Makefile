@@ -1,9 +1,11 @@
 # Each target sets up what it needs; a second run installs nothing.
-.PHONY: help demo test check bench lock setup servers
+.PHONY: help demo test check bench evidence lock setup servers
 .DEFAULT_GOAL := help
 
 DATA ?= packaged
 THEME ?=
+WHAT ?= architectures
+EVIDENCE ?= evidence
 export RAY_USAGE_STATS_ENABLED := 0
 
 help:            ## this list
@@ -24,6 +26,9 @@ check: setup     ## format, lint, types, floors and docs
 
 bench: setup     ## peers measured beside us in one run (THEME=reading|ingest|network|augment|genesis|selection; without: all)
 	.venv/bin/python tests/bench/run.py $(THEME)
+
+evidence: setup  ## a question answered on real images, as a page of platform/docs/evidence (WHAT=architectures)
+	.venv/bin/python -m tests.evidence.$(WHAT) $(EVIDENCE)
 
 lock: setup      ## pin everything again from pyproject.toml
 	@.venv/bin/python .ci/lock.py

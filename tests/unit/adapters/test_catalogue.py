@@ -62,7 +62,7 @@ def small_nuclei(folder):
     for part in ("images", "labels"):
         (folder / part).mkdir()
     lines = ["id,image_id,height,width,mode,nuclei"]
-    for number, (size, mode) in enumerate([(16, "gray")] * 5 + [(20, "rgb")] * 3 + [(24, "gray")] * 2):
+    for number, (size, mode) in enumerate([(16, "gray")] * 5 + [(20, "rgb")] * 3 + [(24, "gray")] * 2 + [(28, "gray")]):
         pixels = RNG.integers(0, 255, (size, size, 3)).astype(np.uint8)
         Image.fromarray(pixels if mode == "rgb" else pixels[..., 0]).save(folder / "images" / f"{number}.png")
         Image.fromarray(RNG.integers(0, 40, (size, size)).astype(np.uint16)).save(folder / "labels" / f"{number}.png")
@@ -201,7 +201,12 @@ def test_nuclei_become_grey_images_with_one_class_and_a_plate_is_on_one_side(tmp
     assert {image.image_czyx.shape[0] for image in images} == {1}
     assert {int(image.label_map_zyx.max()) for image in images} == {1}
     sides = {(item.patient, item.side) for item in source.items}
-    assert sides == {("16x16 gray", "pool"), ("20x20 rgb", "test"), ("24x24 gray", "validation")}
+    assert sides == {
+        ("16x16 gray", "pool"),
+        ("20x20 rgb", "pool"),
+        ("24x24 gray", "test"),
+        ("28x28 gray", "validation"),
+    }
 
 
 def test_packaged_images_need_no_mirror(tmp_path):

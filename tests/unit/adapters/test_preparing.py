@@ -182,6 +182,14 @@ def test_the_largest_group_of_nuclei_stays_in_the_pool_and_no_group_is_split(tmp
     assert by_size == (expected.split() if expected != "x" else ["pool", "test", "validation", "pool"])
 
 
+def test_stained_tissue_stays_in_the_pool_however_large_its_group(tmp_path):
+    a_plate(tmp_path, [(10, 20)] * 3 + [(11, 20)] * 9 + [(12, 20)] * 2 + [(13, 20)])
+    index = tmp_path / "index.csv"
+    index.write_text(index.read_text().replace("11,20,L", "11,20,rgb"))
+    sides = {row["patient"]: row["side"] for row in rows_of(prepared(tmp_path, preparing.nuclei))}
+    assert sides == {"10x20 L": "pool", "11x20 rgb": "pool", "12x20 L": "test", "13x20 L": "validation"}
+
+
 def test_nuclei_of_every_number_become_one_class(tmp_path):
     a_plate(tmp_path, [(3, 4)])
     Image.fromarray(np.array([[0, 1, 2, 300]], np.uint16)).save(tmp_path / "labels" / "0.png")
