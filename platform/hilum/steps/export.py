@@ -19,6 +19,7 @@ import torch
 from hilum.core.errors import HilumError, RecipeError
 from hilum.core.recipes import EvaluateRecipe, PoolRecipe
 from hilum.nn.costs import round_robin
+from hilum.nn.exact_norms import with_exact_norms
 from hilum.nn.export import exported_program, onnx_bytes, torch_bytes
 from hilum.nn.heads import Network
 from hilum.nn.metrics import Measured
@@ -134,11 +135,10 @@ def _made(
     network: Network, card: Mapping[str, Any], to: Format, said: Mapping[str, str]
 ) -> tuple[bytes, Callable[[Floats], Floats]]:
     """The file's bytes, and a function that answers from those very bytes."""
-    program = exported_program(network, card)
     if to == "onnx":
-        payload = onnx_bytes(program, said)
+        payload = onnx_bytes(exported_program(with_exact_norms(network), card), said)
         return payload, OnnxPredictor(payload, card).run
-    payload = torch_bytes(program, said)
+    payload = torch_bytes(exported_program(network, card), said)
     module = torch.export.load(io.BytesIO(payload)).module()
 
     def answer(images_NCS: Floats) -> Floats:
