@@ -8,21 +8,28 @@ a second run only writes the page again. Two CPU cores take about two hours.
 import argparse
 import datetime
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tests.evidence.commands import PAGES, ROOT, hardware, type_hilum
 
-from hilum.core.recipes import ComparePretrainingRecipe
+from hilum.core.recipes import ComparePretrainingRecipe, FinetuneRecipe
 from hilum.loop import recipe_files
-from hilum.loop.compare_pretraining import tables_of
-from hilum.loop.pretrained_table import TargetTable, as_markdown, verdict
+from hilum.loop.compare_pretraining import input_of, tables_of
+from hilum.loop.curves import RANDOM
+from hilum.loop.pretrained_table import TargetTable, as_markdown, target_table, verdict
+from hilum.loop.simulate import simulation_of
 from hilum.store.layout import Store
-from hilum.store.manifest import read_manifest
+from hilum.store.manifest import Manifest, read_manifest
 from hilum.store.opening import open_store
 
 COMPARISONS = ("compare-hippocampus", "compare-adrenal")
+LOOKED_INTO, LONG = "compare-hippocampus", "genesis-long"
+"""The comparison whose longest pretraining is fine-tuned in other ways too, to see what holds it back."""
+FASTER = 3
 COMMAND = "make evidence WHAT=pretraining"
 
 
@@ -35,6 +42,7 @@ class Found:
     tables: tuple[TargetTable, ...]
     plot: str
     pretrained: dict[str, dict[str, Any]]
+    looked_into: TargetTable | None = None
 
 
 def main() -> None:
@@ -85,7 +93,22 @@ def section(found: Found) -> str:
             f"![Score against labels, by start]({found.plot})",
             "What each pretraining came to on scans held out. *copying* is the error of what the network was shown, "
             "*constant* that of the best single grey level: a network that restores is below both.",
-            pretrained_table(found.pretrained),
+            pretrained_table(found.pretrained).strip(),
+            *([] if found.looked_into is None else [other_ways(recipe, found.looked_into)]),
+        ]
+    )
+
+
+def other_ways(recipe: ComparePretrainingRecipe, table: TargetTable) -> str:
+    """What another learning rate or layers held back change."""
+    finetune = next(iter(recipe.targets.values())).campaign.finetune
+    return "\n\n".join(
+        [
+            "### Does how it is fine-tuned hold it back?",
+            f"The same seeds and labels, with a learning rate of {FASTER * finetune.learning_rate:g} in place of "
+            f"{finetune.learning_rate:g} (fast), and with what was taken over held as it is for the first half of the "
+            f"steps (held). Genesis is the one pretrained for {_num_steps(recipe, LONG):,} steps.",
+            as_markdown(table).strip(),
         ]
     )
 
@@ -113,8 +136,60 @@ def _compared(name: str, folder: Path, *, on: str) -> Found:
     plot = f"{name}.png"
     shutil.copyfile(done["plot"], PAGES / plot)
     store = open_store(str(url))
-    tables = tuple(tables_of(store, recipe, read_manifest(store.run("compare_pretraining", done["run_id"]))))
-    return Found(name, recipe, tables, plot, _pretrained(store, done["results"]["pretrained"]))
+    manifest = read_manifest(store.run("compare_pretraining", done["run_id"]))
+    tables = tuple(tables_of(store, recipe, manifest))
+    looked_into = _looked_into(store, recipe, manifest, tables[0], folder, on=on) if name == LOOKED_INTO else None
+    return Found(name, recipe, tables, plot, _pretrained(store, done["results"]["pretrained"]), looked_into)
+
+
+def _looked_into(
+    store: Store, recipe: ComparePretrainingRecipe, manifest: Manifest, table: TargetTable, folder: Path, *, on: str
+) -> TargetTable:
+    """The longest pretraining and scratch, fine-tuned in other ways with all but the largest share of labels."""
+    target = next(iter(recipe.targets))
+    content = ways_recipe(recipe, manifest.results["pretrained"][LONG], num_labels=table.num_labels[:-1])
+    file = folder / f"{LOOKED_INTO}-ways.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    ingest_id = manifest.inputs[input_of(target)]
+    done = type_hilum("simulate", str(file), "--store", store.url, "--ingest", ingest_id, "--on", on)
+    found = simulation_of(read_manifest(store.run("simulate", done["run_id"])))
+    titles = {name: _title(name) for name in (RANDOM, *content["strategies"])}
+    scratch = [name for name in titles if not name.startswith("genesis")]
+    return target_table(target, found.metric, found.curves, titles=titles, scratch=scratch)
+
+
+def ways_recipe(recipe: ComparePretrainingRecipe, checkpoint: str, *, num_labels: Sequence[int]) -> dict[str, Any]:
+    """A simulation of the first target, trained in every way after so many labels."""
+    campaign = next(iter(recipe.targets.values())).campaign
+    content = campaign.model_dump(mode="json", by_alias=True) | {"campaign": {"num_after_rounds": list(num_labels)}}
+    strategies = {name: {"finetune": dict(changes)} for name, changes in _ways(campaign.finetune, checkpoint).items()}
+    return {"campaign": content, "strategies": strategies, "seeds": list(recipe.seeds), "full_data": False}
+
+
+def _ways(finetune: FinetuneRecipe, checkpoint: str) -> dict[str, Mapping[str, Any]]:
+    """Changes to the fine-tuning by name; the simulation's own 'random', which changes nothing, is scratch."""
+    fast = {"learning_rate": FASTER * finetune.learning_rate}
+    xavier, genesis = {"first_weights": "xavier"}, {"from": checkpoint}
+    held = {"num_frozen_steps": finetune.num_steps // 2}
+    return {
+        "scratch-fast": fast,
+        "xavier": xavier,
+        "xavier-fast": xavier | fast,
+        "genesis": genesis,
+        "genesis-fast": genesis | fast,
+        "genesis-held": genesis | held,
+        "genesis-held-fast": genesis | held | fast,
+    }
+
+
+def _title(name: str) -> str:
+    if name == RANDOM:
+        return "scratch (MSRA)"
+    return name.replace("scratch", "scratch (MSRA)").replace("xavier", "scratch (Xavier)").replace("-", ", ")
+
+
+def _num_steps(recipe: ComparePretrainingRecipe, pretext: str) -> int:
+    return int(recipe.pretexts[pretext].get("num_steps", recipe.pretrain.num_steps))
 
 
 def _pretrained(store: Store, checkpoints: dict[str, str]) -> dict[str, dict[str, Any]]:

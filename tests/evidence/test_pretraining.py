@@ -1,8 +1,9 @@
 """The page of evidence says what the tables say, whatever that is."""
 
 import numpy as np
-from tests.evidence.pretraining import Found, page
+from tests.evidence.pretraining import Found, other_ways, page, ways_recipe
 
+from hilum.core.recipes import SimulateRecipe
 from hilum.loop import recipe_files
 from hilum.loop.curves import Curve
 from hilum.loop.pretrained_table import target_table
@@ -40,3 +41,15 @@ def test_the_page_holds_verdict_table_plot_and_errors():
     assert "![Score against labels, by start](plot.png)" in text
     assert "| genesis | 0.0200 | 0.0310 | 0.1300 | 0.0640 |" in text
     assert "| jigsaw | 1.5000 | – | – | – |" in text
+
+
+def test_the_other_ways_are_a_simulation_on_the_same_labels():
+    recipe = recipe_files.compare_recipe("compare-hippocampus")
+    simulation = SimulateRecipe.model_validate(ways_recipe(recipe, "0a1b2c3d4e5f", num_labels=(3, 12)))
+    assert simulation.seeds == recipe.seeds
+    assert simulation.campaign.campaign.num_after_rounds == (3, 12)
+    held = simulation.strategies["genesis-held"]["finetune"]
+    assert held == {"from": "0a1b2c3d4e5f", "num_frozen_steps": 60}
+    told = other_ways(recipe, found().tables[0])
+    assert "a learning rate of 0.009 in place of 0.003" in told
+    assert "pretrained for 3,200 steps" in told
