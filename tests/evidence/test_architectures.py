@@ -34,7 +34,7 @@ def a_recipe(file):
     content["campaign"]["finetune"] |= {"num_steps": 3, "patch_shape_zyx": [1, 32, 32]}
     content["campaign"]["campaign"] = {"num_per_round": 3, "num_in_total": 3}
     content["seeds"] = [0]
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 @pytest.mark.timeout(600)
