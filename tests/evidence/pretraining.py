@@ -7,7 +7,6 @@ a second run only writes the page again. Two CPU cores take about two hours.
 
 import argparse
 import datetime
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from hilum.core.recipes import ComparePretrainingRecipe, FinetuneRecipe
 from hilum.loop import recipe_files
 from hilum.loop.compare_pretraining import input_of, tables_of
 from hilum.loop.curves import RANDOM
+from hilum.loop.pretrained_plot import curves_png
 from hilum.loop.pretrained_table import TargetTable, as_markdown, target_table, verdict
 from hilum.loop.simulate import simulation_of
 from hilum.store.layout import Store
@@ -91,6 +91,8 @@ def section(found: Found) -> str:
             f"{len(recipe.seeds)} seeds.",
             tables,
             f"![Score against labels, by start]({found.plot})",
+            "Bands are the 95 % intervals of the first start from scratch and of the pretraining that is best with all "
+            "labels.",
             "What each pretraining came to on scans held out. *copying* is the error of what the network was shown, "
             "*constant* that of the best single grey level: a network that restores is below both.",
             pretrained_table(found.pretrained).strip(),
@@ -104,7 +106,7 @@ def other_ways(recipe: ComparePretrainingRecipe, table: TargetTable) -> str:
     finetune = next(iter(recipe.targets.values())).campaign.finetune
     return "\n\n".join(
         [
-            "### Does how it is fine-tuned hold it back?",
+            "### Does the fine-tuning hold it back?",
             f"The same seeds and labels, with a learning rate of {FASTER * finetune.learning_rate:g} in place of "
             f"{finetune.learning_rate:g} (fast), and with what was taken over held as it is for the first half of the "
             f"steps (held). Genesis is the one pretrained for {_num_steps(recipe, LONG):,} steps.",
@@ -134,10 +136,10 @@ def _compared(name: str, folder: Path, *, on: str) -> Found:
         type_hilum("init", str(url))
     done = type_hilum("compare-pretraining", name, "--data", str(sets), "--store", str(url), "--on", on)
     plot = f"{name}.png"
-    shutil.copyfile(done["plot"], PAGES / plot)
     store = open_store(str(url))
     manifest = read_manifest(store.run("compare_pretraining", done["run_id"]))
     tables = tuple(tables_of(store, recipe, manifest))
+    (PAGES / plot).write_bytes(curves_png(tables))
     looked_into = _looked_into(store, recipe, manifest, tables[0], folder, on=on) if name == LOOKED_INTO else None
     return Found(name, recipe, tables, plot, _pretrained(store, done["results"]["pretrained"]), looked_into)
 

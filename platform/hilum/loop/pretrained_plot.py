@@ -34,6 +34,9 @@ def _target(axes: Any, table: TargetTable) -> None:
     axes.set_title(table.target)
     scratch = [row for row in table.methods if row.is_scratch]
     learnt = [row for row in table.methods if not row.is_scratch]
+    best = max(learnt, key=lambda row: row.with_all.mean)
+    _band(axes, table, table.reference, color=_SCRATCH[0])
+    _band(axes, table, best, color=LIGHT[learnt.index(best) % len(LIGHT)])
     for place, row in enumerate(scratch):
         _curve(axes, table, row, color=_SCRATCH[place % len(_SCRATCH)], linestyle="--", marker=".")
     for place, row in enumerate(learnt):
@@ -45,17 +48,32 @@ def _target(axes: Any, table: TargetTable) -> None:
     axes.set_xlabel("labels")
     axes.set_ylabel(headed(metric_title(table.metric)))
     axes.grid(axis="y")
+    _look_at_those_that_learn(axes, table)
+
+
+def _look_at_those_that_learn(axes: Any, table: TargetTable) -> None:
+    """One start that learns next to nothing must not press all others into one line: it is named below the axis."""
+    lowest = min(point.mean for point in table.reference.points)
+    highest = max(point.mean for row in table.methods for point in row.points)
+    reach = lowest - (highest - lowest)
+    means_of = {row.name: [point.mean for point in row.points] for row in table.methods}
+    below = {name: max(means) for name, means in means_of.items() if max(means) < reach}
+    if not below:
+        return
+    seen = [mean for name, means in means_of.items() if name not in below for mean in means]
+    margin = 0.2 * (max(seen) - min(seen)) + 1e-3
+    axes.set_ylim(min(seen) - margin, max(seen) + margin)
+    told = ", ".join(f"{name} (at most {value:.2f})" for name, value in below.items())
+    axes.set_xlabel(f"labels\nbelow the picture: {told}")
 
 
 def _curve(axes: Any, table: TargetTable, row: MethodRow, **look: Any) -> None:
     means = [point.mean for point in row.points]
     axes.plot(table.num_labels, means, label=row.name, linewidth=1.6, markersize=5, **look)
+
+
+def _band(axes: Any, table: TargetTable, row: MethodRow, *, color: str) -> None:
+    """The interval of the start everybody is measured against, and of the best pretraining; of all it would be fog."""
     if all(point.low is not None for point in row.points):
-        axes.fill_between(
-            table.num_labels,
-            [point.low for point in row.points],
-            [point.high for point in row.points],
-            color=look["color"],
-            alpha=0.08,
-            linewidth=0,
-        )
+        lows, highs = [point.low for point in row.points], [point.high for point in row.points]
+        axes.fill_between(table.num_labels, lows, highs, color=color, alpha=0.12, linewidth=0)

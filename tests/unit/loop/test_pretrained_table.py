@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
+from hilum.loop import pretrained_plot
 from hilum.loop.curves import Curve
 from hilum.loop.pretrained_plot import curves_png
 from hilum.loop.pretrained_table import as_markdown, target_table, verdict
@@ -98,5 +100,27 @@ def test_the_page_has_a_row_for_every_method_and_a_column_for_every_share():
     assert len({line.count("|") for line in lines}) == 1
 
 
+def drawn(found):
+    axes = Figure().subplots()
+    pretrained_plot._target(axes, found)
+    return axes
+
+
 def test_the_plot_is_a_picture():
     assert curves_png([table()]).startswith(b"\x89PNG")
+
+
+def test_a_start_that_learns_nothing_does_not_press_the_others_into_one_line():
+    axes = drawn(table(heights={**HEIGHTS, "scratch-xavier": (-3.0, -3.0, -2.9, -2.9)}, spread=0.0))
+    low, high = axes.get_ylim()
+    assert 0 < low < 0.3
+    assert high > 0.7
+    assert "scratch (Xavier) (at most -2.90)" in axes.get_xlabel()
+
+
+def test_starts_that_learn_are_all_seen():
+    axes = drawn(table(spread=0.0))
+    low, high = axes.get_ylim()
+    assert low < 0.28
+    assert high > 0.7
+    assert axes.get_xlabel() == "labels"
