@@ -18,7 +18,8 @@ from tests.evidence.commands import PAGES, ROOT, hardware, type_hilum
 from hilum.core.recipes import ComparePretrainingRecipe, FinetuneRecipe
 from hilum.loop import recipe_files
 from hilum.loop.compare_pretraining import input_of, tables_of
-from hilum.loop.curves import RANDOM
+from hilum.loop.curves import RANDOM, t_interval
+from hilum.loop.findings import signed_interval
 from hilum.loop.pretrained_plot import curves_png
 from hilum.loop.pretrained_table import TargetTable, as_markdown, target_table, verdict
 from hilum.loop.simulate import simulation_of
@@ -110,8 +111,23 @@ def other_ways(recipe: ComparePretrainingRecipe, table: TargetTable) -> str:
             f"The same seeds and labels, with a learning rate of {FASTER * finetune.learning_rate:g} in place of "
             f"{finetune.learning_rate:g} (fast), and with what was taken over held as it is for the first half of the "
             f"steps (held). Genesis is the one pretrained for {_num_steps(recipe, LONG):,} steps.",
-            as_markdown(table).strip(),
+            best_against_best(table),
+            as_markdown(table, by_share=False).strip(),
         ]
+    )
+
+
+def best_against_best(table: TargetTable) -> str:
+    """The best way from the pretraining beside the best way from scratch, each the best of its kind by its mean."""
+    best = [
+        max((row for row in table.methods if row.is_scratch == kind), key=lambda row: row.with_all.mean)
+        for kind in (False, True)
+    ]
+    apart = t_interval(best[0].values_SP[:, -1] - best[1].values_SP[:, -1])
+    return (
+        f"With {table.num_labels[-1]} labels the best way from the pretraining ({best[0].name}) reaches "
+        f"{best[0].with_all.mean:.3f}, the best from scratch ({best[1].name}) {best[1].with_all.mean:.3f}: "
+        f"{signed_interval(apart)}. Both were chosen by these very figures, of {len(table.methods)} ways."
     )
 
 

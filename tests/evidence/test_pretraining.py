@@ -53,3 +53,5 @@ def test_the_other_ways_are_a_simulation_on_the_same_labels():
     told = other_ways(recipe, found().tables[0])
     assert "a learning rate of 0.009 in place of 0.003" in told
     assert "pretrained for 3,200 steps" in told
+    assert "With 100 labels the best way from the pretraining (genesis) reaches 0.7" in told
+    assert "| start | 2 labels | 100 labels |" in told

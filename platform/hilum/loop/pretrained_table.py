@@ -105,12 +105,15 @@ def verdict(table: TargetTable) -> list[str]:
     return sentences
 
 
-def as_markdown(table: TargetTable) -> str:
-    """The table as a page's section."""
+def as_markdown(table: TargetTable, *, by_share: bool = True) -> str:
+    """The table as a page's section; its columns by share of the labels, or by their number."""
     shares = [percent(num / table.num_labels[-1]) for num in table.num_labels]
+    columns = (
+        [f"{share} of labels" for share in shares] if by_share else [f"{num:,} labels" for num in table.num_labels]
+    )
+    first, last = (shares[0], "all") if by_share else (columns[0], columns[-1])
     lines = [
-        f"| start | {' | '.join(f'{share} of labels' for share in shares)} | labels needed "
-        f"| minus scratch, {shares[0]} | minus scratch, all | p |",
+        f"| start | {' | '.join(columns)} | labels needed | minus scratch, {first} | minus scratch, {last} | p |",
         "|---" * (len(shares) + 5) + "|",
     ]
     for row in table.methods:
