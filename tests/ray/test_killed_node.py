@@ -1,4 +1,4 @@
-"""A node of three killed while `hilum score` is at work on it: nothing lost, nothing twice, and the cluster whole again.
+"""A node of three killed while `hilum score` is at work on it: nothing lost, nothing twice, the cluster whole again.
 
 The nodes are processes of this machine, each with a raylet of its own; a raylet is what a node is to Ray.
 The images are real (the packaged brains), and the model has learnt from some of them.
