@@ -37,9 +37,17 @@ def epig(
     if num == 0:
         return np.empty(0, np.int64)
     probs_NMC = members_of(scored, "epig")
-    targets_TMC = probs_NMC[np.sort(rng.permutation(scored.num)[:num_targets])]
-    gains_N = expected_information(probs_NMC, targets_TMC).astype(np.float32)
+    gains_N = _about_others(probs_NMC, np.sort(rng.permutation(scored.num)[:num_targets])).astype(np.float32)
     return best_rows(gains_N if beta is None else power_noise(gains_N, beta, rng), num)
+
+
+def _about_others(probs_NMC: Doubles, targets: Ints) -> Doubles:
+    """The mean information about the predictions of ``targets``, for each of them that of the other targets."""
+    gains_N = expected_information(probs_NMC, probs_NMC[targets])
+    for n in targets:
+        own = expected_information(probs_NMC[n : n + 1], probs_NMC[n : n + 1])[0]
+        gains_N[n] = max(len(targets) * gains_N[n] - own, 0) / max(1, len(targets) - 1)
+    return gains_N
 
 
 def expected_information(probs_NMC: Doubles, targets_TMC: Doubles) -> Doubles:

@@ -42,7 +42,7 @@ def test_certain_members_are_no_trouble():
 
 
 def test_a_strange_candidate_that_tells_nothing_of_others_is_not_asked():
-    # Members 0 and 1 differ about the common kind; members 0 and 2 about one strange candidate, more strongly.
+    # Members 0 and 1 differ about the common kind; members 0 and 2 about one strange candidate, and more strongly.
     common = np.array([[0.8, 0.2], [0.2, 0.8], [0.8, 0.2], [0.2, 0.8]])
     strange = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     probs = np.stack([strange, *[common] * 9])
@@ -50,3 +50,12 @@ def test_a_strange_candidate_that_tells_nothing_of_others_is_not_asked():
     rng = np.random.default_rng(0)
     assert samplers.bind(Choice(kind="batch_bald"))(scored, 1, rng=rng).tolist() == [0]
     assert samplers.bind(Choice(kind="epig"))(scored, 1, rng=rng).tolist() == [1]
+
+
+def test_being_drawn_as_a_target_is_no_merit():
+    probs = drawn(12, 4, 3, seed=7).astype(np.float32)
+    scored = ScoredPool(np.array([f"{i:012x}" for i in range(12)]), member_probs=probs)
+    normed = probs.astype(float) / probs.astype(float).sum(axis=2, keepdims=True)
+    of_others = [np.mean([information(normed[n], normed[t]) for t in range(12) if t != n]) for n in range(12)]
+    picks = samplers.bind(Choice(kind="epig"))(scored, 12, rng=np.random.default_rng(0))
+    assert picks.tolist() == np.argsort(-np.array(of_others)).tolist()
