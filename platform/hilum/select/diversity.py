@@ -1,22 +1,18 @@
 """Samplers that read embeddings: candidates unlike what is labelled, and unlike each other.
 
-One fused pass over the pool per pick: a million embeddings are read at memory speed and no
-matrix of distances is ever built. Shape letters: N = candidates, D = embedding, C = classes.
+A pick looks again only at those whom it may concern (`bounds.py`); no matrix of distances is
+ever built. Shape letters: N = candidates, D = embedding, C = classes.
 """
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from hilum.core.errors import RecipeError
 from hilum.core.registry import Params, samplers
+from hilum.select.bounds import Distances, FarDraw, Farthest, catch_up, catch_up_by_gradient
 from hilum.select.clusters import k_means
-from hilum.select.compiled import compiled
 from hilum.select.samplers import ByScore, best_rows
 from hilum.select.scored import Floats, Ints, ScoredPool, how_many
-
-_PICKED = -1.0
-_BUT_FOR_ROUNDING = np.float32(1 - 1e-5)
 
 
 class KCentreParams(Params):
@@ -50,14 +46,12 @@ def k_centre(
     if shortlist is not None and num:
         rows = np.sort(best_rows(scored.score(score), min(scored.num, int(shortlist * num))))
     points_ND = _embedding(scored, "k_centre")[rows]
-    nearest_N = _distance_to_labelled(points_ND, scored)
-    picks = np.empty(num, np.int64)
-    farthest = _farthest(nearest_N) if np.isfinite(nearest_N).all() else _most_central(points_ND)
-    for place in range(num):
-        picks[place] = farthest
-        nearest_N[farthest] = _PICKED
-        farthest = _come_nearer(points_ND, points_ND[farthest], nearest_N)
-    return rows[picks]
+    if num == 0:
+        return np.empty(0, np.int64)
+    centres = np.ascontiguousarray(scored.labelled_embedding, np.float32)
+    far = Farthest(points_ND, centres, num=num)
+    first = None if len(centres) else _most_central(points_ND)
+    return rows[[far.take(first), *(far.take() for _ in range(num - 1))]]
 
 
 @samplers.register("kmeans_pp")
@@ -65,12 +59,23 @@ def kmeans_pp(scored: ScoredPool, num: int, *, rng: np.random.Generator) -> Ints
     """Draw in proportion to the squared distance from all that is labelled or picked (k-means++ seeding)."""
     num = how_many(scored, num)
     points_ND = _embedding(scored, "kmeans_pp")
-    nearest_N = _distance_to_labelled(points_ND, scored)
+    labelled_LD = np.ascontiguousarray(scored.labelled_embedding, np.float32)
+    centres_CD = np.concatenate([labelled_LD, np.empty((num, points_ND.shape[1]), np.float32)])
+    num_centres = min(1, len(labelled_LD))
+
+    def meet(start: int, stop: int, nearest_N: Distances, met_N: Ints) -> None:
+        catch_up(points_ND, centres_CD, num_centres, start, stop, nearest_N, met_N)
+
+    far = FarDraw(scored.num, meet)
     picks = np.empty(num, np.int64)
+    if num_centres:
+        far.refresh()
+        num_centres = len(labelled_LD)
     for place in range(num):
-        picks[place] = _draw_far(nearest_N, rng)
-        nearest_N[picks[place]] = _PICKED
-        _come_nearer(points_ND, points_ND[picks[place]], nearest_N)
+        picks[place] = far.row(rng)
+        far.take(picks[place])
+        centres_CD[num_centres] = points_ND[picks[place]]
+        num_centres += 1
     return picks
 
 
@@ -89,14 +94,22 @@ def badge(scored: ScoredPool, num: int, *, rng: np.random.Generator) -> Ints:
     embedding_ND = _embedding(scored, "badge")
     error_NC = scored.class_fractions.astype(np.float32)
     error_NC[np.arange(scored.num), error_NC.argmax(axis=1)] -= 1
-    lengths_N2 = np.stack([np.linalg.norm(error_NC, axis=1), np.linalg.norm(embedding_ND, axis=1)], axis=1)
-    nearest_N = np.full(scored.num, np.inf)
+    lengths_N = np.linalg.norm(error_NC, axis=1) * np.linalg.norm(embedding_ND, axis=1)
     picks = np.empty(num, np.int64)
-    for place in range(num):
-        # As in the authors' code, the longest gradient comes first; the rest are drawn.
-        picks[place] = _draw_far(nearest_N, rng) if place else int(lengths_N2.prod(axis=1).argmax())
-        nearest_N[picks[place]] = _PICKED
-        _come_nearer_by_gradient(error_NC, embedding_ND, lengths_N2, int(picks[place]), nearest_N)
+    # As in the authors' code, the longest gradient comes first; the rest are drawn.
+    picks[0] = int(lengths_N.argmax())
+    num_picked = 1
+
+    def meet(start: int, stop: int, nearest_N: Distances, met_N: Ints) -> None:
+        catch_up_by_gradient(error_NC, embedding_ND, lengths_N, picks, num_picked, start, stop, nearest_N, met_N)
+
+    far = FarDraw(scored.num, meet)
+    far.take(picks[0])
+    far.refresh()
+    for place in range(1, num):
+        picks[place] = far.row(rng)
+        far.take(picks[place])
+        num_picked += 1
     return picks
 
 
@@ -127,96 +140,8 @@ def _embedding(scored: ScoredPool, sampler: str) -> Floats:
     return np.ascontiguousarray(scored.embedding, np.float32)
 
 
-def _distance_to_labelled(points_ND: Floats, scored: ScoredPool) -> npt.NDArray[np.float64]:
-    """Squared distance of every point to the nearest labelled one; infinite when nothing is labelled."""
-    nearest_N = np.full(len(points_ND), np.inf)
-    for centre_D in np.ascontiguousarray(scored.labelled_embedding, np.float32):
-        _come_nearer(points_ND, centre_D, nearest_N)
-    return nearest_N
-
-
-def _farthest(nearest_N: npt.NDArray[np.float64]) -> int:
-    return int(nearest_N.argmax()) if len(nearest_N) else 0
-
-
 def _most_central(points_ND: Floats) -> int:
     mean_D = points_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
-    distance_N = np.full(len(points_ND), np.inf)
-    _come_nearer(points_ND, mean_D, distance_N)
+    distance_N, met_N = np.full(len(points_ND), np.inf), np.zeros(len(points_ND), np.int64)
+    catch_up(points_ND, mean_D[None], 1, 0, len(points_ND), distance_N, met_N)
     return int(distance_N.argmin())
-
-
-def _draw_far(nearest_N: npt.NDArray[np.float64], rng: np.random.Generator) -> int:
-    """A row in proportion to its squared distance; evenly among the open ones when all are 0 or none is known."""
-    return _row_at(nearest_N, rng.random())
-
-
-@compiled
-def _row_at(nearest_N: npt.NDArray[np.float64], share: float) -> int:
-    """The row that brings the sum of squared distances of the open rows above ``share`` of it."""
-    total, num_open = 0.0, 0
-    for distance in nearest_N:
-        total += max(distance, 0.0)
-        num_open += distance != _PICKED
-    all_alike = total == 0.0 or not np.isfinite(total)
-    wanted = share * (num_open if all_alike else total)
-    reached, row = 0.0, 0
-    for n in range(len(nearest_N)):
-        if nearest_N[n] == _PICKED:
-            continue
-        row = n
-        reached += 1.0 if all_alike else nearest_N[n]
-        if reached > wanted:
-            break
-    return row
-
-
-@compiled
-def _come_nearer(points_ND: Floats, centre_D: Floats, nearest_N: npt.NDArray[np.float64]) -> int:
-    """Update squared distances to the nearest centre; returns the farthest row that is not picked."""
-    num, size = points_ND.shape
-    farthest, distance_of_farthest = 0, -1.0
-    for n in range(num):
-        if nearest_N[n] < 0.0:
-            continue
-        distance = np.float32(0.0)
-        for d in range(size):
-            difference = points_ND[n, d] - centre_D[d]
-            distance += difference * difference
-        nearest_N[n] = min(nearest_N[n], distance)
-        if nearest_N[n] > distance_of_farthest:
-            farthest, distance_of_farthest = n, nearest_N[n]
-    return farthest
-
-
-@compiled
-def _come_nearer_by_gradient(
-    error_NC: Floats, embedding_ND: Floats, lengths_N2: Floats, picked: int, nearest_N: npt.NDArray[np.float64]
-) -> None:
-    """The same for gradients error ⊗ embedding: their inner product is the product of the two inner products.
-
-    ``lengths_N2``: of every error and every embedding. The product of two embeddings is at most
-    that of their lengths; where even that would bring nobody nearer, the embedding is not read.
-    """
-    error_length, embedding_length = lengths_N2[picked, 0], lengths_N2[picked, 1]
-    longer = (error_length * embedding_length) * (error_length * embedding_length)
-    rows = np.empty(len(nearest_N), np.int64)
-    errors = np.empty(len(nearest_N), np.float32)
-    num = 0
-    for n in range(len(nearest_N)):
-        error = np.float32(0.0)
-        for c in range(error_NC.shape[1]):
-            error += error_NC[n, c] * error_NC[picked, c]
-        length = lengths_N2[n, 0] * lengths_N2[n, 1]
-        at_least = (length * length + longer) * _BUT_FOR_ROUNDING
-        at_least -= np.float32(2.0) * abs(error) * lengths_N2[n, 1] * embedding_length
-        rows[num], errors[num] = n, error
-        num += at_least <= nearest_N[n]
-    for place in range(num):
-        n = rows[place]
-        embeddings = np.float32(0.0)
-        for d in range(embedding_ND.shape[1]):
-            embeddings += embedding_ND[n, d] * embedding_ND[picked, d]
-        length = lengths_N2[n, 0] * lengths_N2[n, 1]
-        distance = length * length + longer - np.float32(2.0) * errors[place] * embeddings
-        nearest_N[n] = min(nearest_N[n], max(distance, np.float32(0.0)))

@@ -20,9 +20,7 @@ _NUM_ITERATIONS = 4
 
 def nearest_neighbours(points_ND: Floats, num_neighbours: int) -> Ints:
     """(N, K) rows of the ``num_neighbours`` nearest others, all others when they are fewer; nearest first."""
-    everybody = np.arange(len(points_ND))
-    ranges_R2 = np.array([[0, len(points_ND)]])
-    return _among(_centred(points_ND), everybody, ranges_R2, min(num_neighbours, max(len(points_ND) - 1, 0)))
+    return _among_all(_centred(points_ND), min(num_neighbours, max(len(points_ND) - 1, 0)))
 
 
 def probable_neighbours(points_ND: Floats, num_neighbours: int, *, rng: np.random.Generator) -> Ints:
@@ -140,6 +138,54 @@ def _among(points_ND: Floats, rows_Q: Ints, ranges_R2: Ints, num_neighbours: int
                                 _insert(nearest_WK[w], found_QK[first + w], nearness, n + i)
                                 bar_W[w] = nearest_WK[w, num_neighbours - 1]
     return found_QK
+
+
+@compiled
+def _among_all(points_ND: Floats, num_neighbours: int) -> Ints:
+    """The nearest of all others to every row. An inner product serves both of its rows."""
+    num_rows = len(points_ND)
+    found_NK = np.zeros((num_rows, num_neighbours), np.int64)
+    if num_neighbours == 0:
+        return found_NK
+    lengths_N = np.empty(num_rows, np.float32)
+    for n in range(num_rows):
+        lengths_N[n] = np.float32(0)
+        for d in range(points_ND.shape[1]):
+            lengths_N[n] += points_ND[n, d] * points_ND[n, d]
+    rows_N = np.arange(num_rows)
+    tile_DW = np.empty((points_ND.shape[1], TILE_WIDTH), np.float32)
+    dots_4W = np.empty((4, TILE_WIDTH), np.float32)
+    nearest_NK = np.full((num_rows, num_neighbours), np.float32(np.inf), np.float32)
+    bar_N = np.full(num_rows, np.float32(np.inf), np.float32)
+    bar_W, lengths_W = np.empty(TILE_WIDTH, np.float32), np.empty(TILE_WIDTH, np.float32)
+    for first in range(0, num_rows, TILE_WIDTH):
+        num = pack(points_ND, rows_N, first, tile_DW)
+        bar_W[:num], bar_W[num:] = bar_N[first : first + num], np.float32(-np.inf)
+        lengths_W[:num], lengths_W[num:] = lengths_N[first : first + num], np.float32(np.inf)
+        for begin_row in range(first, num_rows, 4):
+            dots_of_four(points_ND, begin_row, tile_DW, dots_4W)
+            for i in range(min(4, num_rows - begin_row)):
+                n = begin_row + i
+                # A point's own length adds the same to all its distances: it is left out.
+                bar = bar_N[n] if n >= first + num else np.float32(-np.inf)
+                for begin in range(0, TILE_WIDTH, 16):
+                    num_better = 0
+                    for w in range(begin, begin + 16):
+                        twice = np.float32(2) * dots_4W[i, w]
+                        num_better += (lengths_N[n] - twice < bar_W[w]) | (lengths_W[w] - twice < bar)
+                    if num_better == 0:
+                        continue
+                    for w in range(begin, begin + 16):
+                        twice = np.float32(2) * dots_4W[i, w]
+                        if lengths_N[n] - twice < bar_W[w] and first + w != n:
+                            _insert(nearest_NK[first + w], found_NK[first + w], lengths_N[n] - twice, n)
+                            bar_W[w] = nearest_NK[first + w, num_neighbours - 1]
+                        if lengths_W[w] - twice < bar:
+                            _insert(nearest_NK[n], found_NK[n], lengths_W[w] - twice, first + w)
+                            bar = nearest_NK[n, num_neighbours - 1]
+                if n >= first + num:
+                    bar_N[n] = bar
+    return found_NK
 
 
 @compiled

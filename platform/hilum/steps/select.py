@@ -36,7 +36,7 @@ from hilum.store.selections import SELECTION_FILE
 from hilum.store.tables import SELECTION, read_table, scores_schema, write_rows
 from hilum.store.volumes import volumes_of
 
-STEP_VERSION = 4
+STEP_VERSION = 5
 
 
 @dataclass(frozen=True)

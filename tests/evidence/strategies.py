@@ -1,0 +1,162 @@
+"""Every way of asking against random on real sets: ``make evidence WHAT=strategies``.
+
+Fetches the sets (HILUM_DATA_MIRROR or the internet), runs the shipped simulations with ``hilum simulate`` in
+``FOLDER`` and writes the page from what they found. What was stopped goes on, and a second run only writes the page
+again. Two CPU cores take about three hours.
+"""
+
+import argparse
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.evidence.commands import PAGES, ROOT, hardware, type_hilum
+from tests.evidence.strategies_plot import strategies_png
+
+from hilum.core.recipes import SimulateRecipe
+from hilum.loop import recipe_files
+from hilum.loop.comparison import RANDOMS_FINAL, Comparison, StrategyResult
+from hilum.loop.curves import RANDOM, Interval, area, common_grid, on_grid, t_interval
+from hilum.loop.findings import findings, metric_title, saving_text, signed, signed_interval
+from hilum.loop.simulate import Simulation, simulation_of
+from hilum.store.manifest import read_manifest
+from hilum.store.opening import open_store
+
+SETS = {"strategies-mednist": "mednist", "strategies-hippocampus": "msd_hippocampus"}
+FOREGROUND = "foreground-random"
+COMMAND = "make evidence WHAT=strategies"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One simulation: its recipe's name, the recipe and what came out."""
+
+    name: str
+    recipe: SimulateRecipe
+    simulation: Simulation
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("folder", type=Path, nargs="?", default=ROOT / "evidence", help="where sets and stores are")
+    options.add_argument("--on", default="local", help="how fast, as for `hilum simulate`")
+    given = options.parse_args()
+    PAGES.mkdir(exist_ok=True)
+    found = [simulated(name, given.folder, on=given.on) for name in SETS]
+    for one in found:
+        picture = strategies_png(one.simulation.comparison, one.recipe.title)
+        (PAGES / f"{one.name}.png").write_bytes(picture)
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    file = PAGES / "strategies.md"
+    file.write_text(page(found, hardware=hardware(), date=today), encoding="utf-8")
+    print(f"Written to {file}")
+
+
+def simulated(name: str, folder: Path, *, on: str) -> Found:
+    """Fetch, ingest and simulate one set, or read what was found before."""
+    prepared, url = folder / "sets" / SETS[name], folder / name
+    if not prepared.exists():
+        prepared.parent.mkdir(parents=True, exist_ok=True)
+        type_hilum("data", "fetch", SETS[name], str(prepared))
+    if not url.exists():
+        type_hilum("init", str(url))
+    ingest = type_hilum("ingest", str(prepared), "--store", str(url))
+    words = ("--store", str(url), "--ingest", ingest["run_id"], "--name", "strategies", "--on", on)
+    done = type_hilum("simulate", name, *words)
+    manifest = read_manifest(open_store(str(url)).run("simulate", done["run_id"]))
+    return Found(name, recipe_files.simulate_recipe(name), simulation_of(manifest))
+
+
+def page(found: list[Found], *, hardware: str, date: str) -> str:
+    """The whole page; every figure in it comes from the runs."""
+    return (
+        "\n\n".join(
+            [
+                "# Every way of asking against random",
+                f"`{COMMAND}`, {date}, on {hardware}. Whole campaigns, answered by an oracle; seed by seed every "
+                "strategy begins with the same labels, drawn at random, except those that say how to begin "
+                "(`typiclust`, `prob_cover`, `usl`). *area* is the mean score over the budget, *ahead by* the "
+                "difference to random, paired by seed, with its 95 % interval; *p* is corrected for the number of "
+                "strategies (Holm). *labels* is the share of random's labels that it took to be as good as random "
+                "was at the end.",
+                *(section(one) for one in found),
+            ]
+        )
+        + "\n"
+    )
+
+
+def section(found: Found) -> str:
+    """One set: who won, the table and the picture."""
+    comparison = found.simulation.comparison
+    told = findings(comparison)
+    campaign = found.recipe.campaign
+    return "\n\n".join(
+        [
+            f"## {found.recipe.title}",
+            f"Recipe `{found.name}`: {campaign.campaign.num_in_total} labels in all, "
+            f"{campaign.campaign.num_per_round} a round, {campaign.finetune.num_steps} steps of training a round, "
+            f"{comparison.num_seeds} seeds; {metric_title(comparison.metric)} on test patients.",
+            told.headline,
+            table(found.simulation),
+            *against_foreground(found.simulation),
+            f"![Score against labels, and how far every strategy is ahead of random]({found.name}.png)",
+        ]
+    )
+
+
+def table(simulation: Simulation) -> str:
+    """Strategies by their area, random among them."""
+    comparison = simulation.comparison
+    ranked = sorted(comparison.strategies, key=lambda result: (-result.area.mean, result.name))
+    lines = ["| strategy | area | at the end | ahead by | p | seeds ahead | labels |", "|---|---|---|---|---|---|---|"]
+    return "\n".join([*lines, *(_row(comparison, result) for result in ranked)])
+
+
+def against_foreground(simulation: Simulation) -> list[str]:
+    """How far every strategy is ahead of foreground-aware random, where that was run."""
+    by_name = {name: [c for c in simulation.curves if c.strategy == name] for name in _names(simulation.comparison)}
+    if FOREGROUND not in by_name:
+        return []
+    grid_P = common_grid(simulation.curves)
+    areas = {name: area(grid_P, on_grid(curves, grid_P)) for name, curves in by_name.items()}
+    ahead = {name: t_interval(values - areas[FOREGROUND]) for name, values in areas.items() if name != FOREGROUND}
+    ranked = sorted(ahead, key=lambda name: -ahead[name].mean)
+    clearly = [name for name in ranked if ahead[name].low is not None and (ahead[name].low or 0) > 0]
+    told = (
+        f"Clearly ahead of it, each by its own interval: {', '.join(clearly)}."
+        if clearly
+        else "No strategy is clearly ahead of it."
+    )
+    rows = [f"| {name} | {signed_interval(ahead[name])} |" for name in ranked]
+    return [
+        f"Against random where the model sees foreground (`{FOREGROUND}`): {told}",
+        "\n".join(["| strategy | ahead by |", "|---|---|", *rows]),
+    ]
+
+
+def _names(comparison: Comparison) -> list[str]:
+    return [result.name for result in comparison.strategies]
+
+
+def _row(comparison: Comparison, result: StrategyResult) -> str:
+    ends = f"| {result.area.mean:.3f} | {result.final.mean:.3f} |"
+    if result.name == RANDOM or result.difference is None:
+        return f"| **{RANDOM}** {ends} | | | 100 % |"
+    difference = result.difference
+    reached = result.needed[RANDOMS_FINAL].on_mean is not None
+    return (
+        f"| {result.name} {ends} {signed(difference.interval.mean)} ({_span(difference.interval)}) "
+        f"| {difference.p_adjusted:.2g} | {difference.num_seeds_better} of {comparison.num_seeds} "
+        f"| {saving_text(result.savings[RANDOMS_FINAL]) if reached else 'not reached'} |"
+    )
+
+
+def _span(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return "one seed"
+    return f"{signed(interval.low)} to {signed(interval.high)}"
+
+
+if __name__ == "__main__":
+    main()
