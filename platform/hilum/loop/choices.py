@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hilum.core.errors import RecipeError, unknown_name
 from hilum.core.recipes import CampaignRecipe, Choice, SelectRecipe
 from hilum.core.registry import MemberParams, Registry, annotators, architectures, samplers, scorers
+from hilum.select.costs import PER_SECOND
 from hilum.steps.score import check_keeps_members
 
 _AT_RANDOM = ("random", "foreground_random")
@@ -19,8 +20,9 @@ def check_choices(recipe: CampaignRecipe) -> None:
     for registry, choice in _choices(recipe):
         registry.bind(choice)
     computed = [scorer.kind for scorer in recipe.score.scorers]
+    readable = computed if recipe.select.cost is None else [*computed, *(f"{name}{PER_SECOND}" for name in computed)]
     for arm in recipe.select.arms:
-        _check_score_is_computed(arm.sampler, computed)
+        _check_score_is_computed(arm.sampler, readable)
         _check_members_are_kept(arm.sampler, recipe)
     check_keeps_members(recipe.score, recipe.question)
     stop = recipe.campaign.stop
@@ -78,6 +80,11 @@ def _check_score_is_computed(sampler: Choice, computed: list[str]) -> None:
     wanted = getattr(params, "score", None)
     reads_it = getattr(params, "shortlist", ...) is not None  # k_centre reads a score for its shortlist alone
     if wanted is not None and reads_it and wanted not in computed:
+        if wanted.removesuffix(PER_SECOND) in computed:
+            raise RecipeError(
+                f"Sampler '{sampler.kind}' reads '{wanted}', a score for each predicted second. "
+                "Say what a question costs: select.cost, such as {}."
+            )
         raise RecipeError(
             f"Sampler '{sampler.kind}' reads a score that is not computed. "
             + unknown_name("scorer in score.scorers", wanted, computed)

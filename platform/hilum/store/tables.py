@@ -45,7 +45,7 @@ QUARANTINE = _schema("quarantine", 1, [("source", pa.string()), ("reason", pa.st
 POOL = _schema("pool", 1, [*_BOX, ("patient_id", pa.string())])
 SELECTION = _schema(
     "selection",
-    2,
+    3,
     [
         *_BOX,
         ("patient_id", pa.string()),
@@ -55,6 +55,7 @@ SELECTION = _schema(
         ("reason", pa.string()),
         ("nearest_labelled_id", pa.string()),
         ("nearest_labelled_distance", pa.float64()),
+        ("predicted_seconds", pa.float64()),
     ],
 )
 ANNOTATIONS = _schema(
