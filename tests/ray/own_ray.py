@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MARK = "HILUM_TEST_MARK"
-_OWN = {
+OWN = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -64,7 +64,7 @@ def _run(command, session, folder, variables):
     with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
         process = subprocess.Popen(
             command,
-            env=inherited | _OWN | own | variables,
+            env=inherited | OWN | own | variables,
             cwd=folder,
             stdout=out,
             stderr=err,

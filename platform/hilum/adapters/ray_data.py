@@ -17,6 +17,7 @@ import pickle
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -150,16 +151,20 @@ def _knock(address: str) -> None:
 def _pass_on(
     row: dict[str, Any], *, work: bytes, workers: list[Any], label: str, max_failures: int
 ) -> dict[str, bytes]:
-    """One Ray Data task: have a worker do the shard, and pass its reply on."""
-    do = least_busy(workers, row["place"]).do.options(max_task_retries=max_failures)
-    try:
-        return {"reply": ray.get(do.remote(work, row["shard"]))}
-    except RayActorError:
-        error = HilumError(
-            f"{label}: a worker process died {max_failures + 1} times on one shard. Usually memory ran out: "
-            "give a smaller score_batch_size or fewer workers and run again; finished shards are kept."
-        )
-        return {"reply": pickle.dumps((None, error))}
+    """One Ray Data task: have a worker do the shard, and pass its reply on.
+
+    Ray's own retries of a call would all be spent before it is known that a whole node is
+    gone, so a shard is given anew here, to a worker that answers.
+    """
+    for _ in range(max_failures + 1):
+        worker = least_busy(workers, row["place"])
+        with suppress(RayActorError):
+            return {"reply": ray.get(worker.do.remote(work, row["shard"]))}
+    error = HilumError(
+        f"{label}: a worker process died {max_failures + 1} times on one shard. Usually memory ran out: "
+        "give a smaller score_batch_size or fewer workers and run again; finished shards are kept."
+    )
+    return {"reply": pickle.dumps((None, error))}
 
 
 def _opened(reply: bytes) -> Counts:

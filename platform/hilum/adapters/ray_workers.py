@@ -22,7 +22,8 @@ from hilum.core.resources import Resources
 NAMESPACE = "hilum"
 IDLE_SECONDS = 900.0
 _LOOK_SECONDS = 2.0
-_START_ATTEMPTS = 3
+_ANSWER_SECONDS = 120.0
+_PAUSE_SECONDS = 0.5
 _at_a_shard = threading.Event()
 
 
@@ -68,23 +69,36 @@ class Worker:
 
 def warm_workers(num_workers: int, resources: Resources, *, idle_seconds: float = IDLE_SECONDS) -> list[Any]:
     """Handles of ``num_workers`` running workers, started now where they are not running already."""
-    for _ in range(_START_ATTEMPTS):
+    until = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < until:
         workers = [_named(place, resources, idle_seconds) for place in range(num_workers)]
         try:
             ray.get([_load(worker) for worker in workers])
-        except RayActorError:  # one left between being found and being asked
+        except RayActorError:  # one left between being found and being asked, or its node is gone
+            time.sleep(_PAUSE_SECONDS)
             continue
         return workers
-    raise HilumError(f"Ray could not start {num_workers} workers: they ended at once. Look at Ray's own logs.")
+    raise HilumError(f"Ray could not start {num_workers} workers: they ended again and again. Look at Ray's own logs.")
 
 
 def least_busy(workers: list[Any], place: int) -> Any:
-    """A worker that is at nothing, or else the one whose turn it is by ``place``."""
+    """A worker that is at nothing, or else the first that answers, from the one whose turn it is by ``place``.
+
+    Until somebody answers it is waited for: Ray takes a quarter of a minute to notice that a node is
+    gone, and only then starts its workers elsewhere.
+    """
     in_turn = workers[place % len(workers) :] + workers[: place % len(workers)]
-    for worker in in_turn:
-        with contextlib.suppress(RayActorError, GetTimeoutError):  # starting again: not free
-            if ray.get(_load(worker), timeout=_LOOK_SECONDS) == 0:
-                return worker
+    until = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < until:
+        busy = []
+        for worker in in_turn:
+            with contextlib.suppress(RayActorError, GetTimeoutError):  # starting again: not free
+                if ray.get(_load(worker), timeout=_LOOK_SECONDS) == 0:
+                    return worker
+                busy.append(worker)
+        if busy:
+            return busy[0]
+        time.sleep(_PAUSE_SECONDS)
     return in_turn[0]
 
 
@@ -113,7 +127,6 @@ def _named(place: int, resources: Resources, idle_seconds: float) -> Any:
         lifetime="detached",
         scheduling_strategy="SPREAD",
         max_restarts=-1,
-        max_task_retries=resources.max_failures,
     ).remote(max(1, int(resources.cpus_per_worker)), idle_seconds)
 
 

@@ -1,6 +1,6 @@
 """The pool as a sampler sees it: open candidates with what the model says of each, and what is labelled already.
 
-Shape letters: N = open candidates, L = labelled candidates, C = classes, D = embedding.
+Shape letters: N = open candidates, L = labelled candidates, M = members, C = classes, D = embedding.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class ScoredPool:
     Higher scores mean ask sooner. Anything that is not finite is refused here, so that no
     sampler ever meets it: one NaN embedding would be the farthest point of every pool.
     ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
-    with one class, 1 in that class.
+    with one class, 1 in that class. ``member_probs`` (N, M, C) is there when the score run kept it.
     """
 
     candidate_ids: Strings
@@ -37,6 +37,7 @@ class ScoredPool:
     embedding: HalfOrFloats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     labelled_fractions: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     labelled_embedding: HalfOrFloats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    member_probs: HalfOrFloats | None = None
 
     def __post_init__(self) -> None:
         self._fill_what_was_not_given()
@@ -48,6 +49,7 @@ class ScoredPool:
             "class_fractions": self.class_fractions,
             "embedding": self.embedding,
             **self.scores,
+            **({} if self.member_probs is None else {"member_probs": self.member_probs}),
         }
         for name, values in rows.items():
             if len(values) != self.num:
@@ -57,6 +59,8 @@ class ScoredPool:
         _require_finite("class_fractions", self.class_fractions)
         _require_finite("embedding", self.embedding)
         _require_finite("labelled_embedding", self.labelled_embedding)
+        if self.member_probs is not None:
+            _require_finite("member_probs", self.member_probs)
 
     @property
     def num(self) -> int:
@@ -89,6 +93,7 @@ class ScoredPool:
             embedding=self.embedding[left],
             labelled_fractions=np.concatenate([_widened(self.labelled_fractions, answered.shape[1]), answered]),
             labelled_embedding=np.concatenate([before, embedding]),
+            member_probs=None if self.member_probs is None else self.member_probs[left],
         )
 
     def _fill_what_was_not_given(self) -> None:

@@ -147,6 +147,7 @@ def _open(
         embedding=embedding[is_open],
         labelled_fractions=np.array(list(labelled.values()), np.float32).reshape(len(labelled), num_classes),
         labelled_embedding=embedding[labelled_rows],
+        member_probs=_member_probs(table, is_open),
     )
     left = pool.take(np.flatnonzero(is_open))
     return _Opened(left, scored, _boxes(left), tuple(labelled))
@@ -225,6 +226,14 @@ def _column(table: pa.Table, name: str) -> npt.NDArray[Any]:
 def _matrix(table: pa.Table, name: str) -> npt.NDArray[Any]:
     flat = np.asarray(table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False))
     return flat.reshape(table.num_rows, -1) if flat.size else np.empty((table.num_rows, 0), np.float32)
+
+
+def _member_probs(table: pa.Table, is_open: npt.NDArray[np.bool_]) -> npt.NDArray[np.float16] | None:
+    """Every member's probabilities (N, M, C) of the open candidates, if the score run kept them."""
+    if "member_probs" not in table.column_names:
+        return None
+    num_classes = _matrix(table, "class_fractions").shape[1]
+    return _matrix(table, "member_probs")[is_open].reshape(int(is_open.sum()), -1, num_classes)
 
 
 def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int) -> dict[str, Any]:

@@ -12,12 +12,14 @@ class ScoreRecipe(Recipe):
 
     ``members`` says where several opinions come from: ``{kind: single}``, ``{kind: heads}``,
     ``{kind: mirrors, num_members: 4}``, ``{kind: dropout, num_members: 8}`` or
-    ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score.
+    ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score. ``keep_members``
+    keeps every member's class probabilities, for samplers that compare candidates by them (classes only).
     """
 
     members: Choice = Choice(kind="single")
     scorers: tuple[Choice, ...] = (Choice(kind="margin"), Choice(kind="entropy"))
     reduce: Choice = Choice(kind="mean")
+    keep_members: bool = False
     seed: int = 0
 
 
