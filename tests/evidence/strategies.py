@@ -76,8 +76,8 @@ def page(found: list[Found], *, hardware: str, date: str) -> str:
                 "# Every way of asking against random",
                 f"`{COMMAND}`, {date}, on {hardware}. Whole campaigns, answered by an oracle; seed by seed every "
                 "strategy begins with the same labels, drawn at random, except those that have a first round of "
-                f"their own ({', '.join(own_beginnings(found))}). *area* is the mean score over the budget, *ahead by* the "
-                "difference to random, paired by seed, with its 95 % interval; *p* is corrected for the number of "
+                f"their own ({', '.join(own_beginnings(found))}). *area* is the mean score over the budget, *ahead by* "
+                "the difference to random, paired by seed, with its 95 % interval; *p* is corrected for the number of "
                 "strategies (Holm). *labels* is the share of random's labels that it took to be as good as random "
                 "was at the end.",
                 *(section(one) for one in found),
