@@ -19,7 +19,7 @@ def check_choices(recipe: CampaignRecipe) -> None:
     for registry, choice in _choices(recipe):
         registry.bind(choice)
     computed = [scorer.kind for scorer in recipe.score.scorers]
-    for arm in recipe.select.arms:
+    for arm in recipe.select.of_round(0).arms:
         _check_score_is_computed(arm.sampler, computed)
         _check_members_are_kept(arm.sampler, recipe)
     check_keeps_members(recipe.score, recipe.question)
@@ -51,7 +51,7 @@ def _choices(recipe: CampaignRecipe) -> Iterator[tuple[Registry, Choice]]:
     yield members, recipe.evaluate.members
     yield members, recipe.finetune.misclassified.members
     yield from ((scorers, choice) for choice in recipe.score.scorers)
-    yield from ((samplers, arm.sampler) for arm in recipe.select.arms)
+    yield from ((samplers, arm.sampler) for arm in recipe.select.of_round(0).arms)
     yield samplers, recipe.select.cold_start
     yield annotators, recipe.annotator
     yield architectures, recipe.finetune.architecture

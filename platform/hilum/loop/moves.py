@@ -17,7 +17,7 @@ from hilum.loop.stop_set import stop_counts
 from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select, starting, teaching
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
-from hilum.store.manifest import Manifest, Run
+from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import read_selection
 
 
@@ -92,6 +92,8 @@ def _select(turn: Turn) -> Outcome:
     # Every round draws anew, and each draw can be repeated.
     seed = turn.recipe.select.seed + turn.round_number
     recipe = turn.recipe.select.model_copy(update={"seed": seed, "num": num_wanted})
+    if recipe.has_schedules:
+        recipe = recipe.of_round(_num_asked_by_models(turn))
     inputs = {noun: turn.runs[noun] for noun in ("score", "pool", "labels")}
     selected = outcome.timed("select", lambda: _run(turn, select, recipe, **inputs))
     num_selected = len(read_selection(turn.store, outcome.runs["select"]))
@@ -99,6 +101,12 @@ def _select(turn: Turn) -> Outcome:
     if "num_held_back" in selected.results:
         outcome.counts |= {name: selected.results[name] for name in ("num_held_back", "why_fewer")}
     return outcome
+
+
+def _num_asked_by_models(turn: Turn) -> int:
+    """In how many rounds before this one the arms chose: not in those that had no model."""
+    before = (runs_of(round_events(turn.store, turn.name, n))["score"] for n in range(turn.round_number))
+    return sum(read_manifest(turn.store.run("score", run)).inputs["checkpoint"] != NONE for run in before)
 
 
 def _publish(turn: Turn) -> Outcome:
