@@ -19,7 +19,7 @@ RISING = {"first": 1, "last": 100, "num_rounds": 3}
 
 
 def recipe(beta: object) -> CampaignRecipe:
-    arm = ArmRecipe(share=1.0, sampler=Choice(kind="power_top_k", score="entropy", beta=beta))
+    arm = ArmRecipe(share=1.0, sampler=Choice(kind="soft_rank", score="entropy", beta=beta))
     plain = tiny_recipe("classify", num_rounds=4, num_per_round=4)
     return plain.model_copy(update={"select": plain.select.model_copy(update={"arms": (arm,)})})
 
