@@ -68,7 +68,9 @@ class Chain:
 
     def select(self) -> Planned:
         pool_id, score_id = self._done(self.pool()), self._done(self.score())
-        return self._planned("select", self.recipe.select, score=score_id, pool=pool_id, labels=self.labels)
+        # One step alone knows of no rounds before it: a schedule is at its beginning.
+        recipe = self.recipe.select.of_round(0)
+        return self._planned("select", recipe, score=score_id, pool=pool_id, labels=self.labels)
 
     def publish(self) -> Planned:
         from hilum.steps.publish import PublishRecipe
