@@ -22,7 +22,8 @@ class ScheduleRecipe(Recipe):
         """The number of a round, the first being 0; of every round after the last as in that."""
         if round_number >= self.num_rounds - 1:
             return self.last
-        return self.first * (self.last / self.first) ** (round_number / (self.num_rounds - 1))
+        share = round_number / (self.num_rounds - 1)
+        return float(self.first * (self.last / self.first) ** share)
 
 
 def beta_schedule(sampler: Choice) -> ScheduleRecipe | None:
