@@ -64,7 +64,10 @@ class Chain:
         return self._planned("pool", self.recipe.pool, ingest=self.ingest_id)
 
     def score(self) -> Planned:
-        return self._planned("score", self.recipe.score, pool=self._done(self.pool()), checkpoint=self.checkpoint)
+        from hilum.steps.score import inputs_of
+
+        inputs = inputs_of(self.recipe.score, pool=self._done(self.pool()), checkpoint=self.checkpoint)
+        return self._planned("score", self.recipe.score, **inputs)
 
     def select(self) -> Planned:
         pool_id, score_id = self._done(self.pool()), self._done(self.score())

@@ -68,7 +68,8 @@ def _score(turn: Turn) -> Outcome:
     by_predictions = stop is not None and stop.reads_predictions
     # Where all is asked at random nobody reads scores: the pool is listed once, without a model.
     model = turn.runs["champion"] if by_predictions or _reads_scores(turn.recipe.select) else NONE
-    outcome.timed("score", lambda: _run(turn, score, turn.recipe.score, pool=pooled.run_id, checkpoint=model))
+    inputs = score.inputs_of(turn.recipe.score, pool=pooled.run_id, checkpoint=model)
+    outcome.timed("score", lambda: _run(turn, score, turn.recipe.score, **inputs))
     outcome.counts = dict(pooled.results)
     if stop is not None and by_predictions:
         outcome.counts |= stop_counts(

@@ -28,7 +28,7 @@ from hilum.select import builtin  # noqa: F401 (registers our scorers)
 from hilum.select.pixels import pixel_embedding
 from hilum.select.reduce import reduction
 from hilum.steps.pool import patches_of, read_pool
-from hilum.steps.predictor import load_predictor
+from hilum.steps.predictor import load_encoder, load_predictor
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
 from hilum.store.tables import read_table, scores_schema, write_rows
@@ -152,7 +152,7 @@ def _columns(plan: ScorePlan, images_NCZYX: Floats) -> dict[str, npt.NDArray[Any
         return {
             "predicted_class": np.full(num, -1, np.int32),
             "class_fractions": np.empty((num, 0), np.float32),
-            "embedding": pixel_embedding(images_NCZYX, seed=plan.recipe.seed).astype(np.float16),
+            "embedding": _embedding_before_a_model(plan, images_NCZYX).astype(np.float16),
         }
     predictor = load_predictor(plan.store, plan.checkpoint_id, precision=plan.resources.precision)
     probs, embedding_ND = predictor.predict_and_embed(images_NCZYX, members=plan.recipe.members, seed=plan.recipe.seed)
@@ -167,6 +167,12 @@ def _columns(plan: ScorePlan, images_NCZYX: Floats) -> dict[str, npt.NDArray[Any
     if plan.keeps_members:
         columns["member_probs"] = np.swapaxes(probs, 0, 1).reshape(len(mean_NC), -1).astype(np.float16)
     return columns
+
+
+def _embedding_before_a_model(plan: ScorePlan, images_NCZYX: Floats) -> Floats:
+    if plan.recipe.encoder is None:
+        return pixel_embedding(images_NCZYX, seed=plan.recipe.seed)
+    return load_encoder(plan.store, plan.recipe.encoder, precision=plan.resources.precision).embed(images_NCZYX)
 
 
 def _predicted_class(mean_NC: Floats) -> npt.NDArray[np.int32]:

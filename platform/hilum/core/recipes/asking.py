@@ -15,12 +15,15 @@ class ScoreRecipe(Recipe):
     ``{kind: mirrors, num_members: 4}``, ``{kind: dropout, num_members: 8}`` or
     ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score. ``keep_members``
     keeps every member's class probabilities, for samplers that compare candidates by them (classes only).
+    ``encoder`` names a checkpoint of the store, usually a pretrained one, whose encoder embeds the candidates before
+    there is a model; without it their pixels do.
     """
 
     members: Choice = Choice(kind="single")
     scorers: tuple[Choice, ...] = (Choice(kind="margin"), Choice(kind="entropy"))
     reduce: Choice = Choice(kind="mean")
     keep_members: bool = False
+    encoder: str | None = None
     seed: int = 0
 
 
