@@ -40,15 +40,19 @@ def asked_by(store: Store, ingest_id: str, beta: object, name: str) -> list[tupl
 
 
 @pytest.fixture(scope="module")
-def copied(phantoms: dict[tuple[str, int], tuple[Path, str]], tmp_path_factory: pytest.TempPathFactory):
+def copied(
+    phantoms: dict[tuple[str, int], tuple[Path, str]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Store, str]:
     origin, ingest_id = phantoms["classify", 2]
     folder = tmp_path_factory.mktemp("rising") / "store"
     shutil.copytree(origin, folder)
     return Store(str(folder)), ingest_id
 
 
-def test_every_round_asks_with_its_own_beta_and_otherwise_than_with_one_for_all(copied) -> None:
-    rising, constant = asked_by(*copied, RISING, "rising"), asked_by(*copied, 1.0, "constant")
+def test_every_round_asks_with_its_own_beta_and_otherwise_than_with_one_for_all(copied: tuple[Store, str]) -> None:
+    store, ingest_id = copied
+    rising = asked_by(store, ingest_id, RISING, "rising")
+    constant = asked_by(store, ingest_id, 1.0, "constant")
     # Round 0 has no model: β is that of the schedule's beginning, and nobody reads it.
     assert [beta for beta, _ in rising] == pytest.approx([1, 1, 10, 100])
     assert [beta for beta, _ in constant] == [1, 1, 1, 1]
