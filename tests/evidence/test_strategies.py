@@ -45,3 +45,14 @@ def test_the_picture_shows_foreground_aware_random_and_the_best():
 def test_the_page_names_what_was_not_run():
     text = page([simulation()], hardware="two cores", date="2026-11-29")
     assert "Not run to the end yet: `strategies-mednist`." in text
+
+
+def test_the_page_names_samplers_that_were_not_asked():
+    last = page([simulation()], hardware="two cores", date="2026-11-29").splitlines()[-1]
+    assert "`batch_bald`" in last
+    assert "`badge`" not in last
+
+
+def test_the_page_says_where_the_shipped_recipe_was_chosen():
+    text = page([simulation("strategies-mednist")], hardware="two cores", date="2026-11-29")
+    assert "was chosen on this very set" in text
