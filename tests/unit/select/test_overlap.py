@@ -31,5 +31,5 @@ def test_a_patch_of_another_volume_overlaps_nobody():
 
 
 def test_no_patches_overlap_nothing():
-    boxes = Boxes([], np.empty((0, 3), np.int64), np.empty((0, 3), np.int64))
+    boxes = Boxes([], np.empty(0, np.int64), np.empty((0, 3), np.int64), np.empty((0, 3), np.int64))
     assert boxes.overlapping(Patch("a", (0, 0, 0), (1, 1, 1))).tolist() == []
