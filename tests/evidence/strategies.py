@@ -40,9 +40,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("folder", type=Path, nargs="?", default=ROOT / "evidence", help="where sets and stores are")
     options.add_argument("--on", default="local", help="how fast, as for `hilum simulate`")
+    options.add_argument("--only", choices=SETS, action="append", help="this simulation alone; may be repeated")
     given = options.parse_args()
     PAGES.mkdir(exist_ok=True)
-    found = [simulated(name, given.folder, on=given.on) for name in SETS]
+    found = [simulated(name, given.folder, on=given.on) for name in given.only or SETS]
     for one in found:
         picture = strategies_png(one.simulation.comparison, one.recipe.title)
         (PAGES / f"{one.name}.png").write_bytes(picture)
@@ -74,16 +75,29 @@ def page(found: list[Found], *, hardware: str, date: str) -> str:
             [
                 "# Every way of asking against random",
                 f"`{COMMAND}`, {date}, on {hardware}. Whole campaigns, answered by an oracle; seed by seed every "
-                "strategy begins with the same labels, drawn at random, except those that say how to begin "
-                "(`typiclust`, `prob_cover`, `usl`). *area* is the mean score over the budget, *ahead by* the "
-                "difference to random, paired by seed, with its 95 % interval; *p* is corrected for the number of "
+                "strategy begins with the same labels, drawn at random, except those that have a first round of "
+                f"their own ({', '.join(own_beginnings(found))}). *area* is the mean score over the budget, *ahead by* "
+                "the difference to random, paired by seed, with its 95 % interval; *p* is corrected for the number of "
                 "strategies (Holm). *labels* is the share of random's labels that it took to be as good as random "
                 "was at the end.",
                 *(section(one) for one in found),
+                *not_run(found),
             ]
         )
         + "\n"
     )
+
+
+def own_beginnings(found: list[Found]) -> list[str]:
+    """The strategies with a first round of their own."""
+    strategies = {name: changes for one in found for name, changes in one.recipe.strategies.items()}
+    return sorted(name for name, changes in strategies.items() if "cold_start" in changes.get("select", {}))
+
+
+def not_run(found: list[Found]) -> list[str]:
+    """The simulations that the page lacks."""
+    missing = sorted(set(SETS) - {one.name for one in found})
+    return [f"Not run to the end yet: `{'`, `'.join(missing)}`."] if missing else []
 
 
 def section(found: Found) -> str:

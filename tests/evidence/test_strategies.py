@@ -40,3 +40,8 @@ def test_the_picture_shows_foreground_aware_random_and_the_best():
     comparison = simulation().simulation.comparison
     assert {"entropy", "foreground-random"} <= set(colours(comparison))
     assert strategies_png(comparison, "Which voxels").startswith(b"\x89PNG")
+
+
+def test_the_page_names_what_was_not_run():
+    text = page([simulation()], hardware="two cores", date="2026-11-29")
+    assert "Not run to the end yet: `strategies-mednist`." in text

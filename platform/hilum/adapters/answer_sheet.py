@@ -1,7 +1,8 @@
 """The sheet on which people answer 'what is this?': one row a candidate, in any spreadsheet program.
 
 Columns: task (the folder with the image), draft, answer, annotator, seconds. People fill in
-``answer`` (a class's name or number) and, if they like, the last two. A task begins with its
+``answer`` (a class's name or number) and, if they like, the last two. Of outlines, which are saved
+beside the images, only the last two are read. A task begins with its
 rank and a hyphen, because a spreadsheet would read a bare candidate id such as 12e456789012
 as a number.
 """

@@ -2,7 +2,8 @@
 
     <folder>/<selection_id>/<rank>-<candidate_id>/image.nii.gz (or image.png), draft.nii.gz, task.json
     <folder>/<selection_id>/<rank>-<candidate_id>/answer.nii.gz     saved by a person (where is it?)
-    <folder>/<selection_id>/answers.csv                             filled in by a person (what is this?)
+    <folder>/<selection_id>/answers.csv                             filled in by a person (what is this?), and by
+                                                                    whom and how long it took (both)
 
 A person's file is never moved or changed. One that cannot be used gets a ``problem.txt``
 beside it, which goes away when the answer is put right.
@@ -59,9 +60,8 @@ class Directory:
     def publish(self, tasks: Sequence[Task]) -> int:
         num_new = sum(self._write_task(task) for task in tasks)
         for selection_id in sorted({task.selection_id for task in tasks}):
-            asked = [task for task in tasks if task.selection_id == selection_id and task.question == "classify"]
-            if asked:
-                extend_sheet(self._folder / selection_id, asked)
+            asked = [task for task in tasks if task.selection_id == selection_id]
+            extend_sheet(self._folder / selection_id, asked)
         return num_new
 
     def collect(self, tasks: Sequence[Task]) -> Sequence[Annotation]:
@@ -88,7 +88,9 @@ class Directory:
         return annotations, problems
 
     def _answer(self, task: Task, log: AnswerLog, sheet: "_Sheet") -> Annotation | None:
-        return self._class_answer(task, log, sheet) if task.question == "classify" else self._map_answer(task, log)
+        if task.question == "classify":
+            return self._class_answer(task, log, sheet)
+        return self._map_answer(task, log, sheet)
 
     def _class_answer(self, task: Task, log: AnswerLog, sheet: "_Sheet") -> Annotation | None:
         row = sheet.row(task)
@@ -106,19 +108,22 @@ class Directory:
             class_id=class_id,
         )
 
-    def _map_answer(self, task: Task, log: AnswerLog) -> Annotation | None:
+    def _map_answer(self, task: Task, log: AnswerLog, sheet: "_Sheet") -> Annotation | None:
         path = self._task_folder(task) / ANSWER
         if not path.exists():
             return None
         label_map_ZYX = read_label_map(path, self._grid(task), len(task.class_names))
-        seen = log.see(task.candidate_id, label_map_ZYX.tobytes(), path)
+        # Who drew it and how long it took may be said on the sheet, and need not be.
+        row = sheet.row(task) or SheetRow("", "", "")
+        said = f",{row.annotator},{row.seconds}" if row.annotator or row.seconds else ""
+        seen = log.see(task.candidate_id, label_map_ZYX.tobytes() + said.encode(), path)
         return Annotation(
             annotation_id=f"directory-{task.selection_id}-{task.candidate_id}",
             revision=seen.revision,
             patch=task.chosen.candidate.patch,
-            annotator=self._annotator,
+            annotator=row.annotator or self._annotator,
             answered_at=seen.answered_at,
-            seconds=0.0,
+            seconds=row.seconds,
             label_map_zyx=label_map_ZYX,
         )
 

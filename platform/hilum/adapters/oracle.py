@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 import numpy as np
 from pydantic import Field
 
-from hilum.core.asking import Annotation, LabelMap, Task
+from hilum.core.asking import IGNORE, Annotation, LabelMap, Task
 from hilum.core.errors import DataError
+from hilum.core.geometry import Patch
 from hilum.core.registry import Params, annotators
+from hilum.select.costs import terms
 from hilum.store.layout import Store
 from hilum.store.volumes import open_volume, volumes_of
 
@@ -21,10 +23,17 @@ NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OracleParams(Params):
-    """``error_rate`` is the share of wrong classes, or of wrong voxels, that it tells on purpose."""
+    """``error_rate`` is the share of wrong classes, or of wrong voxels, that it tells on purpose.
+
+    An answer takes ``seconds_per_answer``, and more for each slice and every 1,000 outlined voxels, times a
+    log-normal factor of median 1 whose logarithm has the standard deviation ``seconds_spread``.
+    """
 
     error_rate: float = Field(default=0.0, ge=0, le=1)
     seconds_per_answer: float = Field(default=0.0, ge=0)
+    seconds_per_slice: float = Field(default=0.0, ge=0)
+    seconds_per_1000_voxels: float = Field(default=0.0, ge=0)
+    seconds_spread: float = Field(default=0.0, ge=0, le=3)
     seed: int = Field(default=0, ge=0)
 
 
@@ -39,12 +48,16 @@ class Oracle:
         *,
         error_rate: float = 0.0,
         seconds_per_answer: float = 0.0,
+        seconds_per_slice: float = 0.0,
+        seconds_per_1000_voxels: float = 0.0,
+        seconds_spread: float = 0.0,
         seed: int = 0,
     ) -> None:
         self._store = store
         self._volumes = volumes_of(store, ingest_id)
         self._error_rate = error_rate
-        self._seconds = seconds_per_answer
+        self._rates_T = np.array([seconds_per_answer, seconds_per_slice, seconds_per_1000_voxels])
+        self._seconds_spread = seconds_spread
         self._seed = seed
         self._asked: set[tuple[str, str]] = set()
 
@@ -63,16 +76,23 @@ class Oracle:
         rng = np.random.default_rng([self._seed, int(task.candidate_id, 16)])
         patch = task.chosen.candidate.patch
         is_class = task.question == "classify"
+        class_id = self._class_of(task, rng) if is_class else None
+        label_map_ZYX = None if is_class else self._label_map_of(task, rng)
         return Annotation(
             annotation_id=f"oracle-{task.candidate_id}",
             revision=1,
             patch=patch,
             annotator="oracle",
             answered_at=NO_TIME,
-            seconds=self._seconds,
-            class_id=self._class_of(task, rng) if is_class else None,
-            label_map_zyx=None if is_class else self._label_map_of(task, rng),
+            seconds=self._seconds_of(patch, label_map_ZYX, rng),
+            class_id=class_id,
+            label_map_zyx=label_map_ZYX,
         )
+
+    def _seconds_of(self, patch: Patch, label_map_ZYX: LabelMap | None, rng: np.random.Generator) -> float:
+        num_outlined = 0 if label_map_ZYX is None else np.count_nonzero((label_map_ZYX > 0) & (label_map_ZYX != IGNORE))
+        usual = float((terms(np.array([patch.shape_zyx]), np.array([float(num_outlined)])) @ self._rates_T)[0])
+        return usual * float(np.exp(self._seconds_spread * rng.standard_normal())) if self._seconds_spread else usual
 
     def _class_of(self, task: Task, rng: np.random.Generator) -> int:
         patch = task.chosen.candidate.patch

@@ -33,6 +33,7 @@ class Chosen:
 
     ``nearest_id`` is the labelled candidate most like it when it was chosen, ``nearest_distance`` how far
     apart their embeddings were (Euclidean); None where nothing was labelled or nothing embedded.
+    ``predicted_seconds`` is how long answering is expected to take, if the recipe asks for it.
     """
 
     candidate: Candidate
@@ -42,6 +43,7 @@ class Chosen:
     reason: str
     nearest_id: str | None = None
     nearest_distance: float | None = None
+    predicted_seconds: float | None = None
 
 
 @dataclass(frozen=True)

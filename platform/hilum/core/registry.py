@@ -29,6 +29,10 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class MemberParams(Params):
+    """Of samplers that read every member's class probabilities, which ``score.keep_members`` keeps."""
+
+
 class Registry:
     """Names for one kind of function. A name cannot be taken twice."""
 

@@ -16,6 +16,19 @@ def num_selected(events: dict[Stage, Event]) -> int:
     return int(selected.counts["num_selected"]) if selected else 0
 
 
+def seconds_spent(rounds: Rounds) -> float:
+    """People's time in finished and open rounds: what they told, or what was predicted where they told nothing."""
+    return sum(_seconds_of(events) for events in rounds)
+
+
+def seconds_to_ask(budget: BudgetRecipe, spent: float) -> float | None:
+    """What a round may take of people's time; None where that is not limited, above 0 while the campaign goes on."""
+    limits = [] if budget.seconds_per_round is None else [budget.seconds_per_round]
+    if budget.seconds_in_total is not None:
+        limits.append(budget.seconds_in_total - spent)
+    return min(limits, default=None)
+
+
 def num_to_ask(budget: BudgetRecipe, round_number: int, num_asked_before: int) -> int:
     """What a round may spend: its own share, and never more than what is left in all."""
     if budget.num_after_rounds is not None:
@@ -33,9 +46,19 @@ def num_rounds(budget: BudgetRecipe) -> int:
     return 1 + math.ceil(after_first / budget.num_per_round)
 
 
+def _seconds_of(events: dict[Stage, Event]) -> float:
+    collected, selected = events.get(Stage.COLLECTED), events.get(Stage.SELECTED)
+    told_seconds = float(collected.counts.get("seconds_of_people", 0)) if collected else 0.0
+    return told_seconds or (float(selected.counts.get("predicted_seconds", 0)) if selected else 0.0)
+
+
 def told(budget: BudgetRecipe) -> str:
     """The budget as people say it."""
     if budget.num_after_rounds is not None:
-        return f"{', '.join(map(str, budget.num_after_rounds))} labels in all after each round"
-    first = budget.num_first_round or budget.num_per_round
-    return f"{first} labels first, then {budget.num_per_round} a round, {budget.num_in_total} in all"
+        numbers = f"{', '.join(map(str, budget.num_after_rounds))} labels in all after each round"
+    else:
+        first = budget.num_first_round or budget.num_per_round
+        numbers = f"{first} labels first, then {budget.num_per_round} a round, {budget.num_in_total} in all"
+    seconds = ((budget.seconds_per_round, "a round"), (budget.seconds_in_total, "in all"))
+    limits = [f"{limit:g} s {when}" for limit, when in seconds if limit is not None]
+    return f"{numbers}; at most {' and '.join(limits)} of people's time" if limits else numbers

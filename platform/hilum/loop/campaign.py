@@ -13,7 +13,7 @@ from hilum.core.ports import Annotator, CampaignPlace, Executor, Ledger
 from hilum.core.recipes import CampaignRecipe
 from hilum.core.resources import Resources
 from hilum.loop import moves
-from hilum.loop.budget import num_selected
+from hilum.loop.budget import num_selected, seconds_spent
 from hilum.loop.choices import check_choices
 from hilum.loop.definition import Definition, known_campaigns, read_definition, write_definition
 from hilum.loop.events import Event, history, read_event, round_events, runs_of, write_event
@@ -126,13 +126,15 @@ class Campaign:
             return event
 
     def _make(self, place: CampaignPlace, executor: Executor, annotator: Annotator, resources: Resources) -> Event:
+        before = self._rounds(place)[:-1]
         turn = moves.Turn(
             store=self.store,
             name=self.name,
             recipe=self.recipe,
             round_number=place.round_number,
             runs=self._runs(place),
-            num_asked_before=sum(num_selected(events) for events in self._rounds(place)[:-1]),
+            num_asked_before=sum(num_selected(events) for events in before),
+            seconds_before=seconds_spent(before),
             ledger=self._ledger,
             executor=executor,
             annotator=annotator,

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from hilum.core.errors import RecipeError, unknown_name
 from hilum.core.recipes import CampaignRecipe, Choice, SelectRecipe
-from hilum.core.registry import Registry, annotators, architectures, samplers, scorers
+from hilum.core.registry import MemberParams, Registry, annotators, architectures, samplers, scorers
+from hilum.select.costs import PER_SECOND
+from hilum.steps.score import check_keeps_members
 
 _AT_RANDOM = ("random", "foreground_random")
 NOTHING_AT_RANDOM = (
@@ -18,8 +20,11 @@ def check_choices(recipe: CampaignRecipe) -> None:
     for registry, choice in _choices(recipe):
         registry.bind(choice)
     computed = [scorer.kind for scorer in recipe.score.scorers]
+    readable = computed if recipe.select.cost is None else [*computed, *(f"{name}{PER_SECOND}" for name in computed)]
     for arm in recipe.select.arms:
-        _check_score_is_computed(arm.sampler, computed)
+        _check_score_is_computed(arm.sampler, readable)
+        _check_members_are_kept(arm.sampler, recipe)
+    check_keeps_members(recipe.score, recipe.question)
     stop = recipe.campaign.stop
     if stop is not None and stop.max_uncertainty is not None and stop.uncertainty not in computed:
         raise RecipeError(
@@ -57,12 +62,29 @@ def _choices(recipe: CampaignRecipe) -> Iterator[tuple[Registry, Choice]]:
         yield losses, recipe.finetune.loss
 
 
+def _check_members_are_kept(sampler: Choice, recipe: CampaignRecipe) -> None:
+    if not issubclass(samplers.params_of(sampler.kind), MemberParams):
+        return
+    if recipe.question == "segment":
+        raise RecipeError(f"Sampler '{sampler.kind}' compares classes of whole candidates; this campaign outlines.")
+    if not recipe.score.keep_members or recipe.score.members.kind == "single":
+        raise RecipeError(
+            f"Sampler '{sampler.kind}' reads every member's class probabilities: set score.keep_members: true and "
+            "score.members to several, such as {kind: dropout, num_members: 8} or {kind: mirrors}."
+        )
+
+
 def _check_score_is_computed(sampler: Choice, computed: list[str]) -> None:
     """A sampler can only read a score that the score step writes."""
     params = samplers.params_of(sampler.kind).model_validate(sampler.params)
     wanted = getattr(params, "score", None)
     reads_it = getattr(params, "shortlist", ...) is not None  # k_centre reads a score for its shortlist alone
     if wanted is not None and reads_it and wanted not in computed:
+        if wanted.removesuffix(PER_SECOND) in computed:
+            raise RecipeError(
+                f"Sampler '{sampler.kind}' reads '{wanted}', a score for each predicted second. "
+                "Say what a question costs: select.cost, such as {}."
+            )
         raise RecipeError(
             f"Sampler '{sampler.kind}' reads a score that is not computed. "
             + unknown_name("scorer in score.scorers", wanted, computed)

@@ -8,7 +8,7 @@ from typing import Any
 from hilum.core.ports import Annotator, Executor, Ledger
 from hilum.core.recipes import CampaignRecipe, Recipe, SelectRecipe
 from hilum.core.resources import Resources
-from hilum.loop.budget import num_to_ask
+from hilum.loop.budget import num_to_ask, seconds_to_ask
 from hilum.loop.curves import RANDOM
 from hilum.loop.events import round_events, runs_of
 from hilum.loop.lease import waited_for
@@ -31,6 +31,7 @@ class Turn:
     round_number: int
     runs: Mapping[str, str]
     num_asked_before: int
+    seconds_before: float
     ledger: Ledger
     executor: Executor
     annotator: Annotator
@@ -91,14 +92,20 @@ def _select(turn: Turn) -> Outcome:
     num_wanted = num_to_ask(turn.recipe.campaign, turn.round_number, turn.num_asked_before)
     # Every round draws anew, and each draw can be repeated.
     seed = turn.recipe.select.seed + turn.round_number
-    recipe = turn.recipe.select.model_copy(update={"seed": seed, "num": num_wanted})
+    recipe = turn.recipe.select.model_copy(update={"seed": seed, "num": num_wanted} | _max_seconds(turn))
     inputs = {noun: turn.runs[noun] for noun in ("score", "pool", "labels")}
     selected = outcome.timed("select", lambda: _run(turn, select, recipe, **inputs))
     num_selected = len(read_selection(turn.store, outcome.runs["select"]))
     outcome.counts = {"num_wanted": num_wanted, "num_selected": num_selected}
-    if "num_held_back" in selected.results:
-        outcome.counts |= {name: selected.results[name] for name in ("num_held_back", "why_fewer")}
+    told = ("num_held_back", "why_fewer", "predicted_seconds")
+    outcome.counts |= {name: selected.results[name] for name in told if name in selected.results}
     return outcome
+
+
+def _max_seconds(turn: Turn) -> dict[str, float]:
+    limits = (turn.recipe.select.max_seconds, seconds_to_ask(turn.recipe.campaign, turn.seconds_before))
+    seconds = [limit for limit in limits if limit is not None]
+    return {"max_seconds": min(seconds)} if seconds else {}
 
 
 def _publish(turn: Turn) -> Outcome:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hilum.core.recipes import BudgetRecipe, StopRecipe
-from hilum.loop.budget import Rounds, num_selected
+from hilum.loop.budget import Rounds, num_selected, seconds_spent
 from hilum.loop.events import Event
 from hilum.loop.stages import Stage
 
@@ -62,6 +62,8 @@ def ending(budget: BudgetRecipe, rounds: Rounds) -> str | None:
         return None
     if sum(map(num_selected, rounds)) >= budget.num_in_total:
         return f"the budget of {budget.num_in_total} is spent"
+    if budget.seconds_in_total is not None and (spent := seconds_spent(rounds)) >= budget.seconds_in_total:
+        return f"the budget of {budget.seconds_in_total:g} s is spent: {spent:.0f} s were taken"
     if _ran_out(last[Stage.SELECTED]):
         return "nobody is left to ask"
     return _no_gain(budget.stop, rounds) if budget.stop is not None else None

@@ -1,5 +1,16 @@
 """Importing this module registers every scorer and sampler that comes with hilum."""
 
-from hilum.select import cold_start, consistency, coverage, diversity, samplers, scores, usl
+from hilum.select import batch_bald, cold_start, consistency, coverage, density, diversity, epig, samplers, scores, usl
 
-__all__ = ["cold_start", "consistency", "coverage", "diversity", "samplers", "scores", "usl"]
+__all__ = [
+    "batch_bald",
+    "cold_start",
+    "consistency",
+    "coverage",
+    "density",
+    "diversity",
+    "epig",
+    "samplers",
+    "scores",
+    "usl",
+]

@@ -1,9 +1,10 @@
 """The pool as a sampler sees it: open candidates with what the model says of each, and what is labelled already.
 
-Shape letters: N = open candidates, L = labelled candidates, C = classes, D = embedding.
+Shape letters: N = open candidates, L = labelled candidates, M = members, C = classes, D = embedding.
 """
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ class ScoredPool:
     Higher scores mean ask sooner. Anything that is not finite is refused here, so that no
     sampler ever meets it: one NaN embedding would be the farthest point of every pool.
     ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
-    with one class, 1 in that class. Nothing of it changes; `after` makes another, which
-    copies a column only when somebody reads it.
+    with one class, 1 in that class. ``member_probs`` (N, M, C) is there when the score run kept it.
+    Nothing of it changes; `after` makes another, which copies a column only when somebody reads it.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ScoredPool:
         embedding: HalfOrFloats | None = None,
         labelled_fractions: Floats | None = None,
         labelled_embedding: HalfOrFloats | None = None,
+        member_probs: HalfOrFloats | None = None,
     ) -> None:
         num = len(candidate_ids)
         if np.any(candidate_ids[1:] <= candidate_ids[:-1]):
@@ -52,6 +54,7 @@ class ScoredPool:
             "predicted_class": _given(predicted_class, np.full(num, UNKNOWN, np.int64)),
             "class_fractions": _wide(class_fractions, num),
             "embedding": _wide(embedding, num),
+            **({} if member_probs is None else {"member_probs": member_probs}),
             **{_score_column(name): values for name, values in (scores or {}).items()},
         }
         self._rows: Ints | None = None
@@ -89,6 +92,11 @@ class ScoredPool:
         return self._column("embedding")
 
     @property
+    def member_probs(self) -> HalfOrFloats | None:
+        """(N, M, C), every member's probability of each class; None where the score run did not keep it."""
+        return self._column("member_probs") if "member_probs" in self._whole else None
+
+    @property
     def scores(self) -> dict[str, Floats]:
         """Every scorer's values, by its name."""
         return {name: self._column(_score_column(name)) for name in self._score_names}
@@ -110,12 +118,25 @@ class ScoredPool:
         num_classes = max(self.num_classes, self.labelled_fractions.shape[1])
         answered = _one_hot(self._whole["predicted_class"][picked_in_whole], num_classes)
         # What is left of a checked pool needs no second look.
-        another = ScoredPool.__new__(ScoredPool)
-        another._score_names, another._whole, another._taken = self._score_names, self._whole, {}
+        another = copy(self)
+        another._taken = {}
         another._rows = np.flatnonzero(left) if self._rows is None else self._rows[left]
         another.labelled_fractions = np.concatenate([_widened(self.labelled_fractions, num_classes), answered])
         another.labelled_embedding = np.concatenate([before, embedding])
         return another
+
+    def with_scores(self, scores: Mapping[str, Floats]) -> "ScoredPool":
+        """The same candidates, judged by other values."""
+        return ScoredPool(
+            self.candidate_ids,
+            scores=scores,
+            predicted_class=self.predicted_class,
+            class_fractions=self.class_fractions,
+            embedding=self.embedding,
+            labelled_fractions=self.labelled_fractions,
+            labelled_embedding=self.labelled_embedding,
+            member_probs=self.member_probs,
+        )
 
     def _column(self, name: str) -> npt.NDArray[Any]:
         if self._rows is None:
@@ -133,6 +154,8 @@ class ScoredPool:
             _require_finite("scores", values)
         for name in ("class_fractions", "embedding", "labelled_embedding"):
             _require_finite(name, getattr(self, name))
+        if self.member_probs is not None:
+            _require_finite("member_probs", self.member_probs)
 
 
 def _score_column(name: str) -> str:

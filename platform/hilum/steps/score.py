@@ -15,6 +15,8 @@ from hilum.core.registry import scorers
 from hilum.core.resources import Resources
 from hilum.select.reduce import reduction
 from hilum.steps.score_shard import ScorePlan, score_shard, unscored_of
+from hilum.store import checkpoints
+from hilum.store.labels import NONE
 from hilum.store.layout import Store, filesystem
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.tables import QUARANTINE, write_rows
@@ -32,6 +34,8 @@ def run(
     if before is not None:
         return before
     _check(recipe)
+    if recipe.keep_members and inputs["checkpoint"] != NONE:
+        check_keeps_members(recipe, checkpoints.read_card(store, inputs["checkpoint"])["question"])
     pool = read_manifest(store.run("pool", inputs["pool"]))
     plan = ScorePlan(
         store=store,
@@ -66,6 +70,15 @@ def _check(recipe: ScoreRecipe) -> None:
         scorers.bind(scorer)
         if kinds.count(scorer.kind) > 1:
             raise RecipeError(f"Scorer '{scorer.kind}' is named twice; a score run holds one value of each scorer.")
+
+
+def check_keeps_members(recipe: ScoreRecipe, question: str) -> None:
+    """RecipeError where the members' probabilities of a candidate would say nothing of their joint answer."""
+    if recipe.keep_members and question == "segment":
+        raise RecipeError(
+            "score.keep_members is for one class a candidate. Members of a segmentation differ voxel by voxel, and "
+            "their means over a patch hide it; ask by {kind: mutual_information} with power_top_k instead."
+        )
 
 
 def _publish(this: Run, plan: ScorePlan, num_shards: int, num_candidates: int) -> Manifest:

@@ -1,6 +1,7 @@
 """What a score run says, read from its parts: as one table, or as columns of the rows that are wanted."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,7 @@ from hilum.store.layout import Store
 from hilum.store.manifest import Manifest
 from hilum.store.tables import read_table, scores_schema
 
-Columns = dict[str, npt.NDArray[np.generic]]
-_LISTS = ("class_fractions", "embedding")
+Columns = dict[str, npt.NDArray[Any]]
 
 
 def read_scores(store: Store, scores: Manifest, columns: list[str] | None = None) -> pa.Table:
@@ -38,15 +38,14 @@ class ScoreParts:
         """Every column of the ``wanted`` rows, in their order. Beside the answer no more than a part is in memory."""
         place_of = np.full(len(self.is_scored), -1, np.int64)
         place_of[wanted] = np.arange(len(wanted))
-        names = [name for name in scores_schema(self._scores.results["scores"]).names if name != "candidate_id"]
         columns: Columns = {}
-        for rows, part in zip(self._rows, _parts(self._store, self._scores, names), strict=True):
+        for rows, part in zip(self._rows, _parts(self._store, self._scores), strict=True):
             if not len(rows):
                 continue
             places = place_of[rows]
             is_wanted = places >= 0
-            for name in names:
-                values = matrix(part[name]) if name in _LISTS else part[name].to_numpy()
+            for name in part.drop_columns(["candidate_id"]).column_names:
+                values = matrix(part[name]) if pa.types.is_list(part[name].type) else part[name].to_numpy()
                 whole = columns.setdefault(name, np.empty((len(wanted), *values.shape[1:]), values.dtype))
                 whole[places[is_wanted]] = values[is_wanted]
         return columns
@@ -58,7 +57,7 @@ def row_of(candidate_ids: npt.NDArray[np.str_], candidate_id: str) -> int | None
     return row if row < len(candidate_ids) and candidate_ids[row] == candidate_id else None
 
 
-def _parts(store: Store, scores: Manifest, columns: list[str] | None) -> Iterator[pa.Table]:
+def _parts(store: Store, scores: Manifest, columns: list[str] | None = None) -> Iterator[pa.Table]:
     url = store.run("score", scores.run_id)
     schema = scores_schema(scores.results["scores"])
     for name in sorted(scores.files):

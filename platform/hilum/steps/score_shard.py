@@ -55,6 +55,11 @@ class ScorePlan:
         """The scorers that are run: none before there is a model."""
         return [] if self.checkpoint_id == NONE else [scorer.kind for scorer in self.recipe.scorers]
 
+    @property
+    def keeps_members(self) -> bool:
+        """Whether every member's probabilities are kept: not before there is a model."""
+        return self.recipe.keep_members and self.checkpoint_id != NONE
+
     def part_name(self, number: int) -> str:
         return f"part-{number:05d}.parquet"
 
@@ -167,6 +172,8 @@ def _columns(plan: ScorePlan, images_NCZYX: Floats) -> Columns:
     columns["predicted_class"] = _predicted_class(mean_NC)
     columns["class_fractions"] = mean_NC.reshape(*mean_NC.shape[:2], -1).mean(axis=2)
     columns["embedding"] = embedding_ND.astype(np.float16)
+    if plan.keeps_members:
+        columns["member_probs"] = np.swapaxes(probs, 0, 1).reshape(len(mean_NC), -1).astype(np.float16)
     return columns
 
 
@@ -191,7 +198,7 @@ def unscored_of(part_url: str) -> dict[str, str]:
 
 def _write(plan: ScorePlan, number: int, answers: Sequence[Columns], unscored: dict[str, str]) -> int:
     """Write the part, sorted by candidate id; returns how many were scored."""
-    schema = scores_schema(plan.score_names)
+    schema = scores_schema(plan.score_names, keep_members=plan.keeps_members)
     # In the part itself, so that they and the scores appear together or not at all.
     schema = schema.with_metadata({**schema.metadata, _UNSCORED: json.dumps(unscored, sort_keys=True)})
     table = schema.empty_table()

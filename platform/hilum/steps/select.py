@@ -1,12 +1,13 @@
 """select: whom to ask next, in order, each with the arm that chose it and why.
 
 inputs: ``score``, ``pool``, ``labels`` ('none' before the first answers). file:
-``selection.parquet``, each row with the labelled candidate nearest to it. Nothing that is
-labelled, and nothing that overlaps it, is asked again.
+``selection.parquet``, each row with the labelled candidate nearest to it and, where the recipe
+prices questions, the seconds it is expected to take. Nothing that is labelled, and nothing that
+overlaps it, is asked again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,16 @@ from hilum.core.ports import Executor
 from hilum.core.recipes import ArmRecipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.select import builtin  # noqa: F401 (registers our samplers)
-from hilum.select.arms import Pick, pick_by_arms
+from hilum.select.arms import Pick, arm_names, pick_by_arms
 from hilum.select.constraints import Caps
+from hilum.select.costs import Doubles, Rates, per_second, within
 from hilum.select.labelled import nearest_labelled
 from hilum.select.overlap import Boxes
 from hilum.select.scored import ScoredPool
 from hilum.steps.constraints import Volumes, caps_of, check_exclusions, excluded, reads_volumes
+from hilum.steps.costs import rates_of, seconds_of
 from hilum.steps.pool import read_pool
-from hilum.steps.score_parts import ScoreParts, row_of
+from hilum.steps.score_parts import Columns, ScoreParts, row_of
 from hilum.store.columns import matrix, numbered, strings
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
@@ -42,13 +45,15 @@ STEP_VERSION = 5
 class _Opened:
     """What may be asked about: the pool's rows that are left, and what is said of each.
 
-    ``labelled_ids`` name the rows of the pool's labelled embedding.
+    ``labelled_ids`` name the rows of the pool's labelled embedding; ``seconds`` are what each row is expected to
+    take, where the recipe predicts it.
     """
 
     rows: pa.Table
     scored: ScoredPool
     boxes: Boxes
     labelled_ids: tuple[str, ...]
+    seconds: Doubles | None = None
 
 
 def run(
@@ -74,22 +79,29 @@ def run(
     class_names = class_names_of(store, inputs["pool"])
     volumes = volumes_of(store, _ingest_of(store, inputs["pool"])) if reads_volumes(recipe) else {}
     opened = _open(store, scores, answers, len(class_names), exclude=recipe.exclude, volumes=volumes)
+    rates = rates_of(recipe.cost, answers) if recipe.cost else None
+    opened = _priced(opened, rates, answers)
     caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
     cold = scores.inputs["checkpoint"] == NONE
-    picks = pick_by_arms(
+    arms = (ArmRecipe(share=1.0, sampler=recipe.cold_start),) if cold else recipe.arms
+    wanted = pick_by_arms(
         opened.scored,
-        (ArmRecipe(share=1.0, sampler=recipe.cold_start),) if cold else recipe.arms,
+        arms,
         recipe.num,
         seed=recipe.seed,
         boxes=opened.boxes,
         caps=caps,
         class_names=class_names,
     )
+    picks = _within_seconds(wanted, opened, arms, recipe.max_seconds)
     write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened, picks))
     per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
     num_left = opened.rows.num_rows - len(picks)
-    fewer = _fewer(opened, picks, caps, recipe.num)
-    return this.commit(files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm, **fewer)
+    fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe.num)
+    costs = _costs(rates, opened, picks)
+    return this.commit(
+        files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm, **fewer, **costs
+    )
 
 
 def class_names_of(store: Store, pool_id: str) -> list[str]:
@@ -132,9 +144,44 @@ def _open(
         embedding=said["embedding"][:num],
         labelled_fractions=np.array([f for _, f in labelled.values()], np.float32).reshape(len(labelled), num_classes),
         labelled_embedding=said["embedding"][num:],
+        member_probs=_member_probs(said, num),
     )
     left = pool.take(open_rows) if num < len(ids) else pool
     return _Opened(left, scored, boxes_of(left), tuple(labelled))
+
+
+def _priced(opened: _Opened, rates: Rates | None, answers: Sequence[Annotation]) -> _Opened:
+    """The same, with every row's predicted seconds and every score for each of them."""
+    if rates is None:
+        return opened
+    seconds = seconds_of(
+        rates, matrix(opened.rows["shape_zyx"]).astype(np.int64), opened.scored.class_fractions, answers
+    )
+    scored = opened.scored.with_scores(per_second(opened.scored.scores, seconds))
+    return replace(opened, scored=scored, seconds=seconds)
+
+
+def _within_seconds(
+    picks: list[Pick], opened: _Opened, arms: Sequence[ArmRecipe], max_seconds: float | None
+) -> list[Pick]:
+    if max_seconds is None or opened.seconds is None:
+        return picks
+    shares = dict(zip(arm_names(arms), (arm.share for arm in arms), strict=True))
+    seconds = [float(opened.seconds[pick.row]) for pick in picks]
+    return [picks[place] for place in within(seconds, [pick.arm for pick in picks], shares, max_seconds)]
+
+
+def _too_long(wanted: Sequence[Pick], picks: Sequence[Pick], max_seconds: float | None) -> dict[str, Any]:
+    num = len(wanted) - len(picks)
+    why = f"{len(wanted)} were wanted and {len(picks)} fit into {max_seconds} predicted seconds"
+    return {"num_held_back": num, "why_fewer": why} if num else {}
+
+
+def _costs(rates: Rates | None, opened: _Opened, picks: Sequence[Pick]) -> dict[str, Any]:
+    """The rates that seconds were predicted with, and the predicted seconds of the whole selection."""
+    if rates is None or opened.seconds is None:
+        return {}
+    return {"cost": asdict(rates), "predicted_seconds": float(sum(opened.seconds[pick.row] for pick in picks))}
 
 
 def pool_rows_of(pool: pa.Table, ids: npt.NDArray[np.str_]) -> pa.Table:
@@ -169,6 +216,13 @@ def boxes_of(rows: pa.Table) -> Boxes:
     return Boxes(*numbered(rows["volume_id"]), matrix(rows["start_zyx"]), matrix(rows["shape_zyx"]))
 
 
+def _member_probs(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
+    """Every member's probabilities (N, M, C) of the first ``num`` candidates, if the score run kept them."""
+    if "member_probs" not in said:
+        return None
+    return said["member_probs"][:num].reshape(num, -1, said["class_fractions"].shape[1])
+
+
 def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int) -> dict[str, Any]:
     """Where caps left fewer than were wanted: how many candidates they held back, and which caps."""
     may_be_asked = np.ones(opened.rows.num_rows, bool)
@@ -187,6 +241,8 @@ def _rows(opened: _Opened, picks: Sequence[Pick]) -> list[dict[str, Any]]:
         {**row, "rank": rank, "arm": pick.arm, "score": pick.score, "reason": pick.reason}
         for rank, (row, pick) in enumerate(zip(chosen, picks, strict=True))
     ]
+    for row, seconds in zip(rows, [] if opened.seconds is None else opened.seconds[picked], strict=False):
+        row |= {"predicted_seconds": float(seconds), "reason": f"{row['reason']}; about {seconds:.0f} s"}
     for row, labelled, distance in zip(rows, nearest, apart, strict=False):
         row |= {"nearest_labelled_id": opened.labelled_ids[labelled], "nearest_labelled_distance": float(distance)}
     return rows

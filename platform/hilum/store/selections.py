@@ -39,7 +39,8 @@ def _chosen(row: Mapping[str, Any]) -> Chosen:
         arm=row["arm"],
         score=row["score"],
         reason=row["reason"],
-        # Version 1 of the table did not look for neighbours.
+        # Version 1 of the table did not look for neighbours, version 2 predicted no seconds.
         nearest_id=row.get("nearest_labelled_id"),
         nearest_distance=row.get("nearest_labelled_distance"),
+        predicted_seconds=row.get("predicted_seconds"),
     )

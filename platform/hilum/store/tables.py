@@ -45,7 +45,7 @@ QUARANTINE = _schema("quarantine", 1, [("source", pa.string()), ("reason", pa.st
 POOL = _schema("pool", 1, [*_BOX, ("patient_id", pa.string())])
 SELECTION = _schema(
     "selection",
-    2,
+    3,
     [
         *_BOX,
         ("patient_id", pa.string()),
@@ -55,6 +55,7 @@ SELECTION = _schema(
         ("reason", pa.string()),
         ("nearest_labelled_id", pa.string()),
         ("nearest_labelled_distance", pa.float64()),
+        ("predicted_seconds", pa.float64()),
     ],
 )
 ANNOTATIONS = _schema(
@@ -129,11 +130,15 @@ DISCOVERED = _schema(
 )
 
 
-def scores_schema(scorers: Iterable[str]) -> pa.Schema:
-    """One row a candidate: every scorer's value, the predicted class, mean class probabilities, the embedding."""
+def scores_schema(scorers: Iterable[str], *, keep_members: bool = False) -> pa.Schema:
+    """One row a candidate: every scorer's value, the predicted class, mean class probabilities, the embedding.
+
+    ``member_probs``, where it is kept: every class of the first member, then of the second, …
+    """
     fields: list[tuple[str, pa.DataType]] = [("candidate_id", pa.string())]
     fields += [(f"score_{name}", pa.float32()) for name in scorers]
     fields += [("predicted_class", pa.int32()), ("class_fractions", pa.list_(pa.float32()))]
+    fields += [("member_probs", pa.list_(pa.float16()))] if keep_members else []
     return _schema("scores", 1, [*fields, ("embedding", pa.list_(pa.float16()))])
 
 

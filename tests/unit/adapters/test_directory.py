@@ -203,6 +203,22 @@ def test_a_changed_answer_is_a_new_revision_and_a_saved_one_is_not(tmp_path: Pat
     assert told()[0] == 3
 
 
+def test_who_drew_and_how_long_it_took_may_be_said_on_the_sheet(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, SEGMENT)
+    labels_ZYX = np.ones(desk.tasks[0].chosen.candidate.patch.shape_zyx, np.uint16)
+    desk.draw(0, labels_ZYX)
+    (told,) = desk.directory.collect(desk.tasks)
+    assert (told.annotator, told.seconds, told.revision) == ("reader", 0.0, 1)
+    name = task_name(desk.tasks[0])
+    desk.sheet.write_text(f"task,draft,answer,annotator,seconds\n{name},,,ann,90.5\n")
+    (told,) = desk.directory.collect(desk.tasks)
+    assert (told.annotator, told.seconds, told.revision) == ("ann", 90.5, 2)
+    assert told.label_map_zyx is not None
+    desk.sheet.write_text(f"task,draft,answer,annotator,seconds\n{name},,,ann,soon\n")
+    assert desk.directory.collect(desk.tasks) == []
+    assert "its seconds are 'soon'" in desk.directory.refused(desk.tasks)[desk.tasks[0].candidate_id]
+
+
 def test_a_fresh_annotator_counts_revisions_as_the_old_one_did(tmp_path: Path) -> None:
     desk = Desk(tmp_path, CLASSIFY)
     for answer in ("0", "1"):
@@ -228,7 +244,7 @@ def test_asking_more_leaves_what_people_typed(tmp_path: Path) -> None:
 def test_publishing_leaves_no_half_written_folder(tmp_path: Path) -> None:
     desk = Desk(tmp_path, SEGMENT)
     names = {path.name for path in (desk.folder / desk.tasks[0].selection_id).iterdir()}
-    assert names == {task_name(task) for task in desk.tasks}
+    assert names == {"answers.csv", *(task_name(task) for task in desk.tasks)}
 
 
 def test_a_publish_that_cannot_read_an_image_leaves_no_folder_for_it(tmp_path: Path) -> None:

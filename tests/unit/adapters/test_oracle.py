@@ -149,6 +149,20 @@ def test_where_there_is_one_class_there_is_nothing_to_err_about(slices):
     assert len(Oracle(store, ingest_id, error_rate=0.5).collect(one)) == 1
 
 
+def test_more_slices_and_more_outlined_voxels_take_longer(slices):
+    how = {"seconds_per_answer": 5.0, "seconds_per_slice": 2.0, "seconds_per_1000_voxels": 100.0}
+    answers = told(slices, **how).values()
+    assert len({a.seconds for a in answers}) > 1
+    for answer in answers:
+        num_outlined = np.count_nonzero(answer.label_map_zyx == 1)
+        assert answer.seconds == pytest.approx(5 + 2 + 0.1 * num_outlined)
+    spread = told(slices, **how, seconds_spread=0.3)
+    assert all(a.seconds != spread[a.patch.candidate_id].seconds for a in answers)
+    assert {c: a.seconds for c, a in spread.items()} == {
+        c: a.seconds for c, a in told(slices, **how, seconds_spread=0.3).items()
+    }
+
+
 @pytest.mark.parametrize(
     "params", [{"error_rate": 1.5}, {"error_rate": -0.1}, {"seed": -1}, {"seconds_per_answer": -1}]
 )

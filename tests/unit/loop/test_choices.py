@@ -86,3 +86,17 @@ def test_a_shortlist_reads_its_score():
     arms = [{"share": 1, "sampler": {"kind": "k_centre", "shortlist": 5}}]
     with pytest.raises(RecipeError, match="'margin'"):
         check_choices(_recipe(select={"arms": arms}, score={"scorers": [{"kind": "entropy"}]}))
+
+
+@pytest.mark.parametrize("kind", ["batch_bald", "epig"])
+def test_a_sampler_of_members_needs_several_that_are_kept_and_one_class_a_candidate(kind):
+    select = {"arms": [{"share": 1, "sampler": {"kind": kind}}]}
+    for score in ({}, {"keep_members": True}, {"members": {"kind": "mirrors"}}):
+        with pytest.raises(RecipeError, match="set score.keep_members: true and score.members to several"):
+            check_choices(_recipe(select=select, score=score))
+    kept = {"keep_members": True, "members": {"kind": "mirrors"}}
+    check_choices(_recipe(select=select, score=kept))
+    with pytest.raises(RecipeError, match="classes of whole candidates"):
+        check_choices(_recipe(select=select, score=kept, question="segment"))
+    with pytest.raises(RecipeError, match="keep_members is for one class a candidate"):
+        check_choices(_recipe(score=kept, question="segment"))

@@ -11,12 +11,12 @@ from hilum.adapters.inline import InlineExecutor
 from hilum.core.errors import DataError, RecipeError
 from hilum.core.geometry import Grid
 from hilum.core.imaging import Study, Volume
-from hilum.core.recipes import Choice, PoolRecipe, ScoreRecipe
+from hilum.core.recipes import Choice, PoolRecipe, ScoreRecipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.nn.members import members, single
 from hilum.nn.predictor import network_of_card, weights_of
 from hilum.select.scores import entropy
-from hilum.steps import pool, score
+from hilum.steps import pool, score, select
 from hilum.steps.predictor import load_predictor
 from hilum.steps.score_parts import read_scores
 from hilum.steps.score_shard import unscored_of
@@ -312,3 +312,29 @@ def test_a_model_for_other_images_says_so(tmp_path):
     store, pool_id = prepared(tmp_path, BLOCKS)
     with pytest.raises(RecipeError, match="2D images"):
         run(store, pool_id, untrained_checkpoint(store, SLICES))
+
+
+def test_members_are_kept_when_asked_and_the_sampler_finds_them(tmp_path):
+    store, pool_id = prepared(tmp_path, FRAMES)
+    manifest = run(
+        store, pool_id, untrained_checkpoint(store, FRAMES), members=Choice(kind="mirrors"), keep_members=True
+    )
+    table = read_scores(store, manifest)
+    members_NMC = np.array(table["member_probs"].to_pylist()).reshape(table.num_rows, 4, 2)
+    np.testing.assert_allclose(members_NMC.mean(axis=1), np.array(table["class_fractions"].to_pylist()), atol=2e-3)
+    arms = [{"share": 0.5, "sampler": {"kind": "batch_bald"}}, {"share": 0.5, "sampler": {"kind": "epig"}}]
+    selected = select.run(
+        SelectRecipe.model_validate({"arms": arms, "num": 6}),
+        {"score": manifest.run_id, "pool": pool_id, "labels": "none"},
+        store=store,
+        executor=InlineExecutor(),
+        resources=Resources(),
+    )
+    assert selected.results["arms"] == {"batch_bald": 3, "epig": 3}
+
+
+def test_members_of_label_maps_and_before_a_model_are_not_kept(tmp_path):
+    store, pool_id = prepared(tmp_path, SLICES)
+    with pytest.raises(RecipeError, match="keep_members is for one class a candidate"):
+        run(store, pool_id, untrained_checkpoint(store, SLICES), keep_members=True)
+    assert "member_probs" not in read_scores(store, run(store, pool_id, keep_members=True)).column_names

@@ -5,7 +5,7 @@ parameters beside it; the registry checks them before any work starts. `kind` ne
 default: a default would vanish from the hash, and two different functions would get one name.
 """
 
-from hilum.core.recipes.asking import ArmRecipe, QuotaRecipe, ScoreRecipe, SelectRecipe
+from hilum.core.recipes.asking import ArmRecipe, CostRecipe, QuotaRecipe, ScoreRecipe, SelectRecipe
 from hilum.core.recipes.base import (
     ORIENTATION_PAIRS,
     Choice,
@@ -51,6 +51,7 @@ __all__ = [
     "Choice",
     "ComparePretrainingRecipe",
     "ConsistencyRecipe",
+    "CostRecipe",
     "DiscoverRecipe",
     "DiscoveryRecipe",
     "EarlyStopRecipe",

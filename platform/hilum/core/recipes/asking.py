@@ -12,12 +12,14 @@ class ScoreRecipe(Recipe):
 
     ``members`` says where several opinions come from: ``{kind: single}``, ``{kind: heads}``,
     ``{kind: mirrors, num_members: 4}``, ``{kind: dropout, num_members: 8}`` or
-    ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score.
+    ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score. ``keep_members``
+    keeps every member's class probabilities, for samplers that compare candidates by them (classes only).
     """
 
     members: Choice = Choice(kind="single")
     scorers: tuple[Choice, ...] = (Choice(kind="margin"), Choice(kind="entropy"))
     reduce: Choice = Choice(kind="mean")
+    keep_members: bool = False
     seed: int = 0
 
 
@@ -39,11 +41,27 @@ class QuotaRecipe(Recipe):
     max_share: float = Field(gt=0, le=1)
 
 
+class CostRecipe(Recipe):
+    """How long a question takes, until people's own times say it better.
+
+    ``opening_seconds`` for each question, ``seconds_per_slice`` to look at one, ``seconds_per_1000_voxels`` to outline
+    as many. From ``min_times`` answers whose seconds are told the three are learnt from these instead.
+    """
+
+    opening_seconds: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    seconds_per_slice: float = Field(default=2.0, ge=0, allow_inf_nan=False)
+    seconds_per_1000_voxels: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    min_times: int = Field(default=20, ge=5)
+
+
 class SelectRecipe(Recipe):
     """Whom to ask: arms in order, each with its share. ``cold_start`` asks before there is a model.
 
     ``max_per_patient`` and ``quotas`` cap every round anew, all arms together; ``exclude`` names candidates,
     volumes or patients that are never asked about.
+
+    With ``cost`` the seconds of every question are predicted, and an arm's sampler may read any score for each of
+    them: ``score: margin_per_second``. No more are asked than fit into ``max_seconds``.
     """
 
     arms: tuple[ArmRecipe, ...] = (ArmRecipe(share=1.0, sampler=Choice(kind="random")),)
@@ -52,12 +70,20 @@ class SelectRecipe(Recipe):
     max_per_patient: int | None = Field(default=None, ge=1)
     quotas: tuple[QuotaRecipe, ...] = ()
     exclude: tuple[str, ...] = ()
+    cost: CostRecipe | None = None
+    max_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     seed: int = 0
 
     @field_validator("exclude")
     @classmethod
     def _in_one_order(cls, named: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(sorted(set(named)))
+
+    @model_validator(mode="after")
+    def _seconds_are_predicted(self) -> "SelectRecipe":
+        if self.max_seconds is not None and self.cost is None:
+            raise ValueError("max_seconds needs a 'cost' that says how long a question takes, such as {}")
+        return self
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> "SelectRecipe":

@@ -54,13 +54,24 @@ class BudgetRecipe(Recipe):
     """How many candidates may be asked about, a round and in all.
 
     Or ``num_after_rounds``: how many have been asked about in all after the first round, the second, …
+
+    ``seconds_per_round`` and ``seconds_in_total`` are people's time, and hold beside the numbers: whichever is
+    spent first. A round is planned by predicted seconds (``select.cost``); what was spent is what people told, or
+    what was predicted where they told nothing.
     """
 
     num_first_round: int | None = Field(default=None, ge=1)
     num_per_round: int = Field(default=20, ge=1)
     num_in_total: int = Field(default=200, ge=1)
     num_after_rounds: tuple[int, ...] | None = None
+    seconds_per_round: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    seconds_in_total: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     stop: StopRecipe | None = None
+
+    @property
+    def has_seconds(self) -> bool:
+        """Whether people's time is limited too."""
+        return not (self.seconds_per_round is self.seconds_in_total is None)
 
     @model_validator(mode="before")
     @classmethod
@@ -101,6 +112,21 @@ class CampaignRecipe(Recipe):
     evaluate: EvaluateRecipe = EvaluateRecipe()
     promote: PromoteRecipe = PromoteRecipe()
     campaign: BudgetRecipe = BudgetRecipe()
+
+    @model_validator(mode="after")
+    def _seconds_are_predicted(self) -> Self:
+        if self.campaign.has_seconds and self.select.cost is None:
+            raise ValueError(
+                "campaign.seconds_per_round and seconds_in_total need select.cost, which says how long a question "
+                "takes, such as {}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_class_has_no_outline(self) -> Self:
+        if self.question == "classify" and self.select.cost and self.select.cost.seconds_per_1000_voxels:
+            raise ValueError("select.cost.seconds_per_1000_voxels is for outlines; a class outlines nothing")
+        return self
 
 
 class SimulateRecipe(Recipe):
