@@ -64,11 +64,16 @@ class Chain:
         return self._planned("pool", self.recipe.pool, ingest=self.ingest_id)
 
     def score(self) -> Planned:
-        return self._planned("score", self.recipe.score, pool=self._done(self.pool()), checkpoint=self.checkpoint)
+        from hilum.steps.score import inputs_of
+
+        inputs = inputs_of(self.recipe.score, pool=self._done(self.pool()), checkpoint=self.checkpoint)
+        return self._planned("score", self.recipe.score, **inputs)
 
     def select(self) -> Planned:
         pool_id, score_id = self._done(self.pool()), self._done(self.score())
-        return self._planned("select", self.recipe.select, score=score_id, pool=pool_id, labels=self.labels)
+        # One step alone knows of no rounds before it: a schedule is at its beginning.
+        recipe = self.recipe.select.of_round(0)
+        return self._planned("select", recipe, score=score_id, pool=pool_id, labels=self.labels)
 
     def publish(self) -> Planned:
         from hilum.steps.publish import PublishRecipe

@@ -21,7 +21,7 @@ def check_choices(recipe: CampaignRecipe) -> None:
         registry.bind(choice)
     computed = [scorer.kind for scorer in recipe.score.scorers]
     readable = computed if recipe.select.cost is None else [*computed, *(f"{name}{PER_SECOND}" for name in computed)]
-    for arm in recipe.select.arms:
+    for arm in recipe.select.of_round(0).arms:
         _check_score_is_computed(arm.sampler, readable)
         _check_members_are_kept(arm.sampler, recipe)
     check_keeps_members(recipe.score, recipe.question)
@@ -53,7 +53,7 @@ def _choices(recipe: CampaignRecipe) -> Iterator[tuple[Registry, Choice]]:
     yield members, recipe.evaluate.members
     yield members, recipe.finetune.misclassified.members
     yield from ((scorers, choice) for choice in recipe.score.scorers)
-    yield from ((samplers, arm.sampler) for arm in recipe.select.arms)
+    yield from ((samplers, arm.sampler) for arm in recipe.select.of_round(0).arms)
     yield samplers, recipe.select.cold_start
     yield annotators, recipe.annotator
     yield architectures, recipe.finetune.architecture

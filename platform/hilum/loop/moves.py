@@ -17,7 +17,7 @@ from hilum.loop.stop_set import stop_counts
 from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select, starting, teaching
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
-from hilum.store.manifest import Manifest, Run
+from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import read_selection
 
 
@@ -68,7 +68,8 @@ def _score(turn: Turn) -> Outcome:
     by_predictions = stop is not None and stop.reads_predictions
     # Where all is asked at random nobody reads scores: the pool is listed once, without a model.
     model = turn.runs["champion"] if by_predictions or _reads_scores(turn.recipe.select) else NONE
-    outcome.timed("score", lambda: _run(turn, score, turn.recipe.score, pool=pooled.run_id, checkpoint=model))
+    inputs = score.inputs_of(turn.recipe.score, pool=pooled.run_id, checkpoint=model)
+    outcome.timed("score", lambda: _run(turn, score, turn.recipe.score, **inputs))
     outcome.counts = dict(pooled.results)
     if stop is not None and by_predictions:
         outcome.counts |= stop_counts(
@@ -93,6 +94,8 @@ def _select(turn: Turn) -> Outcome:
     # Every round draws anew, and each draw can be repeated.
     seed = turn.recipe.select.seed + turn.round_number
     recipe = turn.recipe.select.model_copy(update={"seed": seed, "num": num_wanted} | _max_seconds(turn))
+    if recipe.has_schedules:
+        recipe = recipe.of_round(_num_asked_by_models(turn))
     inputs = {noun: turn.runs[noun] for noun in ("score", "pool", "labels")}
     selected = outcome.timed("select", lambda: _run(turn, select, recipe, **inputs))
     num_selected = len(read_selection(turn.store, outcome.runs["select"]))
@@ -106,6 +109,12 @@ def _max_seconds(turn: Turn) -> dict[str, float]:
     limits = (turn.recipe.select.max_seconds, seconds_to_ask(turn.recipe.campaign, turn.seconds_before))
     seconds = [limit for limit in limits if limit is not None]
     return {"max_seconds": min(seconds)} if seconds else {}
+
+
+def _num_asked_by_models(turn: Turn) -> int:
+    """In how many rounds before this one the arms chose: not in those that had no model."""
+    before = (runs_of(round_events(turn.store, turn.name, n))["score"] for n in range(turn.round_number))
+    return sum(read_manifest(turn.store.run("score", run)).inputs["checkpoint"] != NONE for run in before)
 
 
 def _publish(turn: Turn) -> Outcome:

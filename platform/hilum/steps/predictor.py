@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+from hilum.nn.encoder import encoder_from
 from hilum.nn.predictor import Precision, Predictor, predictor_from
 from hilum.nn.pruning import prune_network
 from hilum.store import checkpoints
@@ -20,3 +21,10 @@ def load_predictor(
     if depth is None:
         return predictor
     return Predictor(*prune_network(predictor.network, card, depth), precision=precision)
+
+
+@lru_cache(maxsize=_NUM_KEPT)
+def load_encoder(store: Store, checkpoint_id: str, *, precision: Precision = "float32") -> Predictor:
+    """The encoder of a checkpoint, which embeds and predicts nothing; a warm worker builds it once."""
+    tensors, card = checkpoints.load(store, checkpoint_id)
+    return encoder_from(tensors, card, precision=precision)

@@ -25,7 +25,7 @@ from hilum.select.pixels import pixel_embedding
 from hilum.select.reduce import reduction
 from hilum.steps.patch_images import Floats, Places, batches, places_of, read_images
 from hilum.steps.pool import read_pool
-from hilum.steps.predictor import load_predictor
+from hilum.steps.predictor import load_encoder, load_predictor
 from hilum.store.columns import lists, numbered
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
@@ -160,7 +160,7 @@ def _columns(plan: ScorePlan, images_NCZYX: Floats) -> Columns:
         return {
             "predicted_class": np.full(num, -1, np.int32),
             "class_fractions": np.empty((num, 0), np.float32),
-            "embedding": pixel_embedding(images_NCZYX, seed=plan.recipe.seed).astype(np.float16),
+            "embedding": _embedding_before_a_model(plan, images_NCZYX).astype(np.float16),
         }
     predictor = load_predictor(plan.store, plan.checkpoint_id, precision=plan.resources.precision)
     probs, embedding_ND = predictor.predict_and_embed(images_NCZYX, members=plan.recipe.members, seed=plan.recipe.seed)
@@ -175,6 +175,12 @@ def _columns(plan: ScorePlan, images_NCZYX: Floats) -> Columns:
     if plan.keeps_members:
         columns["member_probs"] = np.swapaxes(probs, 0, 1).reshape(len(mean_NC), -1).astype(np.float16)
     return columns
+
+
+def _embedding_before_a_model(plan: ScorePlan, images_NCZYX: Floats) -> Floats:
+    if plan.recipe.encoder is None:
+        return pixel_embedding(images_NCZYX, seed=plan.recipe.seed)
+    return load_encoder(plan.store, plan.recipe.encoder, precision=plan.resources.precision).embed(images_NCZYX)
 
 
 def _predicted_class(mean_NC: Floats) -> npt.NDArray[np.int32]:

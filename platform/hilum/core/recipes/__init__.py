@@ -32,6 +32,7 @@ from hilum.core.recipes.images import (
 )
 from hilum.core.recipes.judging import EvaluateRecipe, PromoteRecipe, PruneRecipe
 from hilum.core.recipes.pretraining import DISCOVERING, DiscoverRecipe, DiscoveryRecipe, PretrainRecipe, SamplingRecipe
+from hilum.core.recipes.schedules import ScheduleRecipe
 from hilum.core.recipes.training import (
     ConsistencyRecipe,
     EarlyStopRecipe,
@@ -72,6 +73,7 @@ __all__ = [
     "QuotaRecipe",
     "Recipe",
     "SamplingRecipe",
+    "ScheduleRecipe",
     "ScoreRecipe",
     "SelectRecipe",
     "ShapeZyx",

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from hilum.core.recipes.base import Choice, Recipe, Share
+from hilum.core.recipes.schedules import beta_schedule
 
 
 class ScoreRecipe(Recipe):
@@ -14,20 +15,40 @@ class ScoreRecipe(Recipe):
     ``{kind: mirrors, num_members: 4}``, ``{kind: dropout, num_members: 8}`` or
     ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score. ``keep_members``
     keeps every member's class probabilities, for samplers that compare candidates by them (classes only).
+    ``encoder`` names a checkpoint of the store, usually a pretrained one, whose encoder embeds the candidates before
+    there is a model; without it their pixels do.
     """
 
     members: Choice = Choice(kind="single")
     scorers: tuple[Choice, ...] = (Choice(kind="margin"), Choice(kind="entropy"))
     reduce: Choice = Choice(kind="mean")
     keep_members: bool = False
+    encoder: str | None = None
     seed: int = 0
 
 
 class ArmRecipe(Recipe):
-    """A share of a round's budget and the sampler that spends it."""
+    """A share of a round's budget and the sampler that spends it.
+
+    A sampler's ``beta`` is a number, or ``{first, last, num_rounds}``: from one to the other over the rounds.
+    """
 
     share: Share
     sampler: Choice
+
+    @field_validator("sampler")
+    @classmethod
+    def _schedule_is_whole(cls, sampler: Choice) -> Choice:
+        beta_schedule(sampler)
+        return sampler
+
+    def of_round(self, round_number: int) -> "ArmRecipe":
+        """This arm with the number that its schedule gives; rounds are counted from 0, the first that a model asks."""
+        schedule = beta_schedule(self.sampler)
+        if schedule is None:
+            return self
+        sampler = self.sampler.model_copy(update={"beta": schedule.at(round_number)})
+        return self.model_copy(update={"sampler": sampler})
 
 
 class QuotaRecipe(Recipe):
@@ -73,6 +94,15 @@ class SelectRecipe(Recipe):
     cost: CostRecipe | None = None
     max_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     seed: int = 0
+
+    @property
+    def has_schedules(self) -> bool:
+        """Whether an arm asks otherwise in one round than in another."""
+        return any(beta_schedule(arm.sampler) is not None for arm in self.arms)
+
+    def of_round(self, round_number: int) -> "SelectRecipe":
+        """The recipe of one round, the first that a model asks being 0: a number for every schedule."""
+        return self.model_copy(update={"arms": tuple(arm.of_round(round_number) for arm in self.arms)})
 
     @field_validator("exclude")
     @classmethod
