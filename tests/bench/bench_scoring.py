@@ -1,7 +1,7 @@
 """Scoring beside a plain PyTorch loop, how soon a second round scores, and selection of many.
 
 Run with ``make bench THEME=scoring``. The plain loop has its batches in memory and does nothing but
-ask the network and keep the probabilities; ours reads them from the store, scores, embeds, checks and
+ask the network and keep mean probabilities; ours reads them from the store, scores, embeds, checks and
 writes Parquet. Both take turns, with the same priority: in one process and one thread by process CPU
 time, and on two cores by the clock, ours with two warm workers and the loop in two processes.
 """
@@ -40,7 +40,7 @@ from hilum.store.tables import scores_schema, write_table
 from hilum.store.volumes import volumes_of, write_volume, write_volume_table
 
 SHAPE, BATCH, TURNS = (48, 320, 320), 64, 5
-NUM_IN_TURN = 4096
+NUM_IN_TURN, NUM_SHARDS = 4096, 3
 POOL = PoolRecipe(patch_shape_zyx=(1, 64, 64), stride_zyx=(1, 16, 16), candidates_per_shard=NUM_IN_TURN)
 RECIPE = ScoreRecipe(scorers=(Choice(kind="entropy"),))
 HOW = {"executor": InlineExecutor(), "resources": Resources(score_batch_size=BATCH)}
@@ -88,13 +88,15 @@ def plan_of(store: Store, pool_id: str, ingest_id: str, checkpoint_id: str, turn
 
 
 def plain_loop(store_url: str, checkpoint_id: str, batches: list[np.ndarray], num_times: int = 1) -> float:
-    """Candidates a second of CPU time of a loop that asks the network and keeps what it says."""
+    """Candidates a second of CPU time of a loop that asks the network and keeps each class's mean probability."""
     network = load_predictor(open_store(store_url), checkpoint_id).network
     kept: list[np.ndarray] = []
     begin = time.process_time()
     with torch.inference_mode():
         for _ in range(num_times):
-            kept += [torch.softmax(network(torch.from_numpy(batch)), dim=1).numpy() for batch in batches]
+            for batch in batches:
+                probs = torch.softmax(network(torch.from_numpy(batch)), dim=1)
+                kept.append(probs.mean(dim=(2, 3)).numpy())
     return sum(map(len, kept)) / (time.process_time() - begin)
 
 
@@ -107,7 +109,7 @@ def measure_throughput(store: Store, pool_id: str, ingest_id: str) -> list[dict[
     for turn in range(TURNS + 1):
         theirs.append(plain_loop(store.url, one, batches))
         begin = time.process_time()
-        score_shard(turn, plan=plan_of(store, pool_id, ingest_id, one, turn))
+        score_shard(turn % NUM_SHARDS, plan=plan_of(store, pool_id, ingest_id, one, turn))
         ours.append(NUM_IN_TURN / (time.process_time() - begin))
     a, b = statistics.median(ours[1:]), statistics.median(theirs[1:])
     what = f"steady scoring, {1000 * BATCH / b:.0f} ms a batch of {BATCH}: read, network, score, embedding, Parquet"
@@ -205,7 +207,7 @@ def made_scores(store: Store, num_wanted: int) -> tuple[str, str]:
 
 
 _SELECT = """
-import json, resource, sys, time
+import json, sys
 sys.path.insert(0, sys.argv[1])
 import bench_scoring
 print(json.dumps(bench_scoring.selected(*sys.argv[2:])))
@@ -214,17 +216,21 @@ print(json.dumps(bench_scoring.selected(*sys.argv[2:])))
 
 def selected(store_url: str, pool_id: str, score_id: str, kind: str) -> dict[str, float]:
     """Seconds and peak memory of one selection, in a process of its own."""
-    import resource
-
     params = {"score": "entropy"} if kind == "power_top_k" else {}
     recipe = SelectRecipe(arms=(ArmRecipe(share=1.0, sampler=Choice(kind=kind, **params)),), num=SELECTED)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _held_mb("VmRSS")
     begin = time.monotonic()
     inputs = {"score": score_id, "pool": pool_id, "labels": "none"}
     found = select.run(recipe, inputs, store=open_store(store_url), **HOW)
     assert found.results["num_selected"] == SELECTED
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": time.monotonic() - begin, "more_mb": (peak - before) / 1000, "peak_mb": peak / 1000}
+    seconds, peak = time.monotonic() - begin, _held_mb("VmHWM")
+    return {"seconds": seconds, "more_mb": peak - before, "peak_mb": peak}
+
+
+def _held_mb(what: str) -> float:
+    """Memory of this process: now (VmRSS) or at most since it began (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(what))
 
 
 def measure_selection(folder: Path) -> list[dict[str, Any]]:

@@ -185,7 +185,7 @@ def _embedding_before_a_model(plan: ScorePlan, images_NCZYX: Floats) -> Floats:
 
 def _predicted_class(mean_NC: Floats) -> npt.NDArray[np.int32]:
     """The likeliest class; of a label map the commonest foreground class, 0 when there is none."""
-    likeliest: npt.NDArray[np.int64] = mean_NC.argmax(axis=1)
+    likeliest = _likeliest(mean_NC)
     if likeliest.ndim == 1:
         return likeliest.astype(np.int32)
     num_classes = mean_NC.shape[1]
@@ -193,6 +193,16 @@ def _predicted_class(mean_NC: Floats) -> npt.NDArray[np.int32]:
     counts_NC[:, 0] = 0
     commonest: npt.NDArray[np.int64] = counts_NC.argmax(axis=1)
     return commonest.astype(np.int32)
+
+
+def _likeliest(mean_NC: Floats) -> npt.NDArray[np.int64]:
+    """`argmax` over classes, of equals the first; a map's classes lie far apart, and pass by pass it is faster."""
+    highest, likeliest = mean_NC[:, 0].copy(), np.zeros_like(mean_NC[:, 0], np.int64)
+    for class_id in range(1, mean_NC.shape[1]):
+        is_higher = mean_NC[:, class_id] > highest
+        np.copyto(highest, mean_NC[:, class_id], where=is_higher)
+        np.copyto(likeliest, class_id, where=is_higher)
+    return likeliest
 
 
 def unscored_of(part_url: str) -> dict[str, str]:
