@@ -26,7 +26,7 @@ from hilum.core.recipes import (
 from hilum.loop.campaign import Campaign, campaigns
 from hilum.loop.events import Event, history, runs_of
 from hilum.loop.stages import Stage
-from hilum.steps.select import read_scores
+from hilum.steps.score_parts import read_scores
 from hilum.store.labels import read_answers
 from hilum.store.layout import Store
 from hilum.store.ledger import open_ledger

@@ -6,8 +6,10 @@ behind by a killed driver ends itself after fifteen idle minutes.
 """
 
 import contextlib
+import ctypes
 import os
 import pickle
+import sys
 import threading
 import time
 import traceback
@@ -24,7 +26,20 @@ IDLE_SECONDS = 900.0
 _LOOK_SECONDS = 2.0
 _ANSWER_SECONDS = 120.0
 _PAUSE_SECONDS = 0.5
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _at_a_shard = threading.Event()
+
+
+def keep_freed_memory() -> None:
+    """Have the allocator keep up to 256 MB of what is freed, in blocks of up to 32 MB, for the next batch.
+
+    A network frees and asks for the same blocks again and again. glibc gives each back to the system, which clears it
+    before it is given out anew: a third of the time of a small network's pass. Other allocators are left alone.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None and sys.platform == "linux":
+        set_option(_M_MMAP_THRESHOLD, 32 << 20)
+        set_option(_M_TRIM_THRESHOLD, 256 << 20)
 
 
 def inside_worker() -> bool:
@@ -38,6 +53,7 @@ class Worker:
     def __init__(self, num_threads: int, idle_seconds: float) -> None:
         # Ray gives an actor without a CPU one thread; numeric libraries read this when they are first imported.
         os.environ["OMP_NUM_THREADS"] = str(num_threads)
+        keep_freed_memory()
         self._running = 0
         self._last = time.monotonic()
         self._me = ray.get_runtime_context().current_actor

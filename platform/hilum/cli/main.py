@@ -47,7 +47,7 @@ ORDER = (
     *("demo", "init", "data", "ingest", "look", "plan", "recipe"),
     *("campaign", "round", "simulate", "tune", "submit"),
     *("pretrain", "compare-pretraining"),
-    *("pool", "score", "select", "why", "label", "finetune", "evaluate", "promote"),
+    *("ask", "pool", "score", "select", "why", "label", "finetune", "evaluate", "promote"),
     *("model", "measure", "doctor", "whois"),
 )
 

@@ -1,7 +1,8 @@
-"""The step verbs, one at a time: pool, score, select, finetune, evaluate, promote (and `hilum label`).
+"""The step verbs: pool, score, select, finetune, evaluate, promote (and `hilum label`).
 
 A campaign runs them for you (`hilum campaign run`). By hand they are the same functions: each
 prints its run's id, says 'already done' the second time, and names the command that follows.
+`ask` is the first three of them in one go.
 """
 
 import typer
@@ -59,6 +60,27 @@ def select(
 
     chain = chain_for(recipe, store, ingest, checkpoint, labels)
     tell(json_, *run_planned(chain.select(), chain, on=on, address=address), [chain.command("label publish")])
+
+
+def ask(
+    recipe: RecipeName,
+    *,
+    store: StoreUrl = None,
+    ingest: Ingest = None,
+    checkpoint: Checkpoint = "none",
+    labels: Labels = "none",
+    on: On = "local",
+    address: Address = None,
+    json_: Json = False,
+) -> None:
+    """Whom to ask about, in one go: pool, score and select. What is there already is not computed again."""
+    from hilum.cli.round_steps import answer, chain_for, facts, first_line, run_planned
+
+    chain = chain_for(recipe, store, ingest, checkpoint, labels)
+    done = [run_planned(plan(), chain, on=on, address=address) for plan in (chain.pool, chain.score, chain.select)]
+    lines = [line for manifest, before in done for line in (first_line(manifest, before), *facts(manifest.results))]
+    data = {"runs": [answer(manifest, before) for manifest, before in done]}
+    reply(json_, data, *lines, next_commands=[chain.command("label publish")])
 
 
 def finetune(
@@ -136,6 +158,7 @@ ID = "0a1b2c3d4e5f"
 
 def register_asking(app: typer.Typer, *, panel: str) -> None:
     """The verbs up to the question."""
+    app.command("ask", rich_help_panel=panel, epilog=f"Example: hilum ask liver.yaml --checkpoint {ID}")(ask)
     app.command("pool", rich_help_panel=panel, epilog="Example: hilum pool liver.yaml")(pool)
     app.command("score", rich_help_panel=panel, epilog=f"Example: hilum score liver.yaml --checkpoint {ID}")(score)
     app.command("select", rich_help_panel=panel, epilog="Example: hilum select liver.yaml")(select)

@@ -39,15 +39,22 @@ def patch_shape_in(volume: Volume, pool: PoolRecipe) -> Zyx:
 def candidate_patches(volume: Volume, pool: PoolRecipe) -> tuple[Patch, ...]:
     """Every candidate of a volume. None straddles two items."""
     shape = patch_shape_in(volume, pool)
+    return tuple(Patch(volume.volume_id, (z, y, x), shape) for z, y, x in candidate_starts(volume, pool).tolist())
+
+
+def candidate_starts(volume: Volume, pool: PoolRecipe) -> npt.NDArray[np.int32]:
+    """Where every candidate of a volume begins, (N, 3) in Z, Y, X. They are all of one shape (`patch_shape_in`)."""
+    shape = patch_shape_in(volume, pool)
     try:
         starts = (
             _slice_starts(volume, pool) if pool.slices else tile(volume.item_shape_zyx, shape, _stride(pool, shape))
         )
     except RecipeError as error:
         raise RecipeError(f"Volume {volume.volume_id}: {error}") from None
-    depth = volume.item_shape_zyx[0]
-    items = range(volume.num_items)
-    return tuple(Patch(volume.volume_id, (item * depth + z, y, x), shape) for item in items for z, y, x in starts)
+    of_item = np.array(starts, np.int32).reshape(-1, 3)
+    first_zyx = np.zeros((volume.num_items, 1, 3), np.int32)
+    first_zyx[:, 0, 0] = np.arange(volume.num_items) * volume.item_shape_zyx[0]
+    return (first_zyx + of_item).reshape(-1, 3)
 
 
 def image_shape(shape_zyx: Zyx) -> Zyx:

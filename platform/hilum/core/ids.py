@@ -37,6 +37,13 @@ def candidate_id(volume_id: str, start_zyx: Sequence[int], shape_zyx: Sequence[i
     return content_id([volume_id, [int(i) for i in start_zyx], [int(i) for i in shape_zyx]])
 
 
+def candidate_ids(volume_id: str, starts_zyx: Iterable[Sequence[int]], shape_zyx: Sequence[int]) -> list[str]:
+    """The name of every candidate of one shape in one volume: `candidate_id` of each, several times as fast."""
+    volume, shape = json.dumps(volume_id, ensure_ascii=False), ",".join(str(int(n)) for n in shape_zyx)
+    texts = (f"[{volume},[{z},{y},{x}],[{shape}]]".encode() for z, y, x in starts_zyx)
+    return [hashlib.sha256(text).hexdigest()[:ID_LENGTH] for text in texts]
+
+
 def pseudonym(key: bytes, kind: str, identity: str) -> str:
     """A keyed hash (HMAC-SHA-256, 12 hex digits) of a patient's or study's identity.
 

@@ -11,7 +11,9 @@ import pyarrow as pa
 from hilum.core.recipes import StopRecipe
 from hilum.loop.stopping import CHANGE, KAPPA, UNCERTAINTY, kappa, predicted_change
 from hilum.steps.pool import read_pool
-from hilum.steps.select import pool_rows_of, read_scores, unanswered
+from hilum.steps.score_parts import read_scores
+from hilum.steps.select import pool_rows_of, unanswered
+from hilum.store.columns import strings
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, read_manifest
@@ -61,4 +63,4 @@ def _agreement(before: pa.Table, now: pa.Table, stop: StopRecipe) -> dict[str, f
 
 
 def _ids(table: pa.Table) -> "np.ndarray[tuple[int], np.dtype[np.str_]]":
-    return np.array(table["candidate_id"].to_pylist(), np.str_)
+    return strings(table["candidate_id"])

@@ -14,7 +14,8 @@ from hilum.loop.events import history, runs_of
 from hilum.loop.stages import Stage
 from hilum.select.scored import UNKNOWN
 from hilum.steps.pool import find_candidate
-from hilum.steps.select import class_names_of, read_scores
+from hilum.steps.score_parts import read_scores
+from hilum.steps.select import class_names_of
 from hilum.store.inspection import finished_runs
 from hilum.store.labels import ANNOTATIONS_FILE, NONE, read_annotations, read_answers
 from hilum.store.layout import Store, filesystem

@@ -2,7 +2,8 @@
 
 A registered architecture returns a module with three things: ``encoder`` (a module that
 returns features per level, with ``num_features`` of the deepest), ``forward_heads`` (the
-logits training supervises, the answer last) and ``pad_multiple``.
+logits training supervises, the answer last) and ``pad_multiple``. One that also has
+``forward_and_deepest`` (the answer and the encoder's deepest features) is scored in one pass.
 """
 
 from collections.abc import Sequence
@@ -49,6 +50,12 @@ class Segmenter(Network):
 
     def forward_heads(self, images_NCS: Tensor) -> list[Tensor]:
         return list(self.body.forward_heads(images_NCS))  # type: ignore[operator]
+
+    def answer(self, images_NCS: Tensor) -> tuple[Tensor, Tensor]:
+        if not hasattr(self.body, "forward_and_deepest"):
+            return super().answer(images_NCS)
+        logits_NCS, deepest_NFS = self.body.forward_and_deepest(images_NCS)  # type: ignore[operator]
+        return logits_NCS, deepest_NFS.flatten(2).mean(dim=2)
 
 
 class Classifier(Network):

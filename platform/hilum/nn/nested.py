@@ -153,6 +153,11 @@ class NestedNetwork(nn.Module):
         """Logits (N, classes, S) of the deepest head."""
         return self._answer(images_NCS, [self.params.depth])[0]
 
+    def forward_and_deepest(self, images_NCS: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the deepest head, and the encoder's deepest features (N, F, S) that they came from."""
+        levels = self.encoder(pad_to_multiple(images_NCS, self.pad_multiple))
+        return self._decoded(images_NCS, levels, [self.params.depth])[0], levels[-1]
+
     def forward_heads(self, images_NCS: Tensor) -> list[Tensor]:
         """The logits of every head, shallowest first."""
         return self._answer(images_NCS, self.answers)
@@ -174,7 +179,9 @@ class NestedNetwork(nn.Module):
         return pruned.to(next(self.parameters()).device).train(self.training)
 
     def _answer(self, images_NCS: Tensor, answers: Sequence[int]) -> list[Tensor]:
-        levels = self.encoder(pad_to_multiple(images_NCS, self.pad_multiple))
+        return self._decoded(images_NCS, self.encoder(pad_to_multiple(images_NCS, self.pad_multiple)), answers)
+
+    def _decoded(self, images_NCS: Tensor, levels: Sequence[Tensor], answers: Sequence[int]) -> list[Tensor]:
         done: dict[Node, Tensor] = {(i, 0): features for i, features in enumerate(levels)}
         for i, j in self.wiring.needed(self.params.depth, answers):
             name = self.wiring.name((i, j))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hilum.core.errors import RecipeError
 from hilum.core.recipes import ArmRecipe
@@ -57,7 +58,7 @@ def pick_by_arms(
     bound = [samplers.bind(arm.sampler) for arm in arms]
     budgets = split_by_share(num, [arm.share for arm in arms])
     open_rows = np.arange(scored.num)
-    apart = _Apart(boxes, caps or Caps(()))
+    apart = _Apart(boxes, caps or Caps(()), np.zeros(scored.num, bool))
     picks: list[Pick] = []
     for place, (arm, name) in enumerate(zip(arms, arm_names(arms), strict=True)):
         rng = np.random.default_rng([seed, len(scored.labelled_fractions), place])
@@ -95,10 +96,10 @@ def _pick_apart(
     while len(picks) < num and scored.num:
         wanted = num - len(picks)
         local = _checked(sampler(scored, wanted, rng=rng), kind, min(wanted, scored.num), scored.num)
-        kept, taken = apart.kept(open_rows[local])
+        kept = apart.kept(open_rows[local])
         picks += kept
         picked = np.searchsorted(open_rows, np.array(kept, np.int64))
-        shut = np.isin(open_rows, np.array(sorted(taken), np.int64)) | apart.caps.closed(open_rows)
+        shut = apart.taken[open_rows] | apart.caps.closed(open_rows)
         scored = scored.after(picked, np.flatnonzero(shut))
         open_rows = open_rows[~shut]
     return np.array(picks, np.int64), scored, open_rows
@@ -106,23 +107,24 @@ def _pick_apart(
 
 @dataclass(frozen=True)
 class _Apart:
-    """What keeps a row from being picked beside those picked before it: its place, and full groups."""
+    """What keeps a row from being picked beside those picked before it: its place, and full groups.
+
+    ``taken``: every row that was picked or shares a voxel with one that was.
+    """
 
     boxes: Boxes | None
     caps: Caps
+    taken: npt.NDArray[np.bool_]
 
-    def kept(self, rows: Ints) -> tuple[list[int], set[int]]:
-        """``rows`` in order without those that are kept away, and every row that shares a voxel with one of them."""
+    def kept(self, rows: Ints) -> list[int]:
+        """``rows`` in order without those that are kept away; the others are picked."""
         kept: list[int] = []
-        taken: set[int] = set()
         for row in (int(r) for r in rows):
-            if row in taken or not self.caps.take(row):
+            if self.taken[row] or not self.caps.take(row):
                 continue
             kept.append(row)
-            taken.add(row)
-            if self.boxes is not None:
-                taken.update(int(r) for r in self.boxes.neighbours(row))
-        return kept, taken
+            self.taken[row if self.boxes is None else self.boxes.neighbours(row)] = True
+        return kept
 
 
 def _checked(rows: Ints, kind: str, wanted: int, num_open: int) -> Ints:

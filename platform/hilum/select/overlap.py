@@ -1,4 +1,7 @@
-"""Patches that share voxels: nobody is asked about the same place twice."""
+"""Patches that share voxels: nobody is asked about the same place twice.
+
+Shape letters: N = candidates, V = volumes.
+"""
 
 from collections.abc import Sequence
 
@@ -10,34 +13,65 @@ from hilum.select.scored import Ints
 
 
 class Boxes:
-    """The places of all candidates, row by row, looked up volume by volume."""
+    """The places of all candidates. Looking one up costs what lies about it, not what lies in its volume.
+
+    Each volume is cut into cells of the size of its largest candidate, and rows are sorted by
+    the cell that they start in: whoever touches a box starts in one of few runs of cells.
+    ``codes_N`` says which of ``volume_ids`` a candidate is of.
+    """
 
     def __init__(
-        self, volume_ids: Sequence[str], starts_zyx: npt.NDArray[np.integer], shapes_zyx: npt.NDArray[np.integer]
+        self,
+        volume_ids: Sequence[str],
+        codes_N: npt.NDArray[np.integer],
+        starts_N3: npt.NDArray[np.integer],
+        shapes_N3: npt.NDArray[np.integer],
     ) -> None:
-        self._starts = np.asarray(starts_zyx, np.int64).reshape(-1, 3)
-        self._stops = self._starts + np.asarray(shapes_zyx, np.int64).reshape(-1, 3)
-        self._volume_ids = np.asarray(volume_ids, dtype=np.str_)
-        names, codes = np.unique(self._volume_ids, return_inverse=True)
-        order = np.argsort(codes, kind="stable")
-        cuts = np.searchsorted(codes[order], np.arange(len(names) + 1))
-        self._rows = {str(name): order[cuts[i] : cuts[i + 1]] for i, name in enumerate(names)}
+        self._codes_N = np.asarray(codes_N, np.int64)
+        self._starts_N3 = np.asarray(starts_N3, np.int32).reshape(-1, 3)
+        self._stops_N3 = self._starts_N3 + np.asarray(shapes_N3, np.int32).reshape(-1, 3)
+        self._volumes = {volume_id: code for code, volume_id in enumerate(volume_ids)}
+        self._cell_V3 = np.ones((len(volume_ids), 3), np.int64)
+        np.maximum.at(self._cell_V3, self._codes_N, self._stops_N3 - self._starts_N3)
+        cells_N3 = self._starts_N3 // self._cell_V3[self._codes_N]
+        self._num_cells = cells_N3.max(axis=0, initial=0) + 1
+        keys_N = self._key(self._codes_N, *cells_N3.T)
+        self._order_N = np.argsort(keys_N, kind="stable")
+        self._keys_N = keys_N[self._order_N]
 
     @classmethod
     def of(cls, patches: Sequence[Patch]) -> "Boxes":
+        names, codes = np.unique(np.array([p.volume_id for p in patches], np.str_), return_inverse=True)
         starts = np.array([p.start_zyx for p in patches], np.int64)
         shapes = np.array([p.shape_zyx for p in patches], np.int64)
-        return cls([p.volume_id for p in patches], starts, shapes)
+        return cls(names.tolist(), codes, starts, shapes)
 
     def overlapping(self, patch: Patch) -> Ints:
         """Rows that share a voxel with ``patch``, in ascending order."""
-        return self._touching(patch.volume_id, np.array(patch.start_zyx), np.array(patch.stop_zyx))
+        if patch.volume_id not in self._volumes:
+            return np.empty(0, np.int64)
+        return self._touching(self._volumes[patch.volume_id], np.array(patch.start_zyx), np.array(patch.stop_zyx))
 
     def neighbours(self, row: int) -> Ints:
         """Rows that share a voxel with ``row``, itself included, in ascending order."""
-        return self._touching(str(self._volume_ids[row]), self._starts[row], self._stops[row])
+        return self._touching(int(self._codes_N[row]), self._starts_N3[row], self._stops_N3[row])
 
-    def _touching(self, volume_id: str, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]) -> Ints:
-        rows = self._rows.get(volume_id, np.empty(0, np.int64))
-        touching = ((self._starts[rows] < stop) & (start < self._stops[rows])).all(axis=1)
-        return rows[touching].astype(np.int64)
+    def _touching(self, volume: int, start: npt.NDArray[np.integer], stop: npt.NDArray[np.integer]) -> Ints:
+        cell = self._cell_V3[volume]
+        low = np.maximum((start - cell + 1) // cell, 0)
+        high = np.minimum((stop - 1) // cell, self._num_cells - 1)
+        if (high < low).any():
+            return np.empty(0, np.int64)
+        z, y = (grid.ravel() for grid in np.mgrid[low[0] : high[0] + 1, low[1] : high[1] + 1])
+        begins = np.searchsorted(self._keys_N, self._key(volume, z, y, low[2]), side="left")
+        ends = np.searchsorted(self._keys_N, self._key(volume, z, y, high[2]), side="right")
+        runs = [self._order_N[begin:end] for begin, end in zip(begins, ends, strict=True) if begin < end]
+        rows = np.concatenate(runs) if runs else np.empty(0, np.int64)
+        touching = ((self._starts_N3[rows] < stop) & (start < self._stops_N3[rows])).all(axis=1)
+        return np.sort(rows[touching])
+
+    def _key(self, volume: Ints | int, z: Ints, y: Ints, x: Ints | int) -> Ints:
+        """A number for each cell that grows along x within a row of cells."""
+        _, num_y, num_x = self._num_cells
+        keys: Ints = ((volume * self._num_cells[0] + z) * num_y + y) * num_x + x
+        return keys

@@ -4,7 +4,8 @@ Shape letters: N = open candidates, L = labelled candidates, M = members, C = cl
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,13 @@ Floats = npt.NDArray[np.float32]
 HalfOrFloats = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Strings = npt.NDArray[np.str_]
+_Columns = dict[str, npt.NDArray[Any]]
 
 UNKNOWN = -1
 """The class of a candidate of which no model and no person has spoken."""
+_ROWS_AT_ONCE = 65_536
 
 
-@dataclass(frozen=True)
 class ScoredPool:
     """Candidates that may still be asked about, sorted by candidate id, and the labelled ones beside them.
 
@@ -28,83 +30,154 @@ class ScoredPool:
     sampler ever meets it: one NaN embedding would be the farthest point of every pool.
     ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
     with one class, 1 in that class. ``member_probs`` (N, M, C) is there when the score run kept it.
+    Nothing of it changes; `after` makes another, which copies a column only when somebody reads it.
     """
 
-    candidate_ids: Strings
-    scores: Mapping[str, Floats] = field(default_factory=dict)
-    predicted_class: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    class_fractions: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    embedding: HalfOrFloats = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    labelled_fractions: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    labelled_embedding: HalfOrFloats = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    member_probs: HalfOrFloats | None = None
-
-    def __post_init__(self) -> None:
-        self._fill_what_was_not_given()
-        ids = self.candidate_ids
-        if np.any(ids[1:] <= ids[:-1]):
+    def __init__(
+        self,
+        candidate_ids: Strings,
+        *,
+        scores: Mapping[str, Floats] | None = None,
+        predicted_class: Ints | None = None,
+        class_fractions: Floats | None = None,
+        embedding: HalfOrFloats | None = None,
+        labelled_fractions: Floats | None = None,
+        labelled_embedding: HalfOrFloats | None = None,
+        member_probs: HalfOrFloats | None = None,
+    ) -> None:
+        num = len(candidate_ids)
+        if np.any(candidate_ids[1:] <= candidate_ids[:-1]):
             raise DataError("candidate_ids must be sorted and distinct; sort the rows by candidate id first.")
-        rows = {
-            "predicted_class": self.predicted_class,
-            "class_fractions": self.class_fractions,
-            "embedding": self.embedding,
-            **self.scores,
-            **({} if self.member_probs is None else {"member_probs": self.member_probs}),
+        self._score_names = tuple(scores or ())
+        self._whole: _Columns = {
+            "candidate_ids": candidate_ids,
+            "predicted_class": _given(predicted_class, np.full(num, UNKNOWN, np.int64)),
+            "class_fractions": _wide(class_fractions, num),
+            "embedding": _wide(embedding, num),
+            **({} if member_probs is None else {"member_probs": member_probs}),
+            **{_score_column(name): values for name, values in (scores or {}).items()},
         }
-        for name, values in rows.items():
-            if len(values) != self.num:
-                raise DataError(f"'{name}' has {len(values)} rows for {self.num} candidates; give one row each.")
-        for values in self.scores.values():
-            _require_finite("scores", values)
-        _require_finite("class_fractions", self.class_fractions)
-        _require_finite("embedding", self.embedding)
-        _require_finite("labelled_embedding", self.labelled_embedding)
-        if self.member_probs is not None:
-            _require_finite("member_probs", self.member_probs)
+        self._rows: Ints | None = None
+        self._taken: _Columns = {}
+        self.labelled_fractions = _given(labelled_fractions, np.empty((0, 0), np.float32))
+        self.labelled_embedding = _wide_as(labelled_embedding, self.embedding)
+        self._check()
 
     @property
     def num(self) -> int:
-        return len(self.candidate_ids)
+        return len(self._whole["candidate_ids"]) if self._rows is None else len(self._rows)
 
     @property
     def num_classes(self) -> int:
         """Classes the model tells apart; 0 without a model."""
-        return int(self.class_fractions.shape[1])
+        return int(self._whole["class_fractions"].shape[1])
+
+    @property
+    def candidate_ids(self) -> Strings:
+        return self._column("candidate_ids")
+
+    @property
+    def predicted_class(self) -> Ints:
+        """(N,), `UNKNOWN` where nobody has spoken."""
+        return self._column("predicted_class")
+
+    @property
+    def class_fractions(self) -> Floats:
+        """(N, C), the mean probability of each class."""
+        return self._column("class_fractions")
+
+    @property
+    def embedding(self) -> HalfOrFloats:
+        """(N, D), as wide as the model makes it; D is 0 when nothing is embedded."""
+        return self._column("embedding")
+
+    @property
+    def member_probs(self) -> HalfOrFloats | None:
+        """(N, M, C), every member's probability of each class; None where the score run did not keep it."""
+        return self._column("member_probs") if "member_probs" in self._whole else None
+
+    @property
+    def scores(self) -> dict[str, Floats]:
+        """Every scorer's values, by its name."""
+        return {name: self._column(_score_column(name)) for name in self._score_names}
 
     def score(self, name: str) -> Floats:
         """One scorer's values, or a RecipeError that lists the scorers of this run."""
-        if name not in self.scores:
-            raise RecipeError(unknown_name("score", name, self.scores))
-        return self.scores[name]
+        if name not in self._score_names:
+            raise RecipeError(unknown_name("score", name, self._score_names))
+        return self._column(_score_column(name))
 
     def after(self, picked: Ints, dropped: Ints) -> "ScoredPool":
         """The pool once ``picked`` are being asked about and ``dropped`` may no longer be."""
         left = np.ones(self.num, bool)
         left[picked] = False
         left[dropped] = False
-        embedding = self.embedding[picked]
+        picked_in_whole = picked if self._rows is None else self._rows[picked]
+        embedding = self._whole["embedding"][picked_in_whole]
         before = self.labelled_embedding if len(self.labelled_embedding) else embedding[:0]
-        answered = _one_hot(self.predicted_class[picked], max(self.num_classes, self.labelled_fractions.shape[1]))
+        num_classes = max(self.num_classes, self.labelled_fractions.shape[1])
+        answered = _one_hot(self._whole["predicted_class"][picked_in_whole], num_classes)
+        # What is left of a checked pool needs no second look.
+        another = copy(self)
+        another._taken = {}
+        another._rows = np.flatnonzero(left) if self._rows is None else self._rows[left]
+        another.labelled_fractions = np.concatenate([_widened(self.labelled_fractions, num_classes), answered])
+        another.labelled_embedding = np.concatenate([before, embedding])
+        return another
+
+    def with_scores(self, scores: Mapping[str, Floats]) -> "ScoredPool":
+        """The same candidates, judged by other values."""
         return ScoredPool(
-            candidate_ids=self.candidate_ids[left],
-            scores={name: values[left] for name, values in self.scores.items()},
-            predicted_class=self.predicted_class[left],
-            class_fractions=self.class_fractions[left],
-            embedding=self.embedding[left],
-            labelled_fractions=np.concatenate([_widened(self.labelled_fractions, answered.shape[1]), answered]),
-            labelled_embedding=np.concatenate([before, embedding]),
-            member_probs=None if self.member_probs is None else self.member_probs[left],
+            self.candidate_ids,
+            scores=scores,
+            predicted_class=self.predicted_class,
+            class_fractions=self.class_fractions,
+            embedding=self.embedding,
+            labelled_fractions=self.labelled_fractions,
+            labelled_embedding=self.labelled_embedding,
+            member_probs=self.member_probs,
         )
 
-    def _fill_what_was_not_given(self) -> None:
-        if self.num and not len(self.predicted_class):
-            object.__setattr__(self, "predicted_class", np.full(self.num, UNKNOWN, np.int64))
-        for name in ("class_fractions", "embedding"):
-            if not len(getattr(self, name)):
-                object.__setattr__(self, name, np.empty((self.num, getattr(self, name).shape[1]), np.float32))
-        if self.labelled_embedding.shape[1] != self.embedding.shape[1] and not self.labelled_embedding.size:
-            empty = np.empty((len(self.labelled_embedding), self.embedding.shape[1]), np.float32)
-            object.__setattr__(self, "labelled_embedding", empty)
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        if self._rows is None:
+            return self._whole[name]
+        if name not in self._taken:
+            self._taken[name] = self._whole[name][self._rows]
+        return self._taken[name]
+
+    def _check(self) -> None:
+        for name, values in self._whole.items():
+            if len(values) != self.num:
+                what = name.removeprefix(_score_column(""))
+                raise DataError(f"'{what}' has {len(values)} rows for {self.num} candidates; give one row each.")
+        for values in self.scores.values():
+            _require_finite("scores", values)
+        for name in ("class_fractions", "embedding", "labelled_embedding"):
+            _require_finite(name, getattr(self, name))
+        if self.member_probs is not None:
+            _require_finite("member_probs", self.member_probs)
+
+
+def _score_column(name: str) -> str:
+    return f"score {name}"
+
+
+def _given(values: Any, otherwise: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``values``, where there are any."""
+    return otherwise if values is None or not len(values) else values
+
+
+def _wide(values: Any, num: int) -> npt.NDArray[Any]:
+    """(``num``, as wide as ``values``), where there is nothing in them."""
+    width = 0 if values is None else values.shape[1]
+    return _given(values, np.empty((num, width), np.float32))
+
+
+def _wide_as(labelled: Any, embedding: HalfOrFloats) -> npt.NDArray[Any]:
+    labelled = np.empty((0, 0), np.float32) if labelled is None else labelled
+    if labelled.shape[1] == embedding.shape[1] or labelled.size:
+        return np.asarray(labelled)
+    return np.empty((len(labelled), embedding.shape[1]), np.float32)
 
 
 def _one_hot(classes: Ints, num_classes: int) -> Floats:
@@ -125,8 +198,10 @@ def how_many(scored: ScoredPool, num: int) -> int:
 
 
 def _require_finite(what: str, values: npt.NDArray[np.floating]) -> None:
-    finite = np.isfinite(values)
-    if finite.all():
-        return
-    first = tuple(int(i) for i in np.argwhere(~finite)[0])
-    raise DataError(f"{what} must be finite; {what}[{', '.join(map(str, first))}] is {values[first]}")
+    for first_row in range(0, len(values), _ROWS_AT_ONCE):
+        finite = np.isfinite(values[first_row : first_row + _ROWS_AT_ONCE])
+        if finite.all():
+            continue
+        row, *rest = (int(i) for i in np.argwhere(~finite)[0])
+        first = (first_row + row, *rest)
+        raise DataError(f"{what} must be finite; {what}[{', '.join(map(str, first))}] is {values[first]}")

@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hilum.core.errors import RecipeError
 from hilum.core.imaging import Volume
 from hilum.core.recipes import QuotaRecipe, SelectRecipe
 from hilum.select.constraints import NO_GROUP, Cap, Caps, most_of_share
 from hilum.select.scored import UNKNOWN, Ints
+from hilum.store.columns import numbered
 
 Volumes = Mapping[str, Volume]
 
@@ -31,8 +33,8 @@ def caps_of(recipe: SelectRecipe, rows: pa.Table, predicted_class: Ints, volumes
     """The caps on ``rows`` of a pool, which the model predicts to be of ``predicted_class``."""
     caps = []
     if recipe.max_per_patient is not None:
-        patients = rows["patient_id"].to_pylist()
-        caps.append(Cap(f"max_per_patient {recipe.max_per_patient}", _numbered(patients), recipe.max_per_patient))
+        patients = numbered(rows["patient_id"])[1]
+        caps.append(Cap(f"max_per_patient {recipe.max_per_patient}", patients, recipe.max_per_patient))
     for quota in recipe.quotas:
         name = f"the quota of {quota.max_share:.0%} by {quota.by}"
         groups = _groups(quota, rows, predicted_class, volumes)
@@ -44,8 +46,10 @@ def check_exclusions(named: Sequence[str], pool: pa.Table, volumes: Volumes) -> 
     """RecipeError when a name is nobody's: a misspelt patient would be asked about."""
     if not named:
         return
-    known = {name for column in _NAMES for name in pool[column].to_pylist()}
-    known |= {name for volume in volumes.values() for name in (volume.volume_id, volume.study.patient_id)}
+    wanted = pa.array(sorted(set(named)), pa.string())
+    known = {name for volume in volumes.values() for name in (volume.volume_id, volume.study.patient_id)}
+    for column in _NAMES:
+        known |= set(wanted.filter(pc.is_in(wanted, value_set=pool[column].combine_chunks())).to_pylist())
     unknown = sorted(set(named) - known)
     if unknown:
         raise RecipeError(
@@ -58,26 +62,22 @@ def excluded(named: Sequence[str], rows: pa.Table) -> npt.NDArray[np.bool_]:
     """Which rows of a pool are named, or their volume or patient is."""
     hit = np.zeros(rows.num_rows, bool)
     for column in _NAMES if named else ():
-        hit |= np.isin(np.array(rows[column].to_pylist(), np.str_), list(named))
+        hit |= np.asarray(pc.is_in(rows[column], value_set=pa.array(list(named), pa.string())))
     return hit
 
 
 def _groups(quota: QuotaRecipe, rows: pa.Table, predicted_class: Ints, volumes: Volumes) -> Ints:
     if quota.by == "patient":
-        return _numbered(rows["patient_id"].to_pylist())
+        return numbered(rows["patient_id"])[1]
     if quota.by == "class":
         # Before there is a model nothing is predicted, and nothing is capped.
         return np.where(predicted_class == UNKNOWN, NO_GROUP, predicted_class)
-    said = [_SAID_OF_A_VOLUME[quota.by](volumes[volume_id]) for volume_id in rows["volume_id"].to_pylist()]
+    volume_ids, codes = numbered(rows["volume_id"])
+    said = [_SAID_OF_A_VOLUME[quota.by](volumes[volume_id]) for volume_id in volume_ids]
     if said and not any(any(words) for words in said):
         raise RecipeError(
             f"select.quotas cannot go by {quota.by}: no header of these images says it. "
             "`hilum look` shows what is known of them."
         )
-    return _numbered(said)
-
-
-def _numbered(names: Sequence[object]) -> Ints:
-    """Each name's number, in the order of the names."""
-    numbers = {name: number for number, name in enumerate(sorted(set(names)))}  # type: ignore[type-var]
-    return np.array([numbers[name] for name in names], np.int64)
+    machines = {words: number for number, words in enumerate(sorted(set(said)))}
+    return np.array([machines[words] for words in said], np.int64)[codes]

@@ -29,11 +29,13 @@ from hilum.select.scored import ScoredPool
 from hilum.steps.constraints import Volumes, caps_of, check_exclusions, excluded, reads_volumes
 from hilum.steps.costs import rates_of, seconds_of
 from hilum.steps.pool import read_pool
+from hilum.steps.score_parts import Columns, ScoreParts, row_of
+from hilum.store.columns import matrix, numbered, strings
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import SELECTION_FILE
-from hilum.store.tables import SELECTION, read_table, scores_schema, write_rows
+from hilum.store.tables import SELECTION, write_rows
 from hilum.store.volumes import volumes_of
 
 STEP_VERSION = 5
@@ -112,14 +114,6 @@ def _ingest_of(store: Store, pool_id: str) -> str:
     return read_manifest(store.run("pool", pool_id)).inputs["ingest"]
 
 
-def read_scores(store: Store, scores: Manifest, columns: list[str] | None = None) -> pa.Table:
-    """Every part of a score run, sorted by candidate id; all of it, or ``columns`` ('candidate_id' among them)."""
-    url = store.run("score", scores.run_id)
-    schema = scores_schema(scores.results["scores"])
-    parts = [read_table(f"{url}/{name}", schema, columns) for name in sorted(scores.files) if name.startswith("part-")]
-    return pa.concat_tables(parts).sort_by("candidate_id").combine_chunks()
-
-
 def _open(
     store: Store,
     scores: Manifest,
@@ -129,36 +123,41 @@ def _open(
     exclude: Sequence[str],
     volumes: Volumes,
 ) -> _Opened:
-    table = read_scores(store, scores)
-    ids = np.array(table["candidate_id"].to_pylist(), np.str_)
     pool = read_pool(store, scores.inputs["pool"])
     check_exclusions(exclude, pool, volumes)
-    pool = pool_rows_of(pool, ids)
-    is_open = unanswered(pool, answers) & ~excluded(exclude, pool)
-    row_of = {str(candidate_id): row for row, candidate_id in enumerate(ids)}
-    labelled = {a.patch.candidate_id: _fractions_of(a, num_classes) for a in answers if a.patch.candidate_id in row_of}
-    labelled_rows = np.array([row_of[candidate_id] for candidate_id in labelled], np.int64)
-    embedding = _matrix(table, "embedding")
+    ids = strings(pool["candidate_id"])
+    parts = ScoreParts(store, scores, ids)
+    is_open = unanswered(pool, answers) & ~excluded(exclude, pool) & parts.is_scored
+    labelled = {
+        a.patch.candidate_id: (row, _fractions_of(a, num_classes))
+        for a in answers
+        if (row := row_of(ids, a.patch.candidate_id)) is not None and parts.is_scored[row]
+    }
+    open_rows = np.flatnonzero(is_open)
+    said = parts.read(np.concatenate([open_rows, np.array([row for row, _ in labelled.values()], np.int64)]))
+    num = len(open_rows)
     scored = ScoredPool(
         candidate_ids=ids[is_open],
-        scores={name: _column(table, f"score_{name}")[is_open] for name in scores.results["scores"]},
-        predicted_class=_column(table, "predicted_class").astype(np.int64)[is_open],
-        class_fractions=_matrix(table, "class_fractions")[is_open],
-        embedding=embedding[is_open],
-        labelled_fractions=np.array(list(labelled.values()), np.float32).reshape(len(labelled), num_classes),
-        labelled_embedding=embedding[labelled_rows],
-        member_probs=_member_probs(table, is_open),
+        scores={name: said[f"score_{name}"][:num] for name in scores.results["scores"]},
+        predicted_class=said["predicted_class"][:num].astype(np.int64),
+        class_fractions=said["class_fractions"][:num],
+        embedding=said["embedding"][:num],
+        labelled_fractions=np.array([f for _, f in labelled.values()], np.float32).reshape(len(labelled), num_classes),
+        labelled_embedding=said["embedding"][num:],
+        member_probs=_member_probs(said, num),
     )
-    left = pool.take(np.flatnonzero(is_open))
-    return _Opened(left, scored, _boxes(left), tuple(labelled))
+    left = pool.take(open_rows) if num < len(ids) else pool
+    return _Opened(left, scored, boxes_of(left), tuple(labelled))
 
 
 def _priced(opened: _Opened, rates: Rates | None, answers: Sequence[Annotation]) -> _Opened:
     """The same, with every row's predicted seconds and every score for each of them."""
     if rates is None:
         return opened
-    seconds = seconds_of(rates, _fixed(opened.rows, "shape_zyx"), opened.scored.class_fractions, answers)
-    scored = replace(opened.scored, scores=per_second(opened.scored.scores, seconds))
+    seconds = seconds_of(
+        rates, matrix(opened.rows["shape_zyx"]).astype(np.int64), opened.scored.class_fractions, answers
+    )
+    scored = opened.scored.with_scores(per_second(opened.scored.scores, seconds))
     return replace(opened, scored=scored, seconds=seconds)
 
 
@@ -188,13 +187,15 @@ def _costs(rates: Rates | None, opened: _Opened, picks: Sequence[Pick]) -> dict[
 def pool_rows_of(pool: pa.Table, ids: npt.NDArray[np.str_]) -> pa.Table:
     """The pool's rows of the candidates that were scored, in their order: those in quarantine were not."""
     # Both are sorted by candidate id.
-    return pool.take(np.searchsorted(np.array(pool["candidate_id"].to_pylist(), np.str_), ids))
+    return pool.take(np.searchsorted(strings(pool["candidate_id"]), ids))
 
 
 def unanswered(rows: pa.Table, answers: Sequence[Annotation]) -> npt.NDArray[np.bool_]:
     """Which rows of a pool share no voxel with anything answered."""
-    boxes, is_open = _boxes(rows), np.ones(rows.num_rows, bool)
+    is_open = np.ones(rows.num_rows, bool)
+    boxes = boxes_of(rows) if answers else None
     for answer in answers:
+        assert boxes is not None
         is_open[boxes.overlapping(answer.patch)] = False
     return is_open
 
@@ -210,30 +211,16 @@ def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float3
     return shares.astype(np.float32)
 
 
-def _boxes(rows: pa.Table) -> Boxes:
-    return Boxes(rows["volume_id"].to_pylist(), _fixed(rows, "start_zyx"), _fixed(rows, "shape_zyx"))
+def boxes_of(rows: pa.Table) -> Boxes:
+    """The places of a pool's rows."""
+    return Boxes(*numbered(rows["volume_id"]), matrix(rows["start_zyx"]), matrix(rows["shape_zyx"]))
 
 
-def _fixed(rows: pa.Table, name: str) -> npt.NDArray[np.int64]:
-    flat = rows[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, np.int64).reshape(rows.num_rows, 3)
-
-
-def _column(table: pa.Table, name: str) -> npt.NDArray[Any]:
-    return np.asarray(table[name].to_numpy())
-
-
-def _matrix(table: pa.Table, name: str) -> npt.NDArray[Any]:
-    flat = np.asarray(table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False))
-    return flat.reshape(table.num_rows, -1) if flat.size else np.empty((table.num_rows, 0), np.float32)
-
-
-def _member_probs(table: pa.Table, is_open: npt.NDArray[np.bool_]) -> npt.NDArray[np.float16] | None:
-    """Every member's probabilities (N, M, C) of the open candidates, if the score run kept them."""
-    if "member_probs" not in table.column_names:
+def _member_probs(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
+    """Every member's probabilities (N, M, C) of the first ``num`` candidates, if the score run kept them."""
+    if "member_probs" not in said:
         return None
-    num_classes = _matrix(table, "class_fractions").shape[1]
-    return _matrix(table, "member_probs")[is_open].reshape(int(is_open.sum()), -1, num_classes)
+    return said["member_probs"][:num].reshape(num, -1, said["class_fractions"].shape[1])
 
 
 def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int) -> dict[str, Any]:

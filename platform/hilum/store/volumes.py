@@ -54,6 +54,15 @@ class VolumeReader:
         """The patch's voxels in the type they were stored in."""
         return self._image.read((slice(None), *self._box(patch)))
 
+    def read_block_CZYX(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> npt.NDArray[Any]:
+        """The voxels of any box of this volume: what several patches have in common is read once."""
+        stop_zyx = [a + n for a, n in zip(start_zyx, shape_zyx, strict=True)]
+        inside = all(0 <= a < b <= n for a, b, n in zip(start_zyx, stop_zyx, self.volume.grid.shape_zyx, strict=True))
+        if not inside:
+            raise self._outside(start_zyx, shape_zyx)
+        z, y, x = (slice(int(a), int(b)) for a, b in zip(start_zyx, stop_zyx, strict=True))
+        return self._image.read((slice(None), z, y, x))
+
     def read_many_CZYX(self, patches: Sequence[Patch]) -> list[npt.NDArray[Any]]:
         """Several patches, with all reads in flight together."""
         return self._image.read_many([(slice(None), *self._box(patch)) for patch in patches])
@@ -78,11 +87,14 @@ class VolumeReader:
         shape = self.volume.grid.shape_zyx
         inside = all(0 <= a < b <= n for a, b, n in zip(patch.start_zyx, patch.stop_zyx, shape, strict=True))
         if patch.volume_id != self.volume.volume_id or not inside:
-            raise DataError(
-                f"Patch {patch.start_zyx}+{patch.shape_zyx} of volume {patch.volume_id} does not lie in volume "
-                f"{self.volume.volume_id} of shape {shape} (Z, Y, X)."
-            )
+            raise self._outside(patch.start_zyx, patch.shape_zyx, patch.volume_id)
         return patch.slices
+
+    def _outside(self, start_zyx: Sequence[int], shape_zyx: Sequence[int], volume_id: str = "") -> DataError:
+        return DataError(
+            f"Patch {tuple(start_zyx)}+{tuple(shape_zyx)} of volume {volume_id or self.volume.volume_id} does not lie "
+            f"in volume {self.volume.volume_id} of shape {self.volume.grid.shape_zyx} (Z, Y, X)."
+        )
 
 
 def open_volume(store: Store, volume: Volume) -> VolumeReader:

@@ -14,6 +14,7 @@ from hilum.core.resources import Resources
 from hilum.loop.campaign import Campaign
 from hilum.loop.events import history, runs_of
 from hilum.steps import pool, score, select
+from hilum.steps.score_parts import read_scores
 from hilum.store.labels import read_answers
 from hilum.store.manifest import read_manifest
 from hilum.store.selections import read_selection
@@ -79,7 +80,7 @@ def test_people_read_it_in_sentences(typed, frames):
 
 def test_whoever_was_never_picked_is_shown_where_it_stands(typed, frames):
     runs = _rounds(frames)[1][0]
-    table = select.read_scores(frames, read_manifest(frames.run("score", runs["score"])))
+    table = read_scores(frames, read_manifest(frames.run("score", runs["score"])))
     asked = {chosen.candidate.candidate_id for _, selection in _rounds(frames) for chosen in selection}
     row = next(n for n, candidate_id in enumerate(table["candidate_id"].to_pylist()) if candidate_id not in asked)
     values = table["score_entropy"].to_numpy()

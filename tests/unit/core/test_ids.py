@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.core.errors import ConflictError, CorruptionError, RecipeError, WaitingForPeople, unknown_name
-from hilum.core.ids import candidate_id, checked_name, content_id, pseudonym, run_id
+from hilum.core.ids import candidate_id, candidate_ids, checked_name, content_id, pseudonym, run_id
 from hilum.core.recipes import PoolRecipe, PromoteRecipe
 
 KEY = b"a key that stays with the store"
@@ -140,3 +140,12 @@ def test_a_name_is_taken_as_it_is_or_refused(name):
         return
     assert checked_name("Campaign", name) == name
     assert Path("folder", name).parent == Path("folder")
+
+
+@given(
+    st.text(max_size=12),
+    st.lists(st.tuples(*[st.integers(0, 5000)] * 3), max_size=5),
+    st.tuples(*[st.integers(1, 300)] * 3),
+)
+def test_the_names_of_many_are_those_of_each(volume_id, starts, shape):
+    assert candidate_ids(volume_id, starts, shape) == [candidate_id(volume_id, start, shape) for start in starts]

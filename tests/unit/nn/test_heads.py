@@ -134,3 +134,19 @@ def test_more_channels_and_dimensions_are_taken(spatial_dims):
     net = build("segment", spatial_dims=spatial_dims, in_channels=4, num_classes=7)
     space = [8] * spatial_dims
     assert net(torch.rand(1, 4, *space)).shape == (1, 7, *space)
+
+
+@pytest.mark.parametrize("kind", ["unet", "unetpp"])
+def test_a_segmenter_s_answer_and_embedding_come_of_one_pass_and_are_those_of_two(kind):
+    network = build_network(
+        "segment", Choice(kind=kind, depth=2, features=[4, 6, 8]), spatial_dims=2, in_channels=1, num_classes=3
+    ).eval()
+    images = torch.rand(3, 1, 15, 22, generator=torch.Generator().manual_seed(0))
+    passes = []
+    hook = network.body.encoder.register_forward_hook(lambda *_: passes.append(1))
+    with torch.inference_mode():
+        logits, embedding = network.answer(images)
+        assert len(passes) == 1
+        hook.remove()
+        assert torch.equal(logits, network(images))
+        assert torch.equal(embedding, network.embed(images))

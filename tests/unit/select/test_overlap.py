@@ -31,5 +31,16 @@ def test_a_patch_of_another_volume_overlaps_nobody():
 
 
 def test_no_patches_overlap_nothing():
-    boxes = Boxes([], np.empty((0, 3), np.int64), np.empty((0, 3), np.int64))
+    boxes = Boxes([], np.empty(0, np.int64), np.empty((0, 3), np.int64), np.empty((0, 3), np.int64))
     assert boxes.overlapping(Patch("a", (0, 0, 0), (1, 1, 1))).tolist() == []
+
+
+def test_among_thousands_of_crowded_patches_and_a_large_one_the_answer_is_still_that_of_all_pairs():
+    rng = np.random.default_rng(0)
+    starts = rng.integers(0, (12, 90, 90), (4000, 3))
+    shapes = np.where(rng.random((4000, 1)) < 0.001, (6, 60, 60), (1, 8, 8))
+    codes = rng.integers(0, 3, 4000)
+    boxes = Boxes(["a", "b", "c"], codes, starts, shapes)
+    for row in range(0, 4000, 37):
+        apart = (starts >= starts[row] + shapes[row]) | (starts[row] >= starts + shapes)
+        assert boxes.neighbours(row).tolist() == np.flatnonzero((codes == codes[row]) & ~apart.any(axis=1)).tolist()

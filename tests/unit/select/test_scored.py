@@ -1,5 +1,7 @@
 """The pool as samplers see it refuses what no sampler should meet."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -103,3 +105,22 @@ def test_picking_in_two_steps_leaves_whom_picking_at_once_leaves(num, first, sec
     in_two = one.after(np.array([row]), nobody)
     np.testing.assert_array_equal(in_two.candidate_ids, at_once.candidate_ids)
     np.testing.assert_array_equal(in_two.labelled_embedding, at_once.labelled_embedding)
+
+
+def test_asking_again_copies_no_embedding_until_somebody_reads_it():
+    num, size = 50_000, 64
+    scored = ScoredPool(ids(num), embedding=np.ones((num, size), np.float32))
+    tracemalloc.start()
+    again = scored.after(np.array([1]), np.array([2, 3])).after(np.array([0]), np.array([7]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < num * size * 4 / 5
+    assert again.embedding.shape == (num - 5, size)
+
+
+def test_other_scores_leave_the_rest_as_it_is():
+    scored = scored_pool(6, num_labelled=1).after(np.array([1]), np.array([2]))
+    judged = scored.with_scores({"margin": np.arange(4, dtype=np.float32)})
+    assert judged.score("margin").tolist() == [0, 1, 2, 3]
+    for name in ("candidate_ids", "predicted_class", "class_fractions", "embedding", "labelled_embedding"):
+        np.testing.assert_array_equal(getattr(judged, name), getattr(scored, name))

@@ -18,8 +18,8 @@ from hilum.nn.predictor import network_of_card, weights_of
 from hilum.select.scores import entropy
 from hilum.steps import pool, score, select
 from hilum.steps.predictor import load_predictor
+from hilum.steps.score_parts import read_scores
 from hilum.steps.score_shard import unscored_of
-from hilum.steps.select import read_scores
 from hilum.store import checkpoints
 from hilum.store.manifest import Run, read_manifest
 from hilum.store.tables import QUARANTINE, read_table, write_rows

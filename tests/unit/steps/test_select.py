@@ -14,6 +14,7 @@ from hilum.core.errors import NotFoundError, RecipeError
 from hilum.core.recipes import ArmRecipe, Choice, PoolRecipe, ScoreRecipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.steps import pool, score, select
+from hilum.steps.score_parts import read_scores
 from hilum.store.labels import commit_label_set, write_annotations
 from hilum.store.manifest import read_manifest, sha256, write_manifest
 from hilum.store.selections import read_selection
@@ -102,7 +103,7 @@ def test_everybody_chosen_has_a_patient_and_a_reason(campaign):
 
 
 def test_top_k_are_the_highest_scores(campaign):
-    table = select.read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
+    table = read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
     scores = table["score_margin"].to_numpy()
     best = [table["candidate_id"][int(i)].as_py() for i in np.argsort(-scores, kind="stable")[:10]]
     assert campaign.ids(arms=(ArmRecipe(share=1.0, sampler=Choice(kind="top_k")),)) == best
@@ -143,7 +144,7 @@ def test_what_overlaps_a_labelled_patch_is_not_asked(tmp_path):
 
 def test_everybody_chosen_names_the_labelled_candidate_nearest_to_it(campaign):
     labels = campaign.label(campaign.patches[:4])
-    table = select.read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
+    table = read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
     of = dict(zip(table["candidate_id"].to_pylist(), np.array(table["embedding"].to_pylist(), float), strict=True))
     answered = sorted(patch.candidate_id for patch in campaign.patches[:4])
     for chosen in campaign.chosen(labels):
@@ -182,7 +183,7 @@ def test_a_round_counts_anew_what_a_patient_was_asked_before(campaign):
 
 
 def test_a_quota_by_predicted_class_is_a_share_of_what_is_asked_for(campaign):
-    table = select.read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
+    table = read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
     predicted = dict(zip(table["candidate_id"].to_pylist(), table["predicted_class"].to_pylist(), strict=True))
     classes = [predicted[i] for i in campaign.ids(quotas=[{"by": "class", "max_share": 0.35}])]
     assert max(classes.count(c) for c in set(classes)) == 3
@@ -254,7 +255,7 @@ def test_diversity_starts_from_what_is_labelled(campaign):
 def test_classes_labelled_often_are_asked_less(tmp_path):
     campaign = Campaign(tmp_path, FRAMES)
     balanced = (ArmRecipe(share=1.0, sampler=Choice(kind="class_stratified", balance_labelled=True)),)
-    table = select.read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
+    table = read_scores(campaign.store, read_manifest(campaign.store.run("score", campaign.score)))
     predicted = dict(zip(table["candidate_id"].to_pylist(), table["predicted_class"].to_pylist(), strict=True))
     commonest = max(set(predicted.values()), key=list(predicted.values()).count)
     labels = campaign.label(campaign.patches[:8], class_id=commonest)
