@@ -24,6 +24,11 @@ def check_choices(recipe: CampaignRecipe) -> None:
     for arm in recipe.select.of_round(0).arms:
         _check_score_is_computed(arm.sampler, readable)
         _check_members_are_kept(arm.sampler, recipe)
+    if recipe.select.cold_start.kind == "foreground_random" and recipe.score.foreground is None:
+        raise RecipeError(
+            "select.cold_start 'foreground_random' asks before there is a model that sees foreground. Say what knows it: "
+            "score.foreground, such as {checkpoint: ID} or {atlas: ID}; or start with {kind: random}."
+        )
     check_keeps_members(recipe.score, recipe.question)
     stop = recipe.campaign.stop
     if stop is not None and stop.max_uncertainty is not None and stop.uncertainty not in computed:

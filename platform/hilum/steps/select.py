@@ -145,6 +145,7 @@ def _open(
         labelled_fractions=np.array([f for _, f in labelled.values()], np.float32).reshape(len(labelled), num_classes),
         labelled_embedding=said["embedding"][num:],
         member_probs=_member_probs(said, num),
+        foreground=said["foreground"][:num] if "foreground" in said else None,
     )
     left = pool.take(open_rows) if num < len(ids) else pool
     return _Opened(left, scored, boxes_of(left), tuple(labelled))

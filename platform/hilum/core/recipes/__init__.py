@@ -5,7 +5,14 @@ parameters beside it; the registry checks them before any work starts. `kind` ne
 default: a default would vanish from the hash, and two different functions would get one name.
 """
 
-from hilum.core.recipes.asking import ArmRecipe, CostRecipe, QuotaRecipe, ScoreRecipe, SelectRecipe
+from hilum.core.recipes.asking import (
+    ArmRecipe,
+    CostRecipe,
+    ForegroundRecipe,
+    QuotaRecipe,
+    ScoreRecipe,
+    SelectRecipe,
+)
 from hilum.core.recipes.base import (
     ORIENTATION_PAIRS,
     Choice,
@@ -58,6 +65,7 @@ __all__ = [
     "EarlyStopRecipe",
     "EvaluateRecipe",
     "FinetuneRecipe",
+    "ForegroundRecipe",
     "IngestRecipe",
     "Millimetres",
     "MisclassifiedRecipe",
