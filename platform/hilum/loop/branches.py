@@ -85,7 +85,9 @@ def full_recipe(campaign: CampaignRecipe, num_candidates: int) -> CampaignRecipe
         num_steps = finetune.num_steps_over(num_rounds(campaign.campaign))
         finetune = finetune.model_copy(update={"num_steps": num_steps, "num_first_steps": None})
     at_random = random_recipe(campaign)
-    select = at_random.select.model_copy(update={"max_per_patient": None, "quotas": (), "max_seconds": None})
+    select = at_random.select.model_copy(
+        update={"max_per_patient": None, "quotas": (), "max_seconds": None, "min_slices_apart": None}
+    )
     return at_random.model_copy(update={"campaign": everything, "finetune": finetune, "select": select})
 
 

@@ -1,4 +1,4 @@
-"""Whether the checkpoints and the atlas that a recipe names are there and fit, asked before anybody is asked anything."""
+"""Whether what a recipe names, checkpoints and an atlas, is there and fits; told before anybody is asked anything."""
 
 from collections.abc import Collection
 

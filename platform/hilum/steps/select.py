@@ -6,8 +6,9 @@ prices questions, the seconds it is expected to take. Nothing that is labelled, 
 overlaps it, is asked again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,19 @@ from hilum.select.costs import Doubles, Rates, per_second, within
 from hilum.select.labelled import nearest_labelled
 from hilum.select.overlap import Boxes
 from hilum.select.scored import ScoredPool
-from hilum.steps.constraints import Volumes, caps_of, check_exclusions, excluded, reads_volumes
+from hilum.steps.constraints import (
+    Volumes,
+    boxes_of,
+    caps_of,
+    check_exclusions,
+    check_slices,
+    excluded,
+    reads_volumes,
+)
 from hilum.steps.costs import rates_of, seconds_of
 from hilum.steps.pool import read_pool
 from hilum.steps.score_parts import Columns, ScoreParts, row_of
-from hilum.store.columns import matrix, numbered, strings
+from hilum.store.columns import matrix, strings
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
@@ -78,7 +87,7 @@ def run(
     answers = [] if inputs["labels"] == NONE else read_answers(store, inputs["labels"])
     class_names = class_names_of(store, inputs["pool"])
     volumes = volumes_of(store, _ingest_of(store, inputs["pool"])) if reads_volumes(recipe) else {}
-    opened = _open(store, scores, answers, len(class_names), exclude=recipe.exclude, volumes=volumes)
+    opened = _open(store, scores, answers, len(class_names), recipe=recipe, volumes=volumes)
     rates = rates_of(recipe.cost, answers) if recipe.cost else None
     opened = _priced(opened, rates, answers)
     caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
@@ -97,7 +106,7 @@ def run(
     write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened, picks))
     per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
     num_left = opened.rows.num_rows - len(picks)
-    fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe.num)
+    fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe)
     costs = _costs(rates, opened, picks)
     return this.commit(
         files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm, **fewer, **costs
@@ -120,14 +129,16 @@ def _open(
     answers: Sequence[Annotation],
     num_classes: int,
     *,
-    exclude: Sequence[str],
+    recipe: SelectRecipe,
     volumes: Volumes,
 ) -> _Opened:
     pool = read_pool(store, scores.inputs["pool"])
-    check_exclusions(exclude, pool, volumes)
+    check_exclusions(recipe.exclude, pool, volumes)
+    check_slices(recipe, pool, volumes)
+    boxes = partial(boxes_of, min_slices_apart=recipe.min_slices_apart, volumes=volumes)
     ids = strings(pool["candidate_id"])
     parts = ScoreParts(store, scores, ids)
-    is_open = unanswered(pool, answers) & ~excluded(exclude, pool) & parts.is_scored
+    is_open = unanswered(pool, answers, boxes=boxes) & ~excluded(recipe.exclude, pool) & parts.is_scored
     labelled = {
         a.patch.candidate_id: (row, _fractions_of(a, num_classes))
         for a in answers
@@ -148,7 +159,7 @@ def _open(
         foreground=said["foreground"][:num] if "foreground" in said else None,
     )
     left = pool.take(open_rows) if num < len(ids) else pool
-    return _Opened(left, scored, boxes_of(left), tuple(labelled))
+    return _Opened(left, scored, boxes(left), tuple(labelled))
 
 
 def _priced(opened: _Opened, rates: Rates | None, answers: Sequence[Annotation]) -> _Opened:
@@ -191,13 +202,15 @@ def pool_rows_of(pool: pa.Table, ids: npt.NDArray[np.str_]) -> pa.Table:
     return pool.take(np.searchsorted(strings(pool["candidate_id"]), ids))
 
 
-def unanswered(rows: pa.Table, answers: Sequence[Annotation]) -> npt.NDArray[np.bool_]:
-    """Which rows of a pool share no voxel with anything answered."""
+def unanswered(
+    rows: pa.Table, answers: Sequence[Annotation], *, boxes: Callable[[pa.Table], Boxes] = boxes_of
+) -> npt.NDArray[np.bool_]:
+    """Which rows of a pool touch nothing answered: share no voxel with it, and lie far enough from its slices."""
     is_open = np.ones(rows.num_rows, bool)
-    boxes = boxes_of(rows) if answers else None
+    places = boxes(rows) if answers else None
     for answer in answers:
-        assert boxes is not None
-        is_open[boxes.overlapping(answer.patch)] = False
+        assert places is not None
+        is_open[places.overlapping(answer.patch)] = False
     return is_open
 
 
@@ -212,11 +225,6 @@ def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float3
     return shares.astype(np.float32)
 
 
-def boxes_of(rows: pa.Table) -> Boxes:
-    """The places of a pool's rows."""
-    return Boxes(*numbered(rows["volume_id"]), matrix(rows["start_zyx"]), matrix(rows["shape_zyx"]))
-
-
 def _member_probs(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
     """Every member's probabilities (N, M, C) of the first ``num`` candidates, if the score run kept them."""
     if "member_probs" not in said:
@@ -224,14 +232,21 @@ def _member_probs(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
     return said["member_probs"][:num].reshape(num, -1, said["class_fractions"].shape[1])
 
 
-def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int) -> dict[str, Any]:
-    """Where caps left fewer than were wanted: how many candidates they held back, and which caps."""
+def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, recipe: SelectRecipe) -> dict[str, Any]:
+    """Where caps left fewer than were wanted: how many candidates they held back, and which caps.
+
+    What lies too near is not held back: it may not be asked about in the next round either.
+    """
+    num, apart = recipe.num, recipe.min_slices_apart
     may_be_asked = np.ones(opened.rows.num_rows, bool)
     for pick in picks:
         may_be_asked[opened.boxes.neighbours(pick.row)] = False
     held_back = int(np.count_nonzero(may_be_asked)) if len(picks) < num else 0
-    why = f"{num} were wanted and {len(picks)} chosen: {caps.told()}"
-    return {"num_held_back": held_back, "why_fewer": why} if held_back else {}
+    chosen = f"{num} were wanted and {len(picks)} chosen"
+    if held_back:
+        return {"num_held_back": held_back, "why_fewer": f"{chosen}: {caps.told()}"}
+    near = f"{chosen}: no other candidate lies {apart} slices or more from all that is chosen and answered"
+    return {"why_fewer": near} if apart and len(picks) < num else {}
 
 
 def _rows(opened: _Opened, picks: Sequence[Pick]) -> list[dict[str, Any]]:

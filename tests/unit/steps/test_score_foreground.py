@@ -53,7 +53,7 @@ class Scans:
             voxels = rng.integers(0, 1000, (24, 24, 24)).astype(np.int16)
             nib.save(nib.Nifti1Image(voxels, affine), folder / "images" / f"s{n}.nii.gz")
         affine = np.diag([-1.0, 1.0, 1.0, 1.0])
-        affine[:3, 3] = self.centre + (15, -15, -15)
+        affine[:3, 3] = self.centre + np.array([15, -15, -15])
         places = np.stack(np.meshgrid(*[np.arange(31)] * 3, indexing="ij"), axis=-1)
         apart = (places * (-1, 1, 1) + affine[:3, 3]) - self.centre
         ball = ((apart**2).sum(axis=-1) <= self.radius**2).astype(np.uint8)

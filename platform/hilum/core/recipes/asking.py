@@ -108,6 +108,10 @@ class SelectRecipe(Recipe):
     ``max_per_patient`` and ``quotas`` cap every round anew, all arms together; ``exclude`` names candidates,
     volumes or patients that are never asked about.
 
+    Candidates thinner along one axis than along both others, slices above all, lie at least ``min_slices_apart`` along
+    it from each other and from what is answered, counted from slice to slice of one scan: 1 lets neighbours be. Those
+    that do not cover each other across the axis are left alone.
+
     With ``cost`` the seconds of every question are predicted, and an arm's sampler may read any score for each of
     them: ``score: margin_per_second``. No more are asked than fit into ``max_seconds``.
     """
@@ -118,6 +122,7 @@ class SelectRecipe(Recipe):
     max_per_patient: int | None = Field(default=None, ge=1)
     quotas: tuple[QuotaRecipe, ...] = ()
     exclude: tuple[str, ...] = ()
+    min_slices_apart: int | None = Field(default=None, ge=1)
     cost: CostRecipe | None = None
     max_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     seed: int = 0
