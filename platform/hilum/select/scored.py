@@ -28,6 +28,7 @@ class ScoredPool:
     sampler ever meets it: one NaN embedding would be the farthest point of every pool.
     ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
     with one class, 1 in that class. ``member_probs`` (N, M, C) is there when the score run kept it.
+    ``weight`` (N), from 1, is how many candidates each row stands for where the rows are core-sets.
     """
 
     candidate_ids: Strings
@@ -38,6 +39,7 @@ class ScoredPool:
     labelled_fractions: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     labelled_embedding: HalfOrFloats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     member_probs: HalfOrFloats | None = None
+    weight: Ints | None = None
 
     def __post_init__(self) -> None:
         self._fill_what_was_not_given()
@@ -50,6 +52,7 @@ class ScoredPool:
             "embedding": self.embedding,
             **self.scores,
             **({} if self.member_probs is None else {"member_probs": self.member_probs}),
+            **({} if self.weight is None else {"weight": self.weight}),
         }
         for name, values in rows.items():
             if len(values) != self.num:
@@ -94,6 +97,7 @@ class ScoredPool:
             labelled_fractions=np.concatenate([_widened(self.labelled_fractions, answered.shape[1]), answered]),
             labelled_embedding=np.concatenate([before, embedding]),
             member_probs=None if self.member_probs is None else self.member_probs[left],
+            weight=None if self.weight is None else self.weight[left],
         )
 
     def _fill_what_was_not_given(self) -> None:

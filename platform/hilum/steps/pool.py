@@ -5,7 +5,7 @@ inputs: ``ingest``. files: ``pool.parquet``, sorted by candidate id, and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,12 @@ def read_pool(store: Store, pool_id: str) -> pa.Table:
     url = store.run("pool", pool_id)
     read_manifest(url)
     return read_table(f"{url}/{POOL_FILE}", POOL)
+
+
+@lru_cache(maxsize=2)
+def pool_by_volume(store: Store, pool_id: str) -> pa.Table:
+    """The pool as a score run cuts it: part n is of rows n · candidates_per_shard and on."""
+    return read_pool(store, pool_id).sort_by([("volume_id", "ascending"), ("candidate_id", "ascending")])
 
 
 def find_candidate(store: Store, pool_id: str, candidate_id: str) -> Candidate | None:

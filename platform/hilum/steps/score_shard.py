@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from hilum.core.candidates import as_image
 from hilum.core.errors import HilumError
@@ -27,10 +26,11 @@ from hilum.nn.normalise import normalise
 from hilum.select import builtin  # noqa: F401 (registers our scorers)
 from hilum.select.pixels import pixel_embedding
 from hilum.select.reduce import reduction
-from hilum.steps.pool import patches_of, read_pool
+from hilum.steps.pool import patches_of, pool_by_volume
 from hilum.steps.predictor import load_encoder, load_predictor
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
+from hilum.store.score_parts import part_name
 from hilum.store.tables import read_table, scores_schema, write_rows
 from hilum.store.volumes import VolumeReader, open_volume, volumes_of
 
@@ -63,7 +63,7 @@ class ScorePlan:
         return self.recipe.keep_members and self.checkpoint_id != NONE
 
     def part_name(self, number: int) -> str:
-        return f"part-{number:05d}.parquet"
+        return part_name(number)
 
     def part_url(self, number: int) -> str:
         return f"{self.run_url}/{self.part_name(number)}"
@@ -87,18 +87,13 @@ def score_shard(number: int, *, plan: ScorePlan) -> Counts:
 
 
 @lru_cache(maxsize=2)
-def _pool_by_volume(store: Store, pool_id: str) -> pa.Table:
-    return read_pool(store, pool_id).sort_by([("volume_id", "ascending"), ("candidate_id", "ascending")])
-
-
-@lru_cache(maxsize=2)
 def _volumes(store: Store, ingest_id: str) -> dict[str, Volume]:
     return volumes_of(store, ingest_id)
 
 
 def _shard_patches(plan: ScorePlan, number: int) -> list[Patch]:
     size = plan.candidates_per_shard
-    return patches_of(_pool_by_volume(plan.store, plan.pool_id).slice(number * size, size))
+    return patches_of(pool_by_volume(plan.store, plan.pool_id).slice(number * size, size))
 
 
 def _batches(patches: Sequence[Patch], size: int) -> Iterator[list[Patch]]:

@@ -3,7 +3,7 @@
 inputs: ``score``, ``pool``, ``labels`` ('none' before the first answers). file:
 ``selection.parquet``, each row with the labelled candidate nearest to it and, where the recipe
 prices questions, the seconds it is expected to take. Nothing that is labelled, and nothing that
-overlaps it, is asked again.
+overlaps it, is asked again. With ``distributed`` also ``core-set-<shard>.parquet`` and ``labelled.parquet``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,11 +27,14 @@ from hilum.select.labelled import nearest_labelled
 from hilum.select.overlap import Boxes
 from hilum.select.scored import ScoredPool
 from hilum.steps.constraints import Volumes, caps_of, check_exclusions, excluded, reads_volumes
+from hilum.steps.core_sets import goes_by_core_sets, make_core_sets
 from hilum.steps.costs import rates_of, seconds_of
+from hilum.steps.open_rows import boxes_of, fixed_lists, matrix, pool_rows_of, unanswered
 from hilum.steps.pool import read_pool
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
+from hilum.store.score_parts import part_names
 from hilum.store.selections import SELECTION_FILE
 from hilum.store.tables import SELECTION, read_table, scores_schema, write_rows
 from hilum.store.volumes import volumes_of
@@ -59,8 +62,8 @@ def run(
     inputs: Mapping[str, str],
     *,
     store: Store,
-    executor: Executor,  # noqa: ARG001 (a step's shape)
-    resources: Resources,  # noqa: ARG001 (a step's shape)
+    executor: Executor,
+    resources: Resources,
 ) -> Manifest:
     """Choose ``recipe.num`` candidates, or all that are left and that the caps allow when they are fewer."""
     this = Run(store, "select", STEP_VERSION, recipe, inputs)
@@ -76,12 +79,17 @@ def run(
     answers = [] if inputs["labels"] == NONE else read_answers(store, inputs["labels"])
     class_names = class_names_of(store, inputs["pool"])
     volumes = volumes_of(store, _ingest_of(store, inputs["pool"])) if reads_volumes(recipe) else {}
-    opened = _open(store, scores, answers, len(class_names), exclude=recipe.exclude, volumes=volumes)
+    cold = scores.inputs["checkpoint"] == NONE
+    arms = (ArmRecipe(share=1.0, sampler=recipe.cold_start),) if cold else recipe.arms
+    if goes_by_core_sets(recipe, arms):
+        core_sets = make_core_sets(this, recipe, arms, inputs, store=store, executor=executor, resources=resources)
+        table = core_sets.table
+    else:
+        core_sets, table = None, read_scores(store, scores)
+    opened = _open(store, scores, table, answers, len(class_names), exclude=recipe.exclude, volumes=volumes)
     rates = rates_of(recipe.cost, answers) if recipe.cost else None
     opened = _priced(opened, rates, answers)
     caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
-    cold = scores.inputs["checkpoint"] == NONE
-    arms = (ArmRecipe(share=1.0, sampler=recipe.cold_start),) if cold else recipe.arms
     wanted = pick_by_arms(
         opened.scored,
         arms,
@@ -94,11 +102,16 @@ def run(
     picks = _within_seconds(wanted, opened, arms, recipe.max_seconds)
     write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened, picks))
     per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
-    num_left = opened.rows.num_rows - len(picks)
-    fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe.num)
+    num_open = core_sets.num_open if core_sets else opened.rows.num_rows
+    fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe.num, num_open)
     costs = _costs(rates, opened, picks)
     return this.commit(
-        files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm, **fewer, **costs
+        files=[SELECTION_FILE, *(core_sets.files if core_sets else ())],
+        num_selected=len(picks),
+        num_left=num_open - len(picks),
+        arms=per_arm,
+        **fewer,
+        **costs,
     )
 
 
@@ -116,20 +129,20 @@ def read_scores(store: Store, scores: Manifest, columns: list[str] | None = None
     """Every part of a score run, sorted by candidate id; all of it, or ``columns`` ('candidate_id' among them)."""
     url = store.run("score", scores.run_id)
     schema = scores_schema(scores.results["scores"])
-    parts = [read_table(f"{url}/{name}", schema, columns) for name in sorted(scores.files) if name.startswith("part-")]
+    parts = [read_table(f"{url}/{name}", schema, columns) for name in part_names(scores)]
     return pa.concat_tables(parts).sort_by("candidate_id").combine_chunks()
 
 
 def _open(
     store: Store,
     scores: Manifest,
+    table: pa.Table,
     answers: Sequence[Annotation],
     num_classes: int,
     *,
     exclude: Sequence[str],
     volumes: Volumes,
 ) -> _Opened:
-    table = read_scores(store, scores)
     ids = np.array(table["candidate_id"].to_pylist(), np.str_)
     pool = read_pool(store, scores.inputs["pool"])
     check_exclusions(exclude, pool, volumes)
@@ -138,26 +151,27 @@ def _open(
     row_of = {str(candidate_id): row for row, candidate_id in enumerate(ids)}
     labelled = {a.patch.candidate_id: _fractions_of(a, num_classes) for a in answers if a.patch.candidate_id in row_of}
     labelled_rows = np.array([row_of[candidate_id] for candidate_id in labelled], np.int64)
-    embedding = _matrix(table, "embedding")
+    embedding = matrix(table, "embedding")
     scored = ScoredPool(
         candidate_ids=ids[is_open],
         scores={name: _column(table, f"score_{name}")[is_open] for name in scores.results["scores"]},
         predicted_class=_column(table, "predicted_class").astype(np.int64)[is_open],
-        class_fractions=_matrix(table, "class_fractions")[is_open],
+        class_fractions=matrix(table, "class_fractions")[is_open],
         embedding=embedding[is_open],
         labelled_fractions=np.array(list(labelled.values()), np.float32).reshape(len(labelled), num_classes),
         labelled_embedding=embedding[labelled_rows],
         member_probs=_member_probs(table, is_open),
+        weight=_column(table, "weight")[is_open] if "weight" in table.column_names else None,
     )
     left = pool.take(np.flatnonzero(is_open))
-    return _Opened(left, scored, _boxes(left), tuple(labelled))
+    return _Opened(left, scored, boxes_of(left), tuple(labelled))
 
 
 def _priced(opened: _Opened, rates: Rates | None, answers: Sequence[Annotation]) -> _Opened:
     """The same, with every row's predicted seconds and every score for each of them."""
     if rates is None:
         return opened
-    seconds = seconds_of(rates, _fixed(opened.rows, "shape_zyx"), opened.scored.class_fractions, answers)
+    seconds = seconds_of(rates, fixed_lists(opened.rows, "shape_zyx"), opened.scored.class_fractions, answers)
     scored = replace(opened.scored, scores=per_second(opened.scored.scores, seconds))
     return replace(opened, scored=scored, seconds=seconds)
 
@@ -185,20 +199,6 @@ def _costs(rates: Rates | None, opened: _Opened, picks: Sequence[Pick]) -> dict[
     return {"cost": asdict(rates), "predicted_seconds": float(sum(opened.seconds[pick.row] for pick in picks))}
 
 
-def pool_rows_of(pool: pa.Table, ids: npt.NDArray[np.str_]) -> pa.Table:
-    """The pool's rows of the candidates that were scored, in their order: those in quarantine were not."""
-    # Both are sorted by candidate id.
-    return pool.take(np.searchsorted(np.array(pool["candidate_id"].to_pylist(), np.str_), ids))
-
-
-def unanswered(rows: pa.Table, answers: Sequence[Annotation]) -> npt.NDArray[np.bool_]:
-    """Which rows of a pool share no voxel with anything answered."""
-    boxes, is_open = _boxes(rows), np.ones(rows.num_rows, bool)
-    for answer in answers:
-        is_open[boxes.overlapping(answer.patch)] = False
-    return is_open
-
-
 def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float32]:
     """Each class's share of the answered voxels; of a class for the whole candidate, 1 in that class."""
     if answer.class_id is not None:
@@ -210,39 +210,31 @@ def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float3
     return shares.astype(np.float32)
 
 
-def _boxes(rows: pa.Table) -> Boxes:
-    return Boxes(rows["volume_id"].to_pylist(), _fixed(rows, "start_zyx"), _fixed(rows, "shape_zyx"))
-
-
-def _fixed(rows: pa.Table, name: str) -> npt.NDArray[np.int64]:
-    flat = rows[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, np.int64).reshape(rows.num_rows, 3)
-
-
 def _column(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return np.asarray(table[name].to_numpy())
-
-
-def _matrix(table: pa.Table, name: str) -> npt.NDArray[Any]:
-    flat = np.asarray(table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False))
-    return flat.reshape(table.num_rows, -1) if flat.size else np.empty((table.num_rows, 0), np.float32)
 
 
 def _member_probs(table: pa.Table, is_open: npt.NDArray[np.bool_]) -> npt.NDArray[np.float16] | None:
     """Every member's probabilities (N, M, C) of the open candidates, if the score run kept them."""
     if "member_probs" not in table.column_names:
         return None
-    num_classes = _matrix(table, "class_fractions").shape[1]
-    return _matrix(table, "member_probs")[is_open].reshape(int(is_open.sum()), -1, num_classes)
+    num_classes = matrix(table, "class_fractions").shape[1]
+    return matrix(table, "member_probs")[is_open].reshape(int(is_open.sum()), -1, num_classes)
 
 
-def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int) -> dict[str, Any]:
-    """Where caps left fewer than were wanted: how many candidates they held back, and which caps."""
+def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int, num_open: int) -> dict[str, Any]:
+    """Where fewer were chosen than were wanted and are open: how many were held back, and by what."""
     may_be_asked = np.ones(opened.rows.num_rows, bool)
     for pick in picks:
         may_be_asked[opened.boxes.neighbours(pick.row)] = False
     held_back = int(np.count_nonzero(may_be_asked)) if len(picks) < num else 0
     why = f"{num} were wanted and {len(picks)} chosen: {caps.told()}"
+    if not held_back and len(picks) < num and opened.rows.num_rows < num_open:
+        held_back = num_open - opened.rows.num_rows
+        why = (
+            f"{num} were wanted and {len(picks)} chosen: nobody else in the core-sets of {opened.rows.num_rows} may be "
+            f"asked beside them. Lower select.distributed.parts_per_shard for more core-sets of the {num_open} open"
+        )
     return {"num_held_back": held_back, "why_fewer": why} if held_back else {}
 
 
