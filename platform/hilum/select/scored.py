@@ -30,7 +30,7 @@ class ScoredPool:
     sampler ever meets it: one NaN embedding would be the farthest point of every pool.
     ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
     with one class, 1 in that class. ``member_probs`` (N, M, C) and ``foreground`` (N,) are there when the score run
-    has them.
+    has them. ``weight`` (N), from 1, is how many candidates each row stands for where the rows are core-sets.
     Nothing of it changes; `after` makes another, which copies a column only when somebody reads it.
     """
 
@@ -46,6 +46,7 @@ class ScoredPool:
         labelled_embedding: HalfOrFloats | None = None,
         member_probs: HalfOrFloats | None = None,
         foreground: Floats | None = None,
+        weight: Ints | None = None,
     ) -> None:
         num = len(candidate_ids)
         if np.any(candidate_ids[1:] <= candidate_ids[:-1]):
@@ -58,6 +59,7 @@ class ScoredPool:
             "embedding": _wide(embedding, num),
             **({} if member_probs is None else {"member_probs": member_probs}),
             **({} if foreground is None else {"foreground": foreground}),
+            **({} if weight is None else {"weight": weight}),
             **{_score_column(name): values for name, values in (scores or {}).items()},
         }
         self._rows: Ints | None = None
@@ -105,6 +107,11 @@ class ScoredPool:
         return self._column("foreground") if "foreground" in self._whole else None
 
     @property
+    def weight(self) -> Ints | None:
+        """(N,), how many candidates each row stands for; None where each stands for itself."""
+        return self._column("weight") if "weight" in self._whole else None
+
+    @property
     def scores(self) -> dict[str, Floats]:
         """Every scorer's values, by its name."""
         return {name: self._column(_score_column(name)) for name in self._score_names}
@@ -145,6 +152,7 @@ class ScoredPool:
             labelled_embedding=self.labelled_embedding,
             member_probs=self.member_probs,
             foreground=self.foreground,
+            weight=self.weight,
         )
 
     def _column(self, name: str) -> npt.NDArray[Any]:

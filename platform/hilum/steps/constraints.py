@@ -11,7 +11,7 @@ from hilum.core.errors import RecipeError
 from hilum.core.imaging import Volume
 from hilum.core.recipes import QuotaRecipe, SelectRecipe
 from hilum.select.constraints import NO_GROUP, Cap, Caps, most_of_share
-from hilum.select.overlap import Boxes, thin_axis
+from hilum.select.overlap import thin_axis
 from hilum.select.scored import UNKNOWN, Ints
 from hilum.store.columns import matrix, numbered
 
@@ -45,20 +45,6 @@ def caps_of(recipe: SelectRecipe, rows: pa.Table, predicted_class: Ints, volumes
         groups = _groups(quota, rows, predicted_class, volumes)
         caps.append(Cap(name, groups, most_of_share(recipe.num, quota.max_share)))
     return Caps(caps)
-
-
-def boxes_of(rows: pa.Table, *, min_slices_apart: int | None = None, volumes: Volumes | None = None) -> Boxes:
-    """The places of a pool's rows. Slices ``min_slices_apart`` are told item by item, by their ``volumes``."""
-    volume_ids, codes = numbered(rows["volume_id"])
-    depths = np.array([volumes[one].item_shape_zyx[0] for one in volume_ids], np.int64) if volumes else None
-    return Boxes(
-        volume_ids,
-        codes,
-        matrix(rows["start_zyx"]),
-        matrix(rows["shape_zyx"]),
-        min_slices_apart=min_slices_apart or 1,
-        item_depths_V=depths,
-    )
 
 
 def check_slices(recipe: SelectRecipe, rows: pa.Table, volumes: Volumes) -> None:

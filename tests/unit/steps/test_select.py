@@ -385,5 +385,5 @@ def test_slices_lie_apart_from_what_is_answered_too_but_not_from_another_item_s(
 
 
 def test_frames_and_blocks_have_no_slices_to_keep_apart(campaign):
-    with pytest.raises(RecipeError, match=r"1 × 16 × 16 voxels \(Z, Y, X\) of items of 1 slices.* pool\.slices"):
+    with pytest.raises(RecipeError, match=r"1 × 16 × 16 voxels \(Z, Y, X\) of items of 1 slices.*pool\.slices"):
         campaign.run(min_slices_apart=3)

@@ -8,10 +8,12 @@ default: a default would vanish from the hash, and two different functions would
 from hilum.core.recipes.asking import (
     ArmRecipe,
     CostRecipe,
+    DistributedRecipe,
     ForegroundRecipe,
     QuotaRecipe,
     ScoreRecipe,
     SelectRecipe,
+    has_core_sets,
 )
 from hilum.core.recipes.base import (
     ORIENTATION_PAIRS,
@@ -62,6 +64,7 @@ __all__ = [
     "CostRecipe",
     "DiscoverRecipe",
     "DiscoveryRecipe",
+    "DistributedRecipe",
     "EarlyStopRecipe",
     "EvaluateRecipe",
     "FinetuneRecipe",
@@ -93,4 +96,5 @@ __all__ = [
     "TargetRecipe",
     "TrainingRecipe",
     "WindowRecipe",
+    "has_core_sets",
 ]
