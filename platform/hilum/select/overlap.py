@@ -19,8 +19,9 @@ class Boxes:
     the cell that they start in: whoever touches a box starts in one of few runs of cells.
     ``codes_N`` says which of ``volume_ids`` a candidate is of.
 
-    Thin patches (`thin_axis`) touch each other unless they lie ``min_slices_apart`` along it, counted from slice to
-    slice: 1 lets neighbours be. Items of a stack, ``item_depths_V`` slices each, know nothing of each other.
+    Two patches touch where they share a voxel. Thin ones (`thin_axis`) also touch what lies fewer than
+    ``min_slices_apart`` slices beside them: 1 lets neighbours be. Items of a stack, ``item_depths_V`` slices each, know
+    nothing of each other.
     """
 
     def __init__(
