@@ -8,8 +8,10 @@ Shape letters: N = candidates, A = annotators, C = classes, V = voxels.
 """
 
 import importlib
+import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
 from typing import Any
 
@@ -47,8 +49,7 @@ def settled(votes: Votes, again: Sequence[str], how: Consensus, probs: Mapping[s
 def crowdlab(votes: Votes, probs: Mapping[str, Floats]) -> dict[str, int]:
     """CROWDLAB's class of each candidate that has probabilities; at least one must have several votes."""
     known = sorted(candidate_id for candidate_id in votes if candidate_id in probs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that nobody agrees yet is no news here
+    with unheard():
         found = multiannotator().get_label_quality_multiannotator(
             label_table(votes, known),
             np.stack([probs[one] for one in known]),
@@ -88,6 +89,14 @@ def staple(label_maps: Sequence[LabelMap]) -> LabelMap:
         codes_V < undecided, classes[np.minimum(codes_V, undecided - 1)], answer_ZYX[by_all_ZYX]
     )
     return answer_ZYX
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What cleanlab prints and warns of early rounds, nobody needs: that no two agree yet, that a class is rare."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def multiannotator() -> ModuleType:

@@ -6,7 +6,6 @@ repeats it; what is asked is the model of the round that first asked, which had 
 Shape letters: N = candidates, C = classes.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from hilum.core.agreement import answered_dice, by_majority, label_maps_of, mean
 from hilum.core.asking import Annotation
 from hilum.core.ports import Counts, Executor
 from hilum.core.resources import Resources
-from hilum.steps.consensus import Votes, label_table, multiannotator
+from hilum.steps.consensus import Votes, label_table, multiannotator, unheard
 from hilum.steps.first_asked import FirstAsked, probs_of, unseen_probs
 from hilum.steps.publish import drafted, tasks_of
 from hilum.store.labels import NONE, read_everybodys_answers
@@ -45,8 +44,7 @@ def doubts_of_classes(
     unseen = unseen_probs(store, asked)
     probs = probs_of(store, score_id, set(asked) - set(unseen)) | unseen
     known = sorted(probs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that nobody agrees yet is no news here
+    with unheard():
         scores_N, _ = multiannotator().get_active_learning_scores(
             label_table(votes, known), np.stack([probs[one] for one in known])
         )
