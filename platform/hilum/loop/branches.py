@@ -67,8 +67,8 @@ def random_recipe(campaign: CampaignRecipe) -> CampaignRecipe:
     """The same campaign asking at random from the first round to the last."""
     random = Choice(kind=RANDOM)
     select = campaign.select.model_copy(update={"arms": (ArmRecipe(share=1.0, sampler=random),), "cold_start": random})
-    # One opinion, and no encoder, is enough where nobody reads the scores.
-    score = campaign.score.model_copy(update={"members": Choice(kind="single"), "encoder": None})
+    # One opinion, no encoder and no views are enough where nobody reads the scores.
+    score = campaign.score.model_copy(update={"members": Choice(kind="single"), "encoder": None, "num_views": 0})
     return campaign.model_copy(update={"select": select, "score": score})
 
 

@@ -1,6 +1,7 @@
 """The pool as a sampler sees it: open candidates with what the model says of each, and what is labelled already.
 
-Shape letters: N = open candidates, L = labelled candidates, M = members, C = classes, D = embedding.
+Shape letters: N = open candidates, L = labelled candidates, M = members, V = views, C = classes,
+D = embedding.
 """
 
 from collections.abc import Mapping
@@ -29,7 +30,8 @@ class ScoredPool:
     Higher scores mean ask sooner. Anything that is not finite is refused here, so that no
     sampler ever meets it: one NaN embedding would be the farthest point of every pool.
     ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
-    with one class, 1 in that class. ``member_probs`` (N, M, C) is there when the score run kept it.
+    with one class, 1 in that class. ``member_probs`` (N, M, C) and ``view_embedding`` (N, V, D) are there when the
+    score run kept them.
     Nothing of it changes; `after` makes another, which copies a column only when somebody reads it.
     """
 
@@ -44,6 +46,7 @@ class ScoredPool:
         labelled_fractions: Floats | None = None,
         labelled_embedding: HalfOrFloats | None = None,
         member_probs: HalfOrFloats | None = None,
+        view_embedding: HalfOrFloats | None = None,
     ) -> None:
         num = len(candidate_ids)
         if np.any(candidate_ids[1:] <= candidate_ids[:-1]):
@@ -55,6 +58,7 @@ class ScoredPool:
             "class_fractions": _wide(class_fractions, num),
             "embedding": _wide(embedding, num),
             **({} if member_probs is None else {"member_probs": member_probs}),
+            **({} if view_embedding is None else {"view_embedding": view_embedding}),
             **{_score_column(name): values for name, values in (scores or {}).items()},
         }
         self._rows: Ints | None = None
@@ -97,6 +101,11 @@ class ScoredPool:
         return self._column("member_probs") if "member_probs" in self._whole else None
 
     @property
+    def view_embedding(self) -> HalfOrFloats | None:
+        """(N, V, D), the embedding of every view; None where the score run did not keep it."""
+        return self._column("view_embedding") if "view_embedding" in self._whole else None
+
+    @property
     def scores(self) -> dict[str, Floats]:
         """Every scorer's values, by its name."""
         return {name: self._column(_score_column(name)) for name in self._score_names}
@@ -136,6 +145,7 @@ class ScoredPool:
             labelled_fractions=self.labelled_fractions,
             labelled_embedding=self.labelled_embedding,
             member_probs=self.member_probs,
+            view_embedding=self.view_embedding,
         )
 
     def _column(self, name: str) -> npt.NDArray[Any]:
@@ -154,8 +164,9 @@ class ScoredPool:
             _require_finite("scores", values)
         for name in ("class_fractions", "embedding", "labelled_embedding"):
             _require_finite(name, getattr(self, name))
-        if self.member_probs is not None:
-            _require_finite("member_probs", self.member_probs)
+        for name in ("member_probs", "view_embedding"):
+            if name in self._whole:
+                _require_finite(name, getattr(self, name))
 
 
 def _score_column(name: str) -> str:

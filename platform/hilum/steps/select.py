@@ -145,6 +145,7 @@ def _open(
         labelled_fractions=np.array([f for _, f in labelled.values()], np.float32).reshape(len(labelled), num_classes),
         labelled_embedding=said["embedding"][num:],
         member_probs=_member_probs(said, num),
+        view_embedding=_view_embedding(said, num),
     )
     left = pool.take(open_rows) if num < len(ids) else pool
     return _Opened(left, scored, boxes_of(left), tuple(labelled))
@@ -221,6 +222,13 @@ def _member_probs(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
     if "member_probs" not in said:
         return None
     return said["member_probs"][:num].reshape(num, -1, said["class_fractions"].shape[1])
+
+
+def _view_embedding(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
+    """The embedding of every view (N, V, D) of the first ``num`` candidates, if the score run kept them."""
+    if "view_embedding" not in said:
+        return None
+    return said["view_embedding"][:num].reshape(num, -1, said["embedding"].shape[1])
 
 
 def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int) -> dict[str, Any]:
