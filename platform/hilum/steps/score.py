@@ -16,6 +16,7 @@ from hilum.core.ports import Executor
 from hilum.core.recipes import ScoreRecipe
 from hilum.core.registry import scorers
 from hilum.core.resources import Resources
+from hilum.nn.imported_encoder import channels_read
 from hilum.select.reduce import reduction
 from hilum.steps.pool import read_pool
 from hilum.steps.predictor import load_encoder
@@ -84,9 +85,10 @@ def check_encoder(checkpoint_id: str, store: Store, pool: Manifest) -> None:
     channels = sorted({volumes[volume_id].num_channels for volume_id in pc.unique(rows["volume_id"]).to_pylist()})
     depths = pc.unique(pc.list_element(rows["shape_zyx"], 0)).to_pylist()
     dims = sorted({2 if depth == 1 else 3 for depth in depths})
-    if channels != [encoder.card["in_channels"]] or dims != [encoder.spatial_dims]:
+    readable = channels_read(encoder.card)
+    if not set(channels) <= set(readable) or dims != [encoder.spatial_dims]:
         raise RecipeError(
-            f"score.encoder {checkpoint_id} reads {encoder.spatial_dims}D images of {encoder.card['in_channels']} "
+            f"score.encoder {checkpoint_id} reads {encoder.spatial_dims}D images of {_listed(readable)} "
             f"channel(s); these candidates are {_listed(dims)}D of {_listed(channels)}. Name another checkpoint, or "
             "leave score.encoder out: then pixels are compared."
         )
