@@ -129,10 +129,11 @@ def _import_encoder(store: "Store", payload: bytes, content: dict[str, Any], jso
     from hilum.core.recipes.importing import EncoderRecipe
     from hilum.loop.recipe_files import checked
     from hilum.steps import import_encoder
+    from hilum.steps.import_weights import STEP, STEP_VERSION, inputs_of
     from hilum.store.manifest import Run
 
     recipe = checked(EncoderRecipe, content, "import")
-    there = Run(store, import_encoder.STEP, import_encoder.STEP_VERSION, recipe, import_encoder.inputs_of(payload))
+    there = Run(store, STEP, STEP_VERSION, recipe, inputs_of(payload))
     already_done = there.finished() is not None
     manifest = import_encoder.run(recipe, payload, store=store)
     next_command = f"put 'encoder: {manifest.run_id}' under score in a campaign's recipe"

@@ -72,7 +72,7 @@ class OnnxFile:
         return self._one_by_one if self._batch == 1 else self._run
 
     def _one_by_one(self, images_NCS: Tensor) -> Tensor:
-        return torch.cat([self._run(image_1CS) for image_1CS in images_NCS.split(1)])
+        return torch.cat([self._run(image_1CS) for image_1CS in images_NCS[:, None]])
 
     def _run(self, images_NCS: Tensor) -> Tensor:
         try:

@@ -14,6 +14,7 @@ from hilum.nn.predictor import Precision
 from hilum.nn.pretrained import import_timm
 
 _SHOWN = 3
+_COUNTS_BATCHES = "num_batches_tracked"
 
 
 def timm_model(name: str, *, in_channels: int) -> nn.Module:
@@ -42,21 +43,22 @@ def take_weights(model: nn.Module, tensors: Mapping[str, npt.NDArray[Any]]) -> t
 
     RecipeError when one of the model's own is missing or has another shape.
     """
-    own = model.state_dict()
-    missing = [name for name in own if name not in tensors and not name.endswith("num_batches_tracked")]
+    # Counters of batches are of no use to an encoder, and not every file has them.
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_COUNTS_BATCHES)}
+    missing = [name for name in own if name not in tensors]
     if missing:
         raise RecipeError(
             f"The file lacks {len(missing)} of the model's {len(own)} tensors: {', '.join(missing[:_SHOWN])}. "
             "Name the model that it was saved from, and save its state_dict under timm's own names."
         )
     for name, tensor in own.items():
-        if name in tensors and tensors[name].shape != tuple(tensor.shape):
+        if tensors[name].shape != tuple(tensor.shape):
             raise RecipeError(
                 f"{name} is {list(tensors[name].shape)} in the file and {list(tensor.shape)} in the model. "
                 "Say with --channels how many channels it reads, or name the model that it was saved from."
             )
-    model.load_state_dict({name: torch.from_numpy(np.array(tensors[name])) for name in own if name in tensors}, False)
-    return tuple(sorted(name for name in tensors if name not in own))
+    model.load_state_dict({name: torch.from_numpy(np.array(tensors[name])) for name in own}, strict=False)
+    return tuple(sorted(name for name in tensors if name not in own and not name.endswith(_COUNTS_BATCHES)))
 
 
 def network_of(model: nn.Module, *, device: torch.device, precision: Precision = "float32") -> Network:

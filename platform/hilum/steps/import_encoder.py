@@ -114,7 +114,7 @@ def _open_timm(recipe: EncoderRecipe, network: _TimmNetwork, payload: bytes) -> 
     unused = take_weights(model, tensors)
     sight = timm_sight(model, in_channels=in_channels).as_told(recipe.reads)
     size = embedding_size(network_of(model, device=_CPU), sight)
-    return _Opened(sight, size, {name: tensors[name] for name in model.state_dict() if name in tensors}, unused)
+    return _Opened(sight, size, {name: array for name, array in tensors.items() if name not in unused}, unused)
 
 
 def _network_of(recipe: EncoderRecipe) -> _OnnxNetwork | _TimmNetwork:
