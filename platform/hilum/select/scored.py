@@ -32,6 +32,7 @@ class ScoredPool:
     ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
     with one class, 1 in that class. ``member_probs`` (N, M, C) and ``view_embedding`` (N, V, D) are there when the
     score run kept them.
+    ``weight`` (N), from 1, is how many candidates each row stands for where the rows are core-sets.
     Nothing of it changes; `after` makes another, which copies a column only when somebody reads it.
     """
 
@@ -47,6 +48,7 @@ class ScoredPool:
         labelled_embedding: HalfOrFloats | None = None,
         member_probs: HalfOrFloats | None = None,
         view_embedding: HalfOrFloats | None = None,
+        weight: Ints | None = None,
     ) -> None:
         num = len(candidate_ids)
         if np.any(candidate_ids[1:] <= candidate_ids[:-1]):
@@ -59,6 +61,7 @@ class ScoredPool:
             "embedding": _wide(embedding, num),
             **({} if member_probs is None else {"member_probs": member_probs}),
             **({} if view_embedding is None else {"view_embedding": view_embedding}),
+            **({} if weight is None else {"weight": weight}),
             **{_score_column(name): values for name, values in (scores or {}).items()},
         }
         self._rows: Ints | None = None
@@ -106,6 +109,11 @@ class ScoredPool:
         return self._column("view_embedding") if "view_embedding" in self._whole else None
 
     @property
+    def weight(self) -> Ints | None:
+        """(N,), how many candidates each row stands for; None where each stands for itself."""
+        return self._column("weight") if "weight" in self._whole else None
+
+    @property
     def scores(self) -> dict[str, Floats]:
         """Every scorer's values, by its name."""
         return {name: self._column(_score_column(name)) for name in self._score_names}
@@ -146,6 +154,7 @@ class ScoredPool:
             labelled_embedding=self.labelled_embedding,
             member_probs=self.member_probs,
             view_embedding=self.view_embedding,
+            weight=self.weight,
         )
 
     def _column(self, name: str) -> npt.NDArray[Any]:
