@@ -33,7 +33,12 @@ Dims = Annotated[
 ]
 Channels = Annotated[
     int | None,
-    typer.Option("--channels", metavar="N", min=1, help="Channels of an image. 1 unless said; of timm 3."),
+    typer.Option(
+        "--channels",
+        metavar="N",
+        min=1,
+        help="Channels of an image. Of weights 1 unless said, of timm 3; an ONNX file says its own.",
+    ),
 ]
 Timm = Annotated[
     str | None,
