@@ -26,6 +26,11 @@ def check_choices(recipe: CampaignRecipe) -> None:
         _check_members_are_kept(arm.sampler, recipe)
         _check_contrasts_before_a_model(arm.sampler)
     _check_views_are_kept(recipe)
+    if recipe.select.cold_start.kind == "foreground_random" and recipe.score.foreground is None:
+        raise RecipeError(
+            "select.cold_start 'foreground_random' asks before there is a model that sees foreground. Say what knows "
+            "it: score.foreground, such as {checkpoint: ID} or {atlas: ID}; or start with {kind: random}."
+        )
     check_keeps_members(recipe.score, recipe.question)
     stop = recipe.campaign.stop
     if stop is not None and stop.max_uncertainty is not None and stop.uncertainty not in computed:

@@ -30,8 +30,8 @@ class ScoredPool:
     Higher scores mean ask sooner. Anything that is not finite is refused here, so that no
     sampler ever meets it: one NaN embedding would be the farthest point of every pool.
     ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
-    with one class, 1 in that class. ``member_probs`` (N, M, C) and ``view_embedding`` (N, V, D) are there when the
-    score run kept them.
+    with one class, 1 in that class. ``member_probs`` (N, M, C), ``view_embedding`` (N, V, D) and ``foreground`` (N,)
+    are there when the score run has them.
     ``weight`` (N), from 1, is how many candidates each row stands for where the rows are core-sets.
     Nothing of it changes; `after` makes another, which copies a column only when somebody reads it.
     """
@@ -48,6 +48,7 @@ class ScoredPool:
         labelled_embedding: HalfOrFloats | None = None,
         member_probs: HalfOrFloats | None = None,
         view_embedding: HalfOrFloats | None = None,
+        foreground: Floats | None = None,
         weight: Ints | None = None,
     ) -> None:
         num = len(candidate_ids)
@@ -61,6 +62,7 @@ class ScoredPool:
             "embedding": _wide(embedding, num),
             **({} if member_probs is None else {"member_probs": member_probs}),
             **({} if view_embedding is None else {"view_embedding": view_embedding}),
+            **({} if foreground is None else {"foreground": foreground}),
             **({} if weight is None else {"weight": weight}),
             **{_score_column(name): values for name, values in (scores or {}).items()},
         }
@@ -109,6 +111,11 @@ class ScoredPool:
         return self._column("view_embedding") if "view_embedding" in self._whole else None
 
     @property
+    def foreground(self) -> Floats | None:
+        """(N,), the share of each that is foreground by what the recipe named; None where it named nothing."""
+        return self._column("foreground") if "foreground" in self._whole else None
+
+    @property
     def weight(self) -> Ints | None:
         """(N,), how many candidates each row stands for; None where each stands for itself."""
         return self._column("weight") if "weight" in self._whole else None
@@ -154,6 +161,7 @@ class ScoredPool:
             labelled_embedding=self.labelled_embedding,
             member_probs=self.member_probs,
             view_embedding=self.view_embedding,
+            foreground=self.foreground,
             weight=self.weight,
         )
 
@@ -173,7 +181,7 @@ class ScoredPool:
             _require_finite("scores", values)
         for name in ("class_fractions", "embedding", "labelled_embedding"):
             _require_finite(name, getattr(self, name))
-        for name in ("member_probs", "view_embedding"):
+        for name in ("member_probs", "view_embedding", "foreground"):
             if name in self._whole:
                 _require_finite(name, getattr(self, name))
 

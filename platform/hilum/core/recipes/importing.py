@@ -68,3 +68,16 @@ class ImportRecipe(Recipe):
             except (re.error, IndexError) as error:
                 raise ValueError(f"'{pattern}: {becomes}' is no regular expression and name: {error}") from None
         return names
+
+
+class AtlasRecipe(Recipe):
+    """Which ``labels`` of an atlas are foreground: all but 0 where none is named."""
+
+    labels: tuple[int, ...] = ()
+
+    @field_validator("labels")
+    @classmethod
+    def _in_one_order(cls, labels: tuple[int, ...]) -> tuple[int, ...]:
+        if any(label < 1 for label in labels):
+            raise ValueError("labels of foreground are whole numbers from 1; 0 is the background")
+        return tuple(sorted(set(labels)))
