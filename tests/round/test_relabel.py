@@ -182,6 +182,7 @@ def test_asking_again_makes_noisy_labels_better(tmp_path):
 
 def test_majority_outlines_are_nearer_to_the_truth_than_single_ones(tmp_path):
     recipe = recipe_for("segment", num_rounds=4, num_per_round=8, share=0.75)
+    recipe = recipe.model_copy(update={"annotator": Choice(kind="oracle", annotators=3, error_rate=0.1)})
     done = Done(tmp_path, Phantom("segment", num_frames=12), recipe)
     truth, everybodys = done.truth(), read_everybodys_answers(done.store, done.labels)
     agreed = {answer.patch.candidate_id: answer for answer in read_answers(done.store, done.labels)}

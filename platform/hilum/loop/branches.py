@@ -69,8 +69,8 @@ def random_recipe(campaign: CampaignRecipe) -> CampaignRecipe:
     # Yardsticks ask everybody once.
     asked_once = {"arms": (ArmRecipe(share=1.0, sampler=random),), "cold_start": random, "relabel": None}
     select = campaign.select.model_copy(update=asked_once)
-    # One opinion is enough, and neither encoder nor foreground is wanted, where nobody reads the scores.
-    unread = {"members": Choice(kind="single"), "encoder": None, "foreground": None}
+    # One opinion is enough, and no encoder, views or foreground are wanted, where nobody reads the scores.
+    unread = {"members": Choice(kind="single"), "encoder": None, "num_views": 0, "foreground": None}
     score = campaign.score.model_copy(update=unread)
     return campaign.model_copy(update={"select": select, "score": score})
 

@@ -133,18 +133,8 @@ def on_grid(curves: Sequence[Curve], grid_P: Floats) -> Floats:
 
 def band(curves: Sequence[Curve], *, confidence: float = CONFIDENCE) -> Band:
     """Mean and t interval over seeds at every number of labels."""
-    return band_over([c.num_labels for c in curves], [c.values for c in curves], confidence=confidence)
-
-
-def band_over(
-    places: Sequence[Sequence[float]], values: Sequence[Sequence[float]], *, confidence: float = CONFIDENCE
-) -> Band:
-    """The same of curves with ``values`` at these ``places``, whatever they count, over what all of them cover."""
-    low, high = max(one[0] for one in places), min(one[-1] for one in places)
-    if high < low:
-        raise RecipeError("These curves share no place, so they have no mean.")
-    grid_P = np.asarray(sorted({float(n) for one in places for n in one if low <= n <= high}), dtype=float)
-    values_SP = np.stack([np.interp(grid_P, *curve) for curve in zip(places, values, strict=True)])
+    grid_P = common_grid(curves)
+    values_SP = on_grid(curves, grid_P)
     points = tuple(t_interval(values_SP[:, p], confidence=confidence) for p in range(len(grid_P)))
     return Band(tuple(float(n) for n in grid_P), points)
 

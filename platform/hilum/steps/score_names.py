@@ -11,6 +11,7 @@ from hilum.core.errors import NotFoundError, RecipeError
 from hilum.core.geometry import Zyx
 from hilum.core.imaging import Volume
 from hilum.core.recipes import ForegroundRecipe, ScoreRecipe
+from hilum.nn.imported_encoder import channels_read
 from hilum.steps.atlas import check_places, load_atlas
 from hilum.steps.predictor import load_encoder
 from hilum.store import checkpoints
@@ -76,10 +77,11 @@ def _check_fits(
 ) -> None:
     """RecipeError unless a checkpoint reads images of the candidates' dimensions and channels."""
     channels = sorted({volume.num_channels for volume in volumes})
+    readable = channels_read(card)
     dims = sorted({2 if image_shape(shape)[0] == 1 else 3 for shape in shapes_zyx})
-    if channels != [card["in_channels"]] or dims != [card["spatial_dims"]]:
+    if not set(channels) <= set(readable) or dims != [card["spatial_dims"]]:
         raise RecipeError(
-            f"score.{named} reads {card['spatial_dims']}D images of {card['in_channels']} channel(s); "
+            f"score.{named} reads {card['spatial_dims']}D images of {_listed(readable)} channel(s); "
             f"these candidates are {_listed(dims)}D of {_listed(channels)}. Name another checkpoint, or {otherwise}."
         )
 

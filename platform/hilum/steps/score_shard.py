@@ -20,6 +20,7 @@ from hilum.core.ports import Counts
 from hilum.core.recipes import ScoreRecipe
 from hilum.core.registry import scorers
 from hilum.core.resources import Resources
+from hilum.nn.views import images_of_views
 from hilum.select import builtin  # noqa: F401 (registers our scorers)
 from hilum.select.pixels import pixel_embedding
 from hilum.select.reduce import reduction
@@ -62,6 +63,11 @@ class ScorePlan:
     def keeps_members(self) -> bool:
         """Whether every member's probabilities are kept: not before there is a model."""
         return self.recipe.keep_members and self.checkpoint_id != NONE
+
+    @property
+    def keeps_views(self) -> bool:
+        """Whether views are embedded too: only before there is a model."""
+        return self.recipe.num_views > 0 and self.checkpoint_id == NONE
 
     def part_name(self, number: int) -> str:
         return part_name(number)
@@ -164,6 +170,7 @@ def _columns(plan: ScorePlan, images_NCZYX: Floats) -> Columns:
             "predicted_class": np.full(num, -1, np.int32),
             "class_fractions": np.empty((num, 0), np.float32),
             "embedding": _embedding_before_a_model(plan, images_NCZYX).astype(np.float16),
+            **({"view_embedding": _view_embedding(plan, images_NCZYX)} if plan.keeps_views else {}),
         }
     predictor = load_predictor(plan.store, plan.checkpoint_id, precision=plan.resources.precision)
     probs, embedding_ND = predictor.predict_and_embed(images_NCZYX, members=plan.recipe.members, seed=plan.recipe.seed)
@@ -183,6 +190,12 @@ def _embedding_before_a_model(plan: ScorePlan, images_NCZYX: Floats) -> Floats:
     if plan.recipe.encoder is None:
         return pixel_embedding(images_NCZYX, seed=plan.recipe.seed)
     return load_encoder(plan.store, plan.recipe.encoder, precision=plan.resources.precision).embed(images_NCZYX)
+
+
+def _view_embedding(plan: ScorePlan, images_NCZYX: Floats) -> npt.NDArray[np.float16]:
+    """(N, V·D): the embedding of every view, one after the other."""
+    views = images_of_views(images_NCZYX, plan.recipe.num_views, seed=plan.recipe.seed)
+    return np.concatenate([_embedding_before_a_model(plan, view).astype(np.float16) for view in views], axis=1)
 
 
 def _foreground(plan: ScorePlan, images_NCZYX: Floats) -> Columns:
@@ -226,7 +239,10 @@ def unscored_of(part_url: str) -> dict[str, str]:
 def _write(plan: ScorePlan, number: int, answers: Sequence[Columns], unscored: dict[str, str]) -> int:
     """Write the part, sorted by candidate id; returns how many were scored."""
     schema = scores_schema(
-        plan.score_names, keep_members=plan.keeps_members, knows_foreground=plan.recipe.foreground is not None
+        plan.score_names,
+        keep_members=plan.keeps_members,
+        keep_views=plan.keeps_views,
+        knows_foreground=plan.recipe.foreground is not None,
     )
     # In the part itself, so that they and the scores appear together or not at all.
     schema = schema.with_metadata({**schema.metadata, _UNSCORED: json.dumps(unscored, sort_keys=True)})

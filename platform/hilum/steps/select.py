@@ -174,6 +174,7 @@ def _open(
         labelled_fractions=np.array([f for _, f in labelled.values()], np.float32).reshape(len(labelled), num_classes),
         labelled_embedding=said["embedding"][num:],
         member_probs=_member_probs(said, num),
+        view_embedding=_view_embedding(said, num),
         foreground=said["foreground"][:num] if "foreground" in said else None,
         weight=said["weight"][:num] if "weight" in said else None,
     )
@@ -240,6 +241,13 @@ def _member_probs(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
     if "member_probs" not in said:
         return None
     return said["member_probs"][:num].reshape(num, -1, said["class_fractions"].shape[1])
+
+
+def _view_embedding(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
+    """The embedding of every view (N, V, D) of the first ``num`` candidates, if the score run kept them."""
+    if "view_embedding" not in said:
+        return None
+    return said["view_embedding"][:num].reshape(num, -1, said["embedding"].shape[1])
 
 
 def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, recipe: SelectRecipe, num_open: int) -> dict[str, Any]:

@@ -112,3 +112,13 @@ def test_a_sampler_of_members_needs_several_that_are_kept_and_one_class_a_candid
         check_choices(_recipe(select=select, score=kept, question="segment"))
     with pytest.raises(RecipeError, match="keep_members is for one class a candidate"):
         check_choices(_recipe(score=kept, question="segment"))
+
+
+def test_a_cold_start_that_contrasts_needs_views_and_is_no_arm():
+    contrasts = {"kind": "hard_to_contrast"}
+    with pytest.raises(RecipeError, match="contrasts views of candidates: set score.num_views, such as 4"):
+        check_choices(_recipe(select={"cold_start": contrasts}))
+    check_choices(_recipe(select={"cold_start": contrasts}, score={"num_views": 4}))
+    arms = [{"share": 1, "sampler": contrasts}]
+    with pytest.raises(RecipeError, match=r"is for the first round.*Make it select\.cold_start"):
+        check_choices(_recipe(select={"arms": arms}, score={"num_views": 4}))

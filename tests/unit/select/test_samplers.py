@@ -43,6 +43,8 @@ BUILTIN = [
     Choice(kind="facility_location", num_counted=7),
     Choice(kind="prob_cover"),
     Choice(kind="prob_cover", delta=0.5, num_counted=7),
+    Choice(kind="hard_to_contrast", num_epochs=2),
+    Choice(kind="hard_to_contrast", num_epochs=2, num_clusters=3, batch_size=8, num_mapped=12),
     Choice(kind="usl"),
     Choice(kind="typiclust"),
     Choice(kind="typiclust", max_clusters=4, distance="squared"),

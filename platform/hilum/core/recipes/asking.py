@@ -42,8 +42,9 @@ class ScoreRecipe(Recipe):
     ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score. ``keep_members``
     keeps every member's class probabilities, for samplers that compare candidates by them (classes only).
     ``encoder`` names a checkpoint of the store, usually a pretrained one, whose encoder embeds the candidates before
-    there is a model; without it their pixels do. ``foreground`` says what share of each candidate is foreground, in
-    every round, for `foreground_random`; without it that asks where the round's own model sees any.
+    there is a model; without it their pixels do. ``num_views`` augmented views of every candidate are embedded too,
+    as long as there is no model, for a cold start that contrasts them. ``foreground`` says what share of each candidate
+    is foreground, in every round, for `foreground_random`; without it that asks where the round's own model sees any.
     """
 
     members: Choice = Choice(kind="single")
@@ -51,6 +52,7 @@ class ScoreRecipe(Recipe):
     reduce: Choice = Choice(kind="mean")
     keep_members: bool = False
     encoder: str | None = None
+    num_views: int = Field(default=0, ge=0, le=64)
     foreground: ForegroundRecipe | None = None
     seed: int = 0
 
