@@ -60,7 +60,7 @@ class Oracle:
         self._store = store
         self._volumes = volumes_of(store, ingest_id)
         self._error_rate = error_rate
-        self._names = ["oracle"] if annotators == 1 else [f"oracle-{n + 1}" for n in range(annotators)]
+        self._names: list[str] = ["oracle"] if annotators == 1 else [f"oracle-{n + 1}" for n in range(annotators)]
         self._rates_T = np.array([seconds_per_answer, seconds_per_slice, seconds_per_1000_voxels])
         self._seconds_spread = seconds_spread
         self._seed = seed
@@ -100,7 +100,7 @@ class Oracle:
     def _somebody_for(self, task: Task) -> str:
         """Who answers: drawn by the seed, of those who have not answered this candidate yet."""
         order = np.random.default_rng([self._seed, int(task.candidate_id, 16), len(self._names)])
-        names = [self._names[place] for place in order.permutation(len(self._names))]
+        names: list[str] = [self._names[place] for place in order.permutation(len(self._names))]
         free = [name for name in names if name not in task.chosen.answered_by]
         if not free:
             raise RecipeError(

@@ -43,7 +43,7 @@ def agreed(votes: Sequence[Annotation], answer: int | LabelMap) -> Annotation:
     """
     if len(votes) == 1:
         return votes[0]
-    is_class = isinstance(answer, int)
+    label_map = answer if isinstance(answer, np.ndarray) else None
     return Annotation(
         annotation_id=agreed_id(votes[0].patch.candidate_id),
         revision=len(votes),
@@ -51,8 +51,8 @@ def agreed(votes: Sequence[Annotation], answer: int | LabelMap) -> Annotation:
         annotator=" + ".join(sorted(vote.annotator for vote in votes)),
         answered_at=max(vote.answered_at for vote in votes),
         seconds=sum(vote.seconds for vote in votes),
-        class_id=answer if is_class else None,
-        label_map_zyx=None if is_class else answer,
+        class_id=answer if isinstance(answer, int) else None,
+        label_map_zyx=label_map,
     )
 
 
