@@ -1,7 +1,8 @@
 """One answer of several about a patch, where a majority is not all that can be said: CROWDLAB and STAPLE.
 
 CROWDLAB (classes; https://arxiv.org/abs/2210.06812) weighs people by how often they agree and a model that
-has not seen their answers beside them. STAPLE (outlines; https://doi.org/10.1109/TMI.2004.828354) weighs
+has not seen their answers beside them; ActiveLab (https://arxiv.org/abs/2301.11856) says where one more would
+tell most. STAPLE (outlines; https://doi.org/10.1109/TMI.2004.828354) weighs
 them by how well each agrees with what all probably mean.
 
 Shape letters: N = candidates, A = annotators, C = classes, V = voxels.
@@ -59,6 +60,21 @@ def crowdlab(votes: Votes, probs: Mapping[str, Floats]) -> dict[str, int]:
         )
     classes = found["label_quality"]["consensus_label"].to_numpy()
     return dict(zip(known, (int(one) for one in classes), strict=True))
+
+
+def activelab(votes: Votes, probs: Mapping[str, Floats]) -> dict[str, float]:
+    """1 − ActiveLab's score of each candidate that has probabilities: 0 to 1, the higher the more a vote would tell.
+
+    It learns how far to trust whom, and the model beside them, from all of these candidates.
+    """
+    known = sorted(candidate_id for candidate_id in votes if candidate_id in probs)
+    if not known:
+        return {}
+    with unheard():
+        scores_N, _ = multiannotator().get_active_learning_scores(
+            label_table(votes, known), np.stack([probs[one] for one in known])
+        )
+    return dict(zip(known, (1 - float(score) for score in scores_N), strict=True))
 
 
 def label_table(votes: Votes, candidates: Sequence[str]) -> Floats:

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from hilum.core.agreement import answered_dice, by_majority, label_maps_of, mean_pairwise_dice, votes_of
 from hilum.core.asking import Annotation
 from hilum.core.ports import Counts, Executor
 from hilum.core.resources import Resources
-from hilum.steps.consensus import Votes, label_table, multiannotator, unheard
+from hilum.steps.consensus import Votes, activelab
 from hilum.steps.first_asked import FirstAsked, probs_of, unseen_probs
 from hilum.steps.publish import drafted, tasks_of
 from hilum.store.labels import NONE, read_everybodys_answers
@@ -43,12 +41,7 @@ def doubts_of_classes(
     """1 − ActiveLab's score of each candidate. It learns how far to trust whom from all that are answered."""
     unseen = unseen_probs(store, asked)
     probs = probs_of(store, score_id, set(asked) - set(unseen)) | unseen
-    known = sorted(probs)
-    with unheard():
-        scores_N, _ = multiannotator().get_active_learning_scores(
-            label_table(votes, known), np.stack([probs[one] for one in known])
-        )
-    doubt = dict(zip(known, (1 - float(score) for score in scores_N), strict=True))
+    doubt = activelab(votes, probs)
     found = {}
     for one in open_:
         answer = by_majority(votes[one]).class_id

@@ -10,7 +10,7 @@ from hilum.core.agreement import majority_map, votes_of
 from hilum.core.asking import IGNORE, Annotation
 from hilum.core.errors import RequestError
 from hilum.core.geometry import Patch
-from hilum.steps.consensus import label_table, multiannotator, settled, staple
+from hilum.steps.consensus import activelab, label_table, multiannotator, settled, staple
 
 NUM_CLASSES = 3
 
@@ -81,6 +81,36 @@ def test_the_table_of_labels_has_nobody_where_somebody_did_not_answer():
     votes = {one.patch.candidate_id: [one] for one in (first, second)}
     table = label_table(votes, [first.patch.candidate_id, second.patch.candidate_id])
     assert np.array_equal(table, [[1, np.nan], [np.nan, 0]], equal_nan=True)
+
+
+def test_activelab_doubts_what_a_model_contradicts_and_who_is_alone():
+    votes, probs, _ = crowd(errors=(0.1, 0.1), num=60)
+    *_, lonely = votes
+    votes[lonely] = votes[lonely][:1]
+    doubt = activelab(votes, probs)
+    assert set(doubt) == set(votes)
+    assert all(0 <= value <= 1 for value in doubt.values())
+    agreeing = [one for one in votes if len({vote.class_id for vote in votes[one]}) == 1]
+    backed = [doubt[one] for one in agreeing if probs[one].argmax() == votes[one][0].class_id and one != lonely]
+    opposed = [doubt[one] for one in agreeing if probs[one].argmax() != votes[one][0].class_id]
+    disputed = [doubt[one] for one in votes if one not in agreeing]
+    assert max(backed) < min(opposed)
+    assert np.mean(disputed) > np.mean(backed)
+    assert doubt[lonely] > max(backed)
+
+
+@pytest.mark.parametrize(
+    "told", [{"ann": [0, 0, 0]}, {"ann": [0, 0, 0], "ben": [0]}, {"ann": [0, 1, 0], "ben": [1, 0]}, {"ann": [2]}]
+)
+@pytest.mark.parametrize("probs_C", [(0.5, 0.5, 0.0), (1.0, 0.0, 0.0)])
+def test_few_answers_of_few_annotators_are_doubted_by_a_number(told, probs_C):
+    said = [answer(place, who, class_id=c) for who, classes in told.items() for place, c in enumerate(classes)]
+    votes = {}
+    for one in said:
+        votes.setdefault(one.patch.candidate_id, []).append(one)
+    doubt = activelab(votes, {one: np.array(probs_C) for one in votes})
+    assert all(0 <= value <= 1 for value in doubt.values())
+    settled(votes, list(votes), "crowdlab", {one: np.array(probs_C) for one in votes})
 
 
 def outlines(errors, *, seed=0, size=40):
