@@ -46,10 +46,10 @@ def doubts_of_classes(
     for one in open_:
         answer = by_majority(votes[one]).class_id
         if one not in probs or answer is None:
-            found[one] = Doubt(0.0, f"no model has seen the image; {_answered(votes[one])}")
+            found[one] = Doubt(0.0, f"no model has seen the image; {_answered(votes[one], class_names)}")
             continue
-        name = class_names[answer] if answer < len(class_names) else f"class {answer}"
-        said = f"{_answered(votes[one])} '{name}', which a model gave {probs[one][answer]:.0%}"
+        name = class_names[answer]
+        said = f"{_answered(votes[one], class_names)}; a model gave '{name}' {probs[one][answer]:.0%}"
         found[one] = Doubt(doubt[one], f"ActiveLab doubt {doubt[one]:.2f}: {said} ({_seen(one in unseen)})")
     return found
 
@@ -110,8 +110,10 @@ def judge_outlines(shard: _Shard, *, label_set_id: str, store: Store) -> Counts:
     return {"dice": found}
 
 
-def _answered(votes: Sequence[Annotation]) -> str:
-    return f"answered by {', '.join(vote.annotator for vote in votes)}"
+def _answered(votes: Sequence[Annotation], class_names: Sequence[str] = ()) -> str:
+    """Who answered, and which class, if it is one."""
+    classes = ["" if vote.class_id is None else f" ('{class_names[vote.class_id]}')" for vote in votes]
+    return f"answered by {', '.join(vote.annotator + said for vote, said in zip(votes, classes, strict=True))}"
 
 
 def _seen(unseen: bool) -> str:
