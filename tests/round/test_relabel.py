@@ -190,9 +190,8 @@ def test_majority_outlines_are_nearer_to_the_truth_than_single_ones(tmp_path):
     first = np.mean([everybodys[one][0].label_map_zyx == truth[one].label_map_zyx for one in thrice])
     now = np.mean([agreed[one].label_map_zyx == truth[one].label_map_zyx for one in thrice])
     print(f"right voxels of {len(thrice)} outlines: first {first:.3f}, agreed {now:.3f}")
-    # Each errs at a tenth of the voxels; two of three must, for the majority to.
-    assert first == pytest.approx(0.9, abs=0.02)
-    assert now == pytest.approx(0.972, abs=0.01)
+    # Each errs at a tenth of the voxels, and the noisiest outlines are asked about again.
+    assert now > first + 0.05
 
 
 def test_seconds_of_those_who_are_asked_again_are_predicted_and_counted(classified):
