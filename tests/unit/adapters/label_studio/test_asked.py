@@ -8,9 +8,7 @@ from hilum.core.errors import DataError, RecipeError
 from hilum.core.geometry import Patch
 
 PATCH = Patch("0123456789ab", (2, 3, 4), (3, 4, 5))
-ASKED = Asked(
-    "segment", ("background", "liver"), Pages(PATCH, (1, 3, 4), (4, 6, 5), (0, -1), (2, 1), (1, -1), (2, 3))
-)
+ASKED = Asked("segment", ("background", "liver"), Pages(PATCH, (1, 3, 4), (4, 6, 5), (0, -1), (2, 1), (1, -1), (2, 3)))
 
 
 def test_a_question_comes_back_from_the_tasks_data():

@@ -43,7 +43,7 @@ def test_a_configuration_offers_what_its_answers_are_read_with(kind, names):
 def test_markup_in_a_name_stays_a_name(kind):
     xml = labelling_config(kind, NAMES)
     assert "<img" not in xml
-    assert "onerror=\"" not in xml
+    assert 'onerror="' not in xml
     assert {element.tag for element in ET.fromstring(xml).iter()} <= {
         "View", "Image", "Label", "Choice", "Choices", *(control.tag for control in CONTROLS[kind])
     }  # fmt: skip
