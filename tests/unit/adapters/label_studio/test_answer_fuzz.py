@@ -5,7 +5,7 @@ import json
 import random
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.adapters.label_studio.annotations import (
     FIRST,
@@ -61,11 +61,10 @@ anything = st.recursive(
 
 
 def _answer_or_refusal(given_annotation, kind):
-    try:
-        answer = read_answer(given_annotation, asked(kind))
-    except DataError as refusal:
-        assert str(refusal)
-        assert "<img" not in str(refusal)
+    answer, refusal = _result_of(lambda: read_answer(given_annotation, asked(kind)))
+    if refusal is not None:
+        assert refusal
+        assert "<img" not in refusal
         return False
     assert isinstance(answer, Answer)
     kept = answer.annotation(PATCH)
@@ -76,6 +75,14 @@ def _answer_or_refusal(given_annotation, kind):
             assert labels <= {0, 1, 2, IGNORE}
             assert labels != {IGNORE}
     return True
+
+
+def _result_of(call):
+    """What a call gives, or the sentence with which it refuses. Any other exception is a failure."""
+    try:
+        return call(), None
+    except DataError as refusal:
+        return None, str(refusal)
 
 
 def _places(node, path=()):
@@ -117,29 +124,26 @@ def test_what_is_changed_is_an_answer_to_begin_with():
     assert all(_answer_or_refusal(WHOLE[kind], kind) for kind in KINDS)
 
 
-def test_ten_thousand_changed_annotations_are_answers_or_refusals():
+def test_two_thousand_changed_annotations_are_answers_or_refusals():
     rng = random.Random(7)
-    read = [_answer_or_refusal(_mutated(rng, WHOLE[kind]), kind) for _ in range(2000) for kind in KINDS]
+    read = [_answer_or_refusal(_mutated(rng, WHOLE[kind]), kind) for _ in range(400) for kind in KINDS]
     # Both happen, and often.
-    assert 1000 < sum(read) < 9000
+    assert 200 < sum(read) < 1800
 
 
 def test_a_changed_annotation_of_another_question_is_refused_or_read():
     rng = random.Random(8)
-    for _ in range(500):
+    for _ in range(200):
         _answer_or_refusal(_mutated(rng, WHOLE[rng.choice(KINDS)]), rng.choice(KINDS))
 
 
-@given(anything)
-@settings(max_examples=300)
-def test_any_json_at_all_is_refused_or_read(given_json):
-    for kind in KINDS:
-        _answer_or_refusal(given_json, kind)
-        _answer_or_refusal({**WHOLE[kind], "result": [given_json]}, kind)
+@given(anything, st.sampled_from(KINDS))
+def test_any_json_at_all_is_refused_or_read(given_json, kind):
+    _answer_or_refusal(given_json, kind)
+    _answer_or_refusal({**WHOLE[kind], "result": [given_json]}, kind)
 
 
 @given(anything, st.sampled_from(sorted(WHOLE["segment"]["result"][0])), st.sampled_from(range(7)))
-@settings(max_examples=300)
 def test_any_json_at_any_key_of_a_region_is_refused_or_read(given_json, key, which):
     changed = copy.deepcopy(WHOLE["segment"])
     changed["result"][which][key] = given_json
@@ -150,10 +154,6 @@ def test_changed_task_data_and_predictions_are_refused_or_read():
     rng = random.Random(9)
     data, prediction = asked().to_json(), {"model_version": "c1", "score": 0.5, "result": WHOLE["segment"]["result"]}
     data = json.loads(json.dumps(data))
-    for _ in range(1000):
-        for call in (lambda: asked_from_json(_mutated(rng, data)),
-                     lambda: check_prediction(_mutated(rng, prediction), asked())):  # fmt: skip
-            try:
-                call()
-            except DataError as refusal:
-                assert str(refusal)
+    for _ in range(300):
+        assert _result_of(lambda: asked_from_json(_mutated(rng, data)))[1] != ""
+        assert _result_of(lambda: check_prediction(_mutated(rng, prediction), asked()))[1] != ""

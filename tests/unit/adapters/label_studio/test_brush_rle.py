@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 
 import numpy as np
@@ -86,10 +87,8 @@ def test_a_truncated_code_is_refused(given_mask, data):
 @given(st.lists(st.integers(0, 255), max_size=80))
 def test_whatever_bytes_come_they_are_a_mask_or_a_refusal(noise):
     for rle in (noise, brush_rle.encode(np.zeros((4, 4), bool))[:7] + noise):
-        try:
+        with contextlib.suppress(DataError):
             assert brush_rle.decode(rle, (4, 4)).shape == (4, 4)
-        except DataError:
-            pass
 
 
 def test_an_absurd_size_is_refused_before_memory_is_taken():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hilum.adapters.label_studio.slices import MAX_PAGES, Pages, hang
 from hilum.core.errors import DataError, RecipeError
-from hilum.core.geometry import Grid, Patch
+from hilum.core.geometry import IDENTITY_DIRECTION, Grid, Patch
 from hilum.core.imaging import Study, Volume
 
 VOLUME_ZYX = np.arange(7 * 9 * 11).reshape(7, 9, 11)
@@ -112,7 +112,7 @@ def _direction(runs):
     return tuple(tuple(row) for row in direction.tolist())
 
 
-def _volume(shape, *, direction=Grid((1, 1, 1)).direction, spacing=(5.0, 0.7, 0.7), item_shape=None):
+def _volume(shape, *, direction=IDENTITY_DIRECTION, spacing=(5.0, 0.7, 0.7), item_shape=None):
     grid = Grid(shape, spacing, (0.0, 0.0, 0.0), direction)
     return Volume("v", Study("s", "p"), grid, item_shape or shape, 1, "CT", 0.0, 1.0, has_label_map=False)
 
