@@ -17,6 +17,7 @@ from hilum.loop.simulate import Workbench, simulate
 from hilum.loop.stages import Stage
 from hilum.loop.why import why
 from hilum.steps import ingest, select
+from hilum.steps.score_parts import read_scores
 from hilum.store.ledger import open_ledger
 from hilum.store.manifest import read_manifest
 from hilum.store.opening import create_store
@@ -101,7 +102,7 @@ def test_asking_by_gain_per_second_tells_more_in_a_second(scans):
     _, rounds = run(store, ingest_id, recipe_for())
     runs = runs_of(rounds[1])
     inputs = {noun: runs[noun] for noun in ("score", "pool", "labels")}
-    scores = select.read_scores(store, read_manifest(store.run("score", runs["score"])))
+    scores = read_scores(store, read_manifest(store.run("score", runs["score"])))
     entropy = dict(zip(scores["candidate_id"].to_pylist(), scores["score_entropy"].to_pylist(), strict=True))
     rates = {}
     for score in ("entropy", "entropy_per_second"):

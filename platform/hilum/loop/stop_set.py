@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from hilum.core.recipes import StopRecipe
 from hilum.loop.stopping import CHANGE, KAPPA, UNCERTAINTY, kappa, predicted_change
+from hilum.steps.open_rows import pool_rows_of, unanswered
 from hilum.steps.pool import read_pool
 from hilum.steps.score_parts import read_scores
-from hilum.steps.select import pool_rows_of, unanswered
 from hilum.store.columns import strings
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store

@@ -56,7 +56,10 @@ def k_centre(
 
 @samplers.register("kmeans_pp")
 def kmeans_pp(scored: ScoredPool, num: int, *, rng: np.random.Generator) -> Ints:
-    """Draw in proportion to the squared distance from all that is labelled or picked (k-means++ seeding)."""
+    """Draw in proportion to the squared distance from all that is labelled or picked (k-means++ seeding).
+
+    A row that stands for several counts as so many.
+    """
     num = how_many(scored, num)
     points_ND = _embedding(scored, "kmeans_pp")
     labelled_LD = np.ascontiguousarray(scored.labelled_embedding, np.float32)
@@ -64,7 +67,13 @@ def kmeans_pp(scored: ScoredPool, num: int, *, rng: np.random.Generator) -> Ints
     num_centres = min(1, len(labelled_LD))
 
     def meet(start: int, stop: int, nearest_N: Distances, met_N: Ints) -> None:
+        if scored.weight is None:
+            catch_up(points_ND, centres_CD, num_centres, start, stop, nearest_N, met_N)
+            return
+        open_rows = start + np.flatnonzero(nearest_N[start:stop] >= 0)
+        nearest_N[open_rows] /= scored.weight[open_rows]
         catch_up(points_ND, centres_CD, num_centres, start, stop, nearest_N, met_N)
+        nearest_N[open_rows] *= scored.weight[open_rows]
 
     far = FarDraw(scored.num, meet)
     picks = np.empty(num, np.int64)
@@ -72,7 +81,8 @@ def kmeans_pp(scored: ScoredPool, num: int, *, rng: np.random.Generator) -> Ints
         far.refresh()
         num_centres = len(labelled_LD)
     for place in range(num):
-        picks[place] = far.row(rng)
+        first = None if num_centres else scored.weight
+        picks[place] = far.row(rng) if first is None else _by_weight(first, rng)
         far.take(picks[place])
         centres_CD[num_centres] = points_ND[picks[place]]
         num_centres += 1
@@ -138,6 +148,10 @@ def _embedding(scored: ScoredPool, sampler: str) -> Floats:
     if scored.num and not scored.embedding.shape[1]:
         raise RecipeError(f"Sampler '{sampler}' compares embeddings and this pool has none; score the pool first.")
     return np.ascontiguousarray(scored.embedding, np.float32)
+
+
+def _by_weight(weight_N: Ints, rng: np.random.Generator) -> int:
+    return int(rng.choice(len(weight_N), p=weight_N / weight_N.sum()))
 
 
 def _most_central(points_ND: Floats) -> int:

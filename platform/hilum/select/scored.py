@@ -30,6 +30,7 @@ class ScoredPool:
     sampler ever meets it: one NaN embedding would be the farthest point of every pool.
     ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
     with one class, 1 in that class. ``member_probs`` (N, M, C) is there when the score run kept it.
+    ``weight`` (N), from 1, is how many candidates each row stands for where the rows are core-sets.
     Nothing of it changes; `after` makes another, which copies a column only when somebody reads it.
     """
 
@@ -44,6 +45,7 @@ class ScoredPool:
         labelled_fractions: Floats | None = None,
         labelled_embedding: HalfOrFloats | None = None,
         member_probs: HalfOrFloats | None = None,
+        weight: Ints | None = None,
     ) -> None:
         num = len(candidate_ids)
         if np.any(candidate_ids[1:] <= candidate_ids[:-1]):
@@ -55,6 +57,7 @@ class ScoredPool:
             "class_fractions": _wide(class_fractions, num),
             "embedding": _wide(embedding, num),
             **({} if member_probs is None else {"member_probs": member_probs}),
+            **({} if weight is None else {"weight": weight}),
             **{_score_column(name): values for name, values in (scores or {}).items()},
         }
         self._rows: Ints | None = None
@@ -97,6 +100,11 @@ class ScoredPool:
         return self._column("member_probs") if "member_probs" in self._whole else None
 
     @property
+    def weight(self) -> Ints | None:
+        """(N,), how many candidates each row stands for; None where each stands for itself."""
+        return self._column("weight") if "weight" in self._whole else None
+
+    @property
     def scores(self) -> dict[str, Floats]:
         """Every scorer's values, by its name."""
         return {name: self._column(_score_column(name)) for name in self._score_names}
@@ -136,6 +144,7 @@ class ScoredPool:
             labelled_fractions=self.labelled_fractions,
             labelled_embedding=self.labelled_embedding,
             member_probs=self.member_probs,
+            weight=self.weight,
         )
 
     def _column(self, name: str) -> npt.NDArray[Any]:

@@ -5,7 +5,7 @@ inputs: ``ingest``. files: ``pool.parquet``, sorted by candidate id, and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from hilum.core.learning import sides
 from hilum.core.ports import Counts, Executor
 from hilum.core.recipes import PoolRecipe
 from hilum.core.resources import Resources
+from hilum.store.columns import numbered
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.tables import POOL, QUARANTINE, read_table, write_rows, write_table
@@ -76,6 +77,14 @@ def read_pool(store: Store, pool_id: str) -> pa.Table:
     url = store.run("pool", pool_id)
     read_manifest(url)
     return read_table(f"{url}/{POOL_FILE}", POOL)
+
+
+@lru_cache(maxsize=2)
+def pool_by_volume(store: Store, pool_id: str) -> pa.Table:
+    """The pool as a score run cuts it: part n is of rows n · candidates_per_shard and on."""
+    pool = read_pool(store, pool_id)
+    # It is sorted by candidate id, and those of one volume stay in this order.
+    return pool.take(pa.array(np.argsort(numbered(pool["volume_id"])[1], kind="stable"))).combine_chunks()
 
 
 def find_candidate(store: Store, pool_id: str, candidate_id: str) -> Candidate | None:

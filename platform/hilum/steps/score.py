@@ -22,7 +22,7 @@ from hilum.steps.predictor import load_encoder
 from hilum.steps.score_shard import ScorePlan, score_shard, unscored_of
 from hilum.store import checkpoints
 from hilum.store.labels import NONE
-from hilum.store.layout import Store, filesystem
+from hilum.store.layout import Store, names_in
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.tables import QUARANTINE, write_rows
 from hilum.store.volumes import volumes_of
@@ -57,7 +57,7 @@ def run(
     )
     num_candidates = int(pool.results["num_candidates"])
     num_shards = -(-num_candidates // plan.candidates_per_shard)
-    there = _names_in(this.url)
+    there = names_in(this.url)
     missing = [number for number in range(num_shards) if plan.part_name(number) not in there]
     for _ in executor.map_shards(
         partial(score_shard, plan=plan),
@@ -131,10 +131,3 @@ def _publish(this: Run, plan: ScorePlan, num_shards: int, num_candidates: int) -
         num_quarantined=len(unscored),
         scores=plan.score_names,
     )
-
-
-def _names_in(url: str) -> set[str]:
-    """The files of a folder, listed once: asking a bucket for each of ten thousand parts would take minutes."""
-    fs, folder = filesystem(url)
-    fs.invalidate_cache()
-    return {path.rsplit("/", 1)[-1] for path in fs.ls(folder, detail=False)} if fs.exists(folder) else set()

@@ -1,6 +1,6 @@
 """What a score run says, read from its parts: as one table, or as columns of the rows that are wanted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,25 +10,29 @@ import pyarrow as pa
 from hilum.store.columns import matrix, strings
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest
+from hilum.store.score_parts import part_names
 from hilum.store.tables import read_table, scores_schema
 
 Columns = dict[str, npt.NDArray[Any]]
+Parts = Callable[[list[str] | None], Iterable[pa.Table]]
 
 
 def read_scores(store: Store, scores: Manifest, columns: list[str] | None = None) -> pa.Table:
     """Every part of a score run, sorted by candidate id; all of it, or ``columns`` ('candidate_id' among them)."""
-    return pa.concat_tables(_parts(store, scores, columns)).sort_by("candidate_id").combine_chunks()
+    return pa.concat_tables(parts_of(store, scores, columns)).sort_by("candidate_id").combine_chunks()
 
 
 class ScoreParts:
-    """A score run beside its pool, whose ``candidate_ids`` are sorted. Rows are the pool's."""
+    """Parts of scores beside their pool, whose ``candidate_ids`` are sorted. Rows are the pool's.
 
-    def __init__(self, store: Store, scores: Manifest, candidate_ids: npt.NDArray[np.str_]) -> None:
-        self._store = store
-        self._scores = scores
+    ``parts`` gives the parts anew, with all columns or those named.
+    """
+
+    def __init__(self, parts: Parts, candidate_ids: npt.NDArray[np.str_]) -> None:
+        self._parts = parts
         self._rows = [
             np.searchsorted(candidate_ids, strings(part["candidate_id"])).astype(np.int32)
-            for part in _parts(store, scores, ["candidate_id"])
+            for part in parts(["candidate_id"])
         ]
         self.is_scored = np.zeros(len(candidate_ids), bool)
         for rows in self._rows:
@@ -39,7 +43,7 @@ class ScoreParts:
         place_of = np.full(len(self.is_scored), -1, np.int64)
         place_of[wanted] = np.arange(len(wanted))
         columns: Columns = {}
-        for rows, part in zip(self._rows, _parts(self._store, self._scores), strict=True):
+        for rows, part in zip(self._rows, self._parts(None), strict=True):
             if not len(rows):
                 continue
             places = place_of[rows]
@@ -57,9 +61,9 @@ def row_of(candidate_ids: npt.NDArray[np.str_], candidate_id: str) -> int | None
     return row if row < len(candidate_ids) and candidate_ids[row] == candidate_id else None
 
 
-def _parts(store: Store, scores: Manifest, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def parts_of(store: Store, scores: Manifest, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Every part of a score run, one at a time."""
     url = store.run("score", scores.run_id)
     schema = scores_schema(scores.results["scores"])
-    for name in sorted(scores.files):
-        if name.startswith("part-"):
-            yield read_table(f"{url}/{name}", schema, columns)
+    for name in part_names(scores):
+        yield read_table(f"{url}/{name}", schema, columns)

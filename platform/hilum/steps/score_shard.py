@@ -24,11 +24,12 @@ from hilum.select import builtin  # noqa: F401 (registers our scorers)
 from hilum.select.pixels import pixel_embedding
 from hilum.select.reduce import reduction
 from hilum.steps.patch_images import Floats, Places, batches, places_of, read_images
-from hilum.steps.pool import read_pool
+from hilum.steps.pool import pool_by_volume
 from hilum.steps.predictor import load_encoder, load_predictor
-from hilum.store.columns import lists, numbered
+from hilum.store.columns import lists
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
+from hilum.store.score_parts import part_name
 from hilum.store.tables import read_table, scores_schema, write_table
 from hilum.store.volumes import VolumeReader, open_volume, volumes_of
 
@@ -61,7 +62,7 @@ class ScorePlan:
         return self.recipe.keep_members and self.checkpoint_id != NONE
 
     def part_name(self, number: int) -> str:
-        return f"part-{number:05d}.parquet"
+        return part_name(number)
 
     def part_url(self, number: int) -> str:
         return f"{self.run_url}/{self.part_name(number)}"
@@ -81,20 +82,13 @@ def score_shard(number: int, *, plan: ScorePlan) -> Counts:
 
 
 @lru_cache(maxsize=2)
-def _pool_by_volume(store: Store, pool_id: str) -> pa.Table:
-    pool = read_pool(store, pool_id).drop_columns(["patient_id"])
-    # It is sorted by candidate id, and those of one volume stay in this order.
-    return pool.take(pa.array(np.argsort(numbered(pool["volume_id"])[1], kind="stable"))).combine_chunks()
-
-
-@lru_cache(maxsize=2)
 def _volumes(store: Store, ingest_id: str) -> dict[str, Volume]:
     return volumes_of(store, ingest_id)
 
 
 def _places(plan: ScorePlan, number: int) -> Places:
     size = plan.candidates_per_shard
-    return places_of(_pool_by_volume(plan.store, plan.pool_id).slice(number * size, size))
+    return places_of(pool_by_volume(plan.store, plan.pool_id).slice(number * size, size))
 
 
 def _readable(

@@ -3,11 +3,12 @@
 inputs: ``score``, ``pool``, ``labels`` ('none' before the first answers). file:
 ``selection.parquet``, each row with the labelled candidate nearest to it and, where the recipe
 prices questions, the seconds it is expected to take. Nothing that is labelled, and nothing that
-overlaps it, is asked again.
+overlaps it, is asked again. With ``distributed`` also ``core-set-<shard>.parquet`` and ``labelled.parquet``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,12 @@ from hilum.select.labelled import nearest_labelled
 from hilum.select.overlap import Boxes
 from hilum.select.scored import ScoredPool
 from hilum.steps.constraints import Volumes, caps_of, check_exclusions, excluded, reads_volumes
+from hilum.steps.core_sets import goes_by_core_sets, make_core_sets
 from hilum.steps.costs import rates_of, seconds_of
+from hilum.steps.open_rows import boxes_of, unanswered
 from hilum.steps.pool import read_pool
-from hilum.steps.score_parts import Columns, ScoreParts, row_of
-from hilum.store.columns import matrix, numbered, strings
+from hilum.steps.score_parts import Columns, Parts, ScoreParts, parts_of, row_of
+from hilum.store.columns import matrix, strings
 from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
@@ -61,8 +64,8 @@ def run(
     inputs: Mapping[str, str],
     *,
     store: Store,
-    executor: Executor,  # noqa: ARG001 (a step's shape)
-    resources: Resources,  # noqa: ARG001 (a step's shape)
+    executor: Executor,
+    resources: Resources,
 ) -> Manifest:
     """Choose ``recipe.num`` candidates, or all that are left and that the caps allow when they are fewer."""
     this = Run(store, "select", STEP_VERSION, recipe, inputs)
@@ -78,12 +81,16 @@ def run(
     answers = [] if inputs["labels"] == NONE else read_answers(store, inputs["labels"])
     class_names = class_names_of(store, inputs["pool"])
     volumes = volumes_of(store, _ingest_of(store, inputs["pool"])) if reads_volumes(recipe) else {}
-    opened = _open(store, scores, answers, len(class_names), exclude=recipe.exclude, volumes=volumes)
+    cold = scores.inputs["checkpoint"] == NONE
+    arms = (ArmRecipe(share=1.0, sampler=recipe.cold_start),) if cold else recipe.arms
+    core_sets = None
+    if goes_by_core_sets(recipe, arms):
+        core_sets = make_core_sets(this, recipe, arms, inputs, store=store, executor=executor, resources=resources)
+    parts: Parts = core_sets.parts if core_sets else partial(parts_of, store, scores)
+    opened = _open(store, scores, parts, answers, len(class_names), exclude=recipe.exclude, volumes=volumes)
     rates = rates_of(recipe.cost, answers) if recipe.cost else None
     opened = _priced(opened, rates, answers)
     caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
-    cold = scores.inputs["checkpoint"] == NONE
-    arms = (ArmRecipe(share=1.0, sampler=recipe.cold_start),) if cold else recipe.arms
     wanted = pick_by_arms(
         opened.scored,
         arms,
@@ -96,11 +103,16 @@ def run(
     picks = _within_seconds(wanted, opened, arms, recipe.max_seconds)
     write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened, picks))
     per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
-    num_left = opened.rows.num_rows - len(picks)
-    fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe.num)
+    num_open = core_sets.num_open if core_sets else opened.rows.num_rows
+    fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe.num, num_open)
     costs = _costs(rates, opened, picks)
     return this.commit(
-        files=[SELECTION_FILE], num_selected=len(picks), num_left=num_left, arms=per_arm, **fewer, **costs
+        files=[SELECTION_FILE, *(core_sets.files if core_sets else ())],
+        num_selected=len(picks),
+        num_left=num_open - len(picks),
+        arms=per_arm,
+        **fewer,
+        **costs,
     )
 
 
@@ -117,6 +129,7 @@ def _ingest_of(store: Store, pool_id: str) -> str:
 def _open(
     store: Store,
     scores: Manifest,
+    parts: Parts,
     answers: Sequence[Annotation],
     num_classes: int,
     *,
@@ -126,15 +139,15 @@ def _open(
     pool = read_pool(store, scores.inputs["pool"])
     check_exclusions(exclude, pool, volumes)
     ids = strings(pool["candidate_id"])
-    parts = ScoreParts(store, scores, ids)
-    is_open = unanswered(pool, answers) & ~excluded(exclude, pool) & parts.is_scored
+    rows = ScoreParts(parts, ids)
+    is_open = unanswered(pool, answers) & ~excluded(exclude, pool) & rows.is_scored
     labelled = {
         a.patch.candidate_id: (row, _fractions_of(a, num_classes))
         for a in answers
-        if (row := row_of(ids, a.patch.candidate_id)) is not None and parts.is_scored[row]
+        if (row := row_of(ids, a.patch.candidate_id)) is not None and rows.is_scored[row]
     }
     open_rows = np.flatnonzero(is_open)
-    said = parts.read(np.concatenate([open_rows, np.array([row for row, _ in labelled.values()], np.int64)]))
+    said = rows.read(np.concatenate([open_rows, np.array([row for row, _ in labelled.values()], np.int64)]))
     num = len(open_rows)
     scored = ScoredPool(
         candidate_ids=ids[is_open],
@@ -145,6 +158,7 @@ def _open(
         labelled_fractions=np.array([f for _, f in labelled.values()], np.float32).reshape(len(labelled), num_classes),
         labelled_embedding=said["embedding"][num:],
         member_probs=_member_probs(said, num),
+        weight=said["weight"][:num] if "weight" in said else None,
     )
     left = pool.take(open_rows) if num < len(ids) else pool
     return _Opened(left, scored, boxes_of(left), tuple(labelled))
@@ -184,22 +198,6 @@ def _costs(rates: Rates | None, opened: _Opened, picks: Sequence[Pick]) -> dict[
     return {"cost": asdict(rates), "predicted_seconds": float(sum(opened.seconds[pick.row] for pick in picks))}
 
 
-def pool_rows_of(pool: pa.Table, ids: npt.NDArray[np.str_]) -> pa.Table:
-    """The pool's rows of the candidates that were scored, in their order: those in quarantine were not."""
-    # Both are sorted by candidate id.
-    return pool.take(np.searchsorted(strings(pool["candidate_id"]), ids))
-
-
-def unanswered(rows: pa.Table, answers: Sequence[Annotation]) -> npt.NDArray[np.bool_]:
-    """Which rows of a pool share no voxel with anything answered."""
-    is_open = np.ones(rows.num_rows, bool)
-    boxes = boxes_of(rows) if answers else None
-    for answer in answers:
-        assert boxes is not None
-        is_open[boxes.overlapping(answer.patch)] = False
-    return is_open
-
-
 def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float32]:
     """Each class's share of the answered voxels; of a class for the whole candidate, 1 in that class."""
     if answer.class_id is not None:
@@ -211,11 +209,6 @@ def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float3
     return shares.astype(np.float32)
 
 
-def boxes_of(rows: pa.Table) -> Boxes:
-    """The places of a pool's rows."""
-    return Boxes(*numbered(rows["volume_id"]), matrix(rows["start_zyx"]), matrix(rows["shape_zyx"]))
-
-
 def _member_probs(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
     """Every member's probabilities (N, M, C) of the first ``num`` candidates, if the score run kept them."""
     if "member_probs" not in said:
@@ -223,13 +216,19 @@ def _member_probs(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
     return said["member_probs"][:num].reshape(num, -1, said["class_fractions"].shape[1])
 
 
-def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int) -> dict[str, Any]:
-    """Where caps left fewer than were wanted: how many candidates they held back, and which caps."""
+def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int, num_open: int) -> dict[str, Any]:
+    """Where fewer were chosen than were wanted and are open: how many were held back, and by what."""
     may_be_asked = np.ones(opened.rows.num_rows, bool)
     for pick in picks:
         may_be_asked[opened.boxes.neighbours(pick.row)] = False
     held_back = int(np.count_nonzero(may_be_asked)) if len(picks) < num else 0
     why = f"{num} were wanted and {len(picks)} chosen: {caps.told()}"
+    if not held_back and len(picks) < num and opened.rows.num_rows < num_open:
+        held_back = num_open - opened.rows.num_rows
+        why = (
+            f"{num} were wanted and {len(picks)} chosen: nobody else in the core-sets of {opened.rows.num_rows} may be "
+            f"asked beside them. Lower select.distributed.parts_per_shard for more core-sets of the {num_open} open"
+        )
     return {"num_held_back": held_back, "why_fewer": why} if held_back else {}
 
 

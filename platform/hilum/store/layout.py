@@ -88,3 +88,10 @@ def require(url: str, what: str) -> str:
     if not exists(url):
         raise NotFoundError(f"There is no {what} at {url}.")
     return url
+
+
+def names_in(url: str) -> set[str]:
+    """The files of a folder, listed once: asking a bucket for each of ten thousand parts would take minutes."""
+    fs, folder = filesystem(url)
+    fs.invalidate_cache()
+    return {path.rsplit("/", 1)[-1] for path in fs.ls(folder, detail=False)} if fs.exists(folder) else set()

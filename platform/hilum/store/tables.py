@@ -72,6 +72,8 @@ ANNOTATIONS = _schema(
         ("voxels_zstd", pa.binary()),
     ],
 )
+CORE_SET = _schema("core_set", 1, [("weight", pa.int64())])
+"""The columns of the score run's parts, and the weight."""
 METRICS = _schema(
     "metrics",
     2,

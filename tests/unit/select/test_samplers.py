@@ -1,7 +1,5 @@
 """Whom to ask by score: every sampler through the suite, and what each is for."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -61,14 +59,14 @@ def ask(kind, scored, num, seed=0, **params):
     return samplers.bind(Choice(kind=kind, **params))(scored, num, rng=np.random.default_rng(seed)).tolist()
 
 
-def pool_of(scores, predicted=None, fractions=None, labelled_class=()):
+def pool_of(scores, predicted=None, fractions=None, labelled_class=(), labelled=None):
     num = len(scores)
     return ScoredPool(
         np.array([f"{i:012x}" for i in range(num)], np.str_),
         scores={"margin": np.asarray(scores, np.float32)},
         predicted_class=np.asarray(predicted if predicted is not None else np.zeros(num), np.int64),
         class_fractions=np.empty((num, 0), np.float32) if fractions is None else np.asarray(fractions, np.float32),
-        labelled_fractions=np.eye(4, dtype=np.float32)[list(labelled_class)],
+        labelled_fractions=np.eye(4, dtype=np.float32)[list(labelled_class)] if labelled is None else labelled,
     )
 
 
@@ -207,7 +205,7 @@ def test_classes_that_were_labelled_often_wait_for_the_others():
 @pytest.mark.parametrize(("held", "asked"), [([0.8, 0.15, 0.05], [2, 2]), ([0.845, 0.15, 0.005], [0, 4])])
 def test_a_labelled_patch_counts_for_every_class_it_holds_but_not_for_a_trace(held, asked):
     fractions = np.array([[0.8, 0.2, 0.0]] * 20 + [[0.8, 0.0, 0.2]] * 20, np.float32)
-    pool = replace(pool_of(np.ones(40), fractions=fractions), labelled_fractions=np.array([held] * 6, np.float32))
+    pool = pool_of(np.ones(40), fractions=fractions, labelled=np.array([held] * 6, np.float32))
     rows = ask("class_stratified", pool, 4, by="class_fractions", balance_labelled=True, skip_background=True)
     assert np.bincount(np.array(rows) // 20, minlength=2).tolist() == asked
 
@@ -215,7 +213,7 @@ def test_a_labelled_patch_counts_for_every_class_it_holds_but_not_for_a_trace(he
 def test_a_class_that_is_found_nowhere_leaves_its_quota_to_the_others():
     fractions = np.full((40, 3), [0.995, 0.0, 0.005], np.float32)
     fractions[30:] = [0.8, 0.195, 0.005]
-    pool = replace(pool_of(np.ones(40), fractions=fractions), labelled_fractions=np.array([[0.7, 0.3, 0]], np.float32))
+    pool = pool_of(np.ones(40), fractions=fractions, labelled=np.array([[0.7, 0.3, 0]], np.float32))
     rows = ask("class_stratified", pool, 6, by="class_fractions", balance_labelled=True, skip_background=True)
     assert min(rows) >= 30
 

@@ -9,7 +9,7 @@ from hilum.core.recipes import Choice, PoolRecipe, PretrainRecipe, ScoreRecipe, 
 from hilum.core.resources import Resources
 from hilum.nn.encoder import encoder_from
 from hilum.steps import pool, pretrain, score, select
-from hilum.steps.select import read_scores
+from hilum.steps.score_parts import read_scores
 from hilum.store import checkpoints
 from hilum.store.selections import read_selection
 from hilum.store.volumes import open_volume, volumes_of

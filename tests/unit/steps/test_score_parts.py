@@ -1,5 +1,7 @@
 """The columns of a score run are what its table says, of whom they are wanted."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from hilum.adapters.inline import InlineExecutor
 from hilum.core.recipes import Choice, PoolRecipe, ScoreRecipe
 from hilum.core.resources import Resources
 from hilum.steps import pool, score
-from hilum.steps.score_parts import ScoreParts, read_scores, row_of
+from hilum.steps.score_parts import ScoreParts, parts_of, read_scores, row_of
 from hilum.store.columns import matrix, strings
 from hilum.testing.phantoms import Phantom, phantom_store
 from hilum.testing.untrained import untrained_checkpoint
@@ -29,7 +31,7 @@ def scored(tmp_path):
 def test_rows_come_in_the_order_in_which_they_are_wanted(scored):
     store, manifest, ids = scored
     table = read_scores(store, manifest)
-    parts = ScoreParts(store, manifest, ids)
+    parts = ScoreParts(partial(parts_of, store, manifest), ids)
     assert parts.is_scored.all()
     wanted = np.random.default_rng(0).permutation(len(ids))[:9]
     said = parts.read(wanted)
@@ -41,7 +43,7 @@ def test_rows_come_in_the_order_in_which_they_are_wanted(scored):
 
 def test_nobody_wanted_is_no_row_of_every_column(scored):
     store, manifest, ids = scored
-    said = ScoreParts(store, manifest, ids).read(np.empty(0, np.int64))
+    said = ScoreParts(partial(parts_of, store, manifest), ids).read(np.empty(0, np.int64))
     assert {len(values) for values in said.values()} == {0}
     assert said["embedding"].shape[1] > 0
 

@@ -5,7 +5,15 @@ parameters beside it; the registry checks them before any work starts. `kind` ne
 default: a default would vanish from the hash, and two different functions would get one name.
 """
 
-from hilum.core.recipes.asking import ArmRecipe, CostRecipe, QuotaRecipe, ScoreRecipe, SelectRecipe
+from hilum.core.recipes.asking import (
+    ArmRecipe,
+    CostRecipe,
+    DistributedRecipe,
+    QuotaRecipe,
+    ScoreRecipe,
+    SelectRecipe,
+    has_core_sets,
+)
 from hilum.core.recipes.base import (
     ORIENTATION_PAIRS,
     Choice,
@@ -55,6 +63,7 @@ __all__ = [
     "CostRecipe",
     "DiscoverRecipe",
     "DiscoveryRecipe",
+    "DistributedRecipe",
     "EarlyStopRecipe",
     "EvaluateRecipe",
     "FinetuneRecipe",
@@ -85,4 +94,5 @@ __all__ = [
     "TargetRecipe",
     "TrainingRecipe",
     "WindowRecipe",
+    "has_core_sets",
 ]

@@ -75,6 +75,15 @@ class CostRecipe(Recipe):
     min_times: int = Field(default=20, ge=5)
 
 
+class DistributedRecipe(Recipe):
+    """Each ``parts_per_shard`` parts of the score run give a core-set; the round is picked from all of these.
+
+    The shards, and so the picks, are the same for any number of workers.
+    """
+
+    parts_per_shard: int = Field(default=8, ge=1)
+
+
 class SelectRecipe(Recipe):
     """Whom to ask: arms in order, each with its share. ``cold_start`` asks before there is a model.
 
@@ -83,6 +92,9 @@ class SelectRecipe(Recipe):
 
     With ``cost`` the seconds of every question are predicted, and an arm's sampler may read any score for each of
     them: ``score: margin_per_second``. No more are asked than fit into ``max_seconds``.
+
+    With ``distributed`` the workers choose core-sets first, for arms of `k_centre` without a shortlist and `kmeans_pp`;
+    another ``cold_start`` still reads the whole pool in one process.
     """
 
     arms: tuple[ArmRecipe, ...] = (ArmRecipe(share=1.0, sampler=Choice(kind="random")),)
@@ -93,6 +105,7 @@ class SelectRecipe(Recipe):
     exclude: tuple[str, ...] = ()
     cost: CostRecipe | None = None
     max_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    distributed: DistributedRecipe | None = None
     seed: int = 0
 
     @property
@@ -116,8 +129,23 @@ class SelectRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
+    def _core_sets_suit_the_arms(self) -> "SelectRecipe":
+        unsuited = [arm.sampler.kind for arm in self.arms if not has_core_sets(arm.sampler)]
+        if self.distributed is not None and unsuited:
+            raise ValueError(
+                f"distributed goes with {{kind: k_centre}} without a shortlist and {{kind: kmeans_pp}}; given "
+                f"{', '.join(unsuited)}. Leave 'distributed' out to select in one process"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _shares_sum_to_one(self) -> "SelectRecipe":
         total = sum(arm.share for arm in self.arms)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the arms' shares must sum to 1; they sum to {total:g}")
         return self
+
+
+def has_core_sets(sampler: Choice) -> bool:
+    """Whether what this sampler picks of each shard can stand for the shard when it picks of all."""
+    return sampler.kind == "kmeans_pp" or (sampler.kind == "k_centre" and sampler.params.get("shortlist") is None)
