@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.adapters.label_studio.annotations import (
+    CLASSES,
     CONTEXT,
     FIRST,
     LAST,
@@ -27,7 +28,9 @@ from tests.unit.adapters.label_studio.annotations import (
 )
 
 from hilum.adapters.label_studio.answers import Box, Point, read_answer
+from hilum.adapters.label_studio.asked import Asked
 from hilum.adapters.label_studio.polygons import mask_polygons
+from hilum.adapters.label_studio.slices import Pages
 from hilum.core.asking import IGNORE
 from hilum.core.errors import DataError
 from hilum.core.geometry import Patch
@@ -337,6 +340,14 @@ def test_what_cannot_be_used_is_refused_with_its_place_and_the_reason(bad, reaso
     said = refused(GOOD, bad)
     assert reason in said
     assert said.startswith("result 2")
+
+
+def test_a_task_of_one_page_needs_no_page_numbers():
+    patch = Patch(PATCH.volume_id, PATCH.start_zyx, (1, 4, 5))
+    one = Asked("segment", CLASSES, Pages(patch, patch.start_zyx, patch.shape_zyx, (0, 1), (1, 1), (2, 1)))
+    whole = {**rectangle("liver", page=0, x=0, y=0, width=100, height=100), "original_width": 5, "original_height": 4}
+    del whole["item_index"]
+    assert np.all(read_answer(annotation(whole), one).label_map_zyx == 1)
 
 
 def test_a_turned_box_is_refused():
