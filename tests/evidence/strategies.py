@@ -25,7 +25,13 @@ from hilum.select import builtin  # noqa: F401 (registers our samplers)
 from hilum.store.manifest import read_manifest
 from hilum.store.opening import open_store
 
-SETS = {"strategies-mednist": "mednist", "strategies-hippocampus": "msd_hippocampus"}
+SETS = {
+    "strategies-mednist": ("mednist", "rare"),
+    "strategies-structures": ("packaged", "segment"),
+    "strategies-hippocampus": ("msd_hippocampus", "segment"),
+    "strategies-hippocampus-again": ("msd_hippocampus", "segment"),
+}
+"""The set that each simulation is about, and how it is prepared."""
 FOREGROUND = "foreground-random"
 COMMAND = "make evidence WHAT=strategies"
 CHOSEN_WITH = {"strategies-mednist": 5}
@@ -60,10 +66,11 @@ def main() -> None:
 
 def simulated(name: str, folder: Path, *, on: str) -> Found:
     """Fetch, ingest and simulate one set, or read what was found before."""
-    prepared, url = folder / "sets" / SETS[name], folder / name
+    set_name, preparation = SETS[name]
+    prepared, url = folder / "sets" / set_name, folder / name
     if not prepared.exists():
         prepared.parent.mkdir(parents=True, exist_ok=True)
-        type_hilum("data", "fetch", SETS[name], str(prepared))
+        type_hilum("data", "fetch", set_name, str(prepared), "--as", preparation)
     if not url.exists():
         type_hilum("init", str(url))
     ingest = type_hilum("ingest", str(prepared), "--store", str(url))
