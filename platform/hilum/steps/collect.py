@@ -89,9 +89,9 @@ def _agreed(
         return []
     everybodys = read_everybodys_answers(store, inputs["labels"])
     for answer in answers:
-        told = everybodys.setdefault(answer.patch.candidate_id, [])
-        everybodys[answer.patch.candidate_id] = [a for a in told if a.annotation_id != answer.annotation_id] + [answer]
-    votes = {one: votes_of(told) for one, told in everybodys.items()}
+        told = {before.annotation_id: before for before in everybodys.get(answer.patch.candidate_id, [])}
+        everybodys[answer.patch.candidate_id] = list((told | {answer.annotation_id: answer}).values())
+    votes = {one: votes_of(each) for one, each in everybodys.items()}
     again = sorted({answer.patch.candidate_id for answer in answers if len(votes[answer.patch.candidate_id]) > 1})
     if not again or recipe.consensus == "staple":
         return settled(votes, again, recipe.consensus, {})
