@@ -39,11 +39,13 @@ CHOSEN_WITH = {"strategies-mednist": 5}
 """How many of the first seeds a set's shipped recipe was chosen with: they flatter its rows."""
 
 KNOWN = {
-    "strategies-structures": "After this table `power-entropy`, with a tenth at random, became the shipped way of asking "
-    "for outlines, instead of `class-stratified`. So its row cannot tell whether that was right; the next table can.",
+    "strategies-structures": "After this table `power-entropy`, with a tenth at random, became the shipped way of "
+    "asking for outlines, instead of `class-stratified`. So its row cannot tell whether that was right; the next table "
+    "can.",
     "strategies-structures-again": "`as-shipped` is `power_top_k` by entropy, with a tenth at random.",
     "strategies-hippocampus": "In these close crops two thirds of what random draws hold foreground anyway, and then "
-    "`foreground-random` asks about the same candidates. `clasp-pe` is the `class-stratified` of the tables above; it was shipped when this was run.",
+    "`foreground-random` asks about the same candidates. `clasp-pe` is the `class-stratified` of the tables above; it "
+    "was shipped when this was run.",
 }
 """What must be known to read a table."""
 
