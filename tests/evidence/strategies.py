@@ -115,8 +115,8 @@ def page(found: list[Found], *, hardware: str, date: str) -> str:
 
 def own_beginnings(found: list[Found]) -> list[str]:
     """The strategies with a first round of their own."""
-    strategies = {name: changes for one in found for name, changes in one.recipe.strategies.items()}
-    return sorted(name for name, changes in strategies.items() if "cold_start" in changes.get("select", {}))
+    asked = [(name, changes) for one in found for name, changes in one.recipe.strategies.items()]
+    return sorted({name for name, changes in asked if "cold_start" in changes.get("select", {})})
 
 
 def not_asked(found: list[Found]) -> list[str]:
