@@ -106,7 +106,7 @@ def page(found: list[Found], *, hardware: str, date: str) -> str:
                 "was at the end.",
                 *(section(one) for one in found),
                 *not_run(found),
-                f"Samplers of no row here: {', '.join(f'`{kind}`' for kind in not_asked(found))}.",
+                *no_row(found),
             ]
         )
         + "\n"
@@ -123,6 +123,12 @@ def not_asked(found: list[Found]) -> list[str]:
     """Registered samplers that no recipe of the page names."""
     named = json.dumps([one.recipe.model_dump(mode="json", by_alias=True) for one in found])
     return sorted(kind for kind in samplers if f'"kind": "{kind}"' not in named)
+
+
+def no_row(found: list[Found]) -> list[str]:
+    """The samplers that the page lacks."""
+    kinds = not_asked(found)
+    return [f"Samplers of no row here: `{'`, `'.join(kinds)}`."] if kinds else []
 
 
 def not_run(found: list[Found]) -> list[str]:
