@@ -165,8 +165,8 @@ def chosen_here(found: Found) -> list[str]:
         return []
     return [
         "The shipped way of asking (`as-shipped`, `stratified-thinned`) was chosen on this very set, with seeds 0 to "
-        f"{num - 1}, which flatter its rows. The last column, *area anew*, is of the other seeds alone; nobody had "
-        "seen these before."
+        f"{num - 1}, which flatter its rows. The last column, *area anew*, is of the other seeds alone, with which "
+        "nothing was chosen."
     ]
 
 
