@@ -130,7 +130,7 @@ class Engine:
                 probs_MN, embeddings_N = way.predictor.predict_and_embed(windows, members=way.members)
             else:
                 probs_MN, embeddings_N = way.predictor.predict(windows, members=way.members), None
-        except Exception as error:  # noqa: BLE001 (whoever waits must be told, and the thread go on)
+        except Exception as error:
             for image, *_ in batch:
                 self._leave(image, error)
             return
@@ -152,7 +152,7 @@ class Engine:
                 self._leave(image)
                 if image.done.set_running_or_notify_cancel():
                     image.done.set_result(answered)
-        except Exception as error:  # noqa: BLE001 (one image's failure is its own)
+        except Exception as error:
             self._leave(image, error)
 
     def _leave(self, image: Pass, error: Exception | None = None) -> None:

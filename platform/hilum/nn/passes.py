@@ -5,6 +5,7 @@ C = channels in and classes out, D = embedding, Z, Y, X = space.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -35,10 +36,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Answered:
-    """What a network says of one image. ``probs`` are (C,) of a classifier and (C, Z, Y, X) of a segmenter.
+    """What a network says of one image. ``probs`` are (W, C) of a classifier, a row a window, and (C, Z, Y, X) else.
 
-    ``disagreement`` is the mutual information of its members (nats), one number or one a voxel; None of a single one.
-    ``embedding`` is the mean over its windows, None where it was not asked for.
+    ``disagreement`` is the mutual information of its members (nats), one number a window or a voxel; None of a single
+    one. ``embedding`` is the mean over its windows, None where it was not asked for.
     """
 
     probs: Floats
@@ -49,40 +50,40 @@ class Answered:
 
 
 class Pass:
-    """One image and its windows that are still to be seen. Used by one thread at a time, but for ``cancel``."""
+    """One image and its windows that are still to be seen. Used by one thread at a time, but for ``done``.
 
-    def __init__(self, image_CZYX: Floats, way: Way, *, embed: bool = False) -> None:
+    A segmenter's windows cover the image; a classifier's begin at ``starts_zyx`` and are answered one by one.
+    """
+
+    def __init__(
+        self, image_CZYX: Floats, way: Way, *, embed: bool = False, starts_zyx: Sequence[Zyx] = ((0, 0, 0),)
+    ) -> None:
         self.way, self.embeds = way, embed
         self.done: Future[Answered] = Future()
         self._image_CZYX = image_CZYX
-        shape = image_CZYX.shape[1:]
-        is_whole = way.predictor.card["question"] == "classify"
-        self._blend = Blend(shape, shape if is_whole else way.window_shape_zyx, way.overlap)
         self._embeddings: list[Floats] = []
-        self._of_image: Floats | None = None
-        self._waiting: deque[Zyx] = deque()
-        self._blank: list[Zyx] = []
-        for start in self._blend.starts:
-            (self._blank if self._is_blank(start) else self._waiting).append(start)
+        self._rows: dict[Zyx, Floats] = {}
+        self._blend = None
+        if way.predictor.card["question"] == "segment":
+            self._blend = Blend(image_CZYX.shape[1:], way.window_shape_zyx, way.overlap)
+        self._starts = list(starts_zyx) if self._blend is None else self._blend.starts
+        self.window_shape_zyx = way.window_shape_zyx if self._blend is None else self._blend.window_shape_zyx
+        self._blank = [start for start in self._starts if not self._voxels(start).any()]
         # One blank window is seen, and speaks for the others.
         self._pattern = self._blank[0] if self._blank else None
-        if self._pattern is not None:
-            self._waiting.append(self._pattern)
+        silent = set(self._blank[1:])
+        self._waiting = deque(start for start in self._starts if start not in silent)
+        self._num_to_see = len(self._waiting)
         self._num_seen = 0
 
     @property
-    def window_shape_zyx(self) -> Zyx:
-        return self._blend.window_shape_zyx
-
-    @property
     def num_windows(self) -> int:
-        return len(self._blend.starts)
+        return len(self._starts)
 
     @property
     def progress(self) -> float:
         """The share of its windows that were seen, 0 to 1."""
-        left = len(self._waiting)
-        return self._num_seen / max(1, self._num_seen + left)
+        return self._num_seen / self._num_to_see
 
     def next_window(self) -> tuple[Zyx, Floats] | None:
         """A window that is still to be seen: where it begins, and its voxels as the network takes them."""
@@ -99,26 +100,30 @@ class Pass:
         if embedding_D is not None:
             self._embeddings.append(embedding_D)
         said = with_disagreement(probs_MC)
-        if said.ndim == 1:
-            self._of_image = said
-        else:
-            said = from_image(said, self.window_shape_zyx)
-            for place in self._blank if start_zyx == self._pattern else [start_zyx]:
-                self._blend.add(place, said)
-        return self._num_seen == self.num_windows - max(0, len(self._blank) - 1)
+        for place in self._blank if start_zyx == self._pattern else [start_zyx]:
+            if self._blend is None:
+                self._rows[place] = said
+            else:
+                self._blend.add(place, from_image(said, self.window_shape_zyx))
+        return self._num_seen == self._num_to_see
 
     def answered(self) -> Answered:
-        said = self._blend.mean() if self._of_image is None else self._of_image
-        has_members = self.way.members.kind != "single"
-        probs, disagreement = (said[:-1], said[-1]) if has_members else (said, None)
-        embedding = np.mean(self._embeddings, axis=0, dtype=np.float32) if self._embeddings else None
-        return Answered(probs, disagreement, embedding, self.num_windows, len(self._blank))
-
-    def _is_blank(self, start_zyx: Zyx) -> bool:
-        return not self._voxels(start_zyx).any()
+        """What was said, once all windows were taken in."""
+        if self._blend is None:
+            said = np.stack([self._rows[start] for start in self._starts], axis=1)
+        else:
+            said = self._blend.mean()
+        probs, disagreement = said, None
+        if self.way.members.kind != "single":
+            probs, disagreement = said[:-1], said[-1]
+        embedding: Floats | None = None
+        if self._embeddings:
+            embedding = np.stack(self._embeddings).mean(axis=0)
+        rows = probs.T if self._blend is None else probs
+        return Answered(rows, disagreement, embedding, self.num_windows, len(self._blank))
 
     def _voxels(self, start_zyx: Zyx) -> Floats:
-        inside = tuple(slice(a, a + n) for a, n in zip(start_zyx, self._blend.window_shape_zyx, strict=True))
+        inside = tuple(slice(a, a + n) for a, n in zip(start_zyx, self.window_shape_zyx, strict=True))
         voxels: Floats = self._image_CZYX[(slice(None), *inside)]
         return voxels
 
@@ -126,7 +131,8 @@ class Pass:
 def with_disagreement(probs_MC: Floats) -> Floats:
     """The members' mean, and behind its classes, where there are several members, their mutual information (nats)."""
     if len(probs_MC) == 1:
-        return probs_MC[0]
+        alone: Floats = probs_MC[0]
+        return alone
     mean_C: npt.NDArray[Any] = probs_MC.mean(axis=0)
     information = entropy(mean_C) - np.mean([entropy(member_C) for member_C in probs_MC], axis=0)
     said: Floats = np.concatenate([mean_C, np.maximum(information, 0)[None]]).astype(np.float32)

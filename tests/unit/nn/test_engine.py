@@ -6,19 +6,25 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 
+from hilum.core.geometry import Patch
 from hilum.core.recipes import Choice
 from hilum.nn.engine import Batched, BusyError, Engine
 from hilum.nn.heads import build_network
 from hilum.nn.infer import sliding_window
 from hilum.nn.passes import Pass, Way, entropy
 from hilum.nn.predictor import Predictor
-from hilum.core.geometry import Patch
 
 UNET = {"kind": "unet", "depth": 2, "features": [4, 8, 8]}
 
 
 def predictor(question="segment", spatial_dims=3):
-    card = {"question": question, "architecture": UNET, "spatial_dims": spatial_dims, "in_channels": 1, "num_classes": 3}
+    card = {
+        "question": question,
+        "architecture": UNET,
+        "spatial_dims": spatial_dims,
+        "in_channels": 1,
+        "num_classes": 3,
+    }
     network = build_network(question, Choice(**UNET), spatial_dims=spatial_dims, in_channels=1, num_classes=3, seed=0)
     return Predictor(network, card)
 
@@ -93,9 +99,13 @@ def test_blank_windows_are_seen_once_and_answered_as_the_network_answers_them():
 def test_slices_of_any_direction_are_answered(question):
     network = predictor(question, spatial_dims=2)
     sagittal = image(3, (12, 10, 1))
+    starts = [(0, 0, 0), (4, 2, 0)]
     with Engine() as engine:
-        (found,) = answered(engine, Pass(sagittal, Way(network, (8, 8, 1)), embed=True))
-    assert found.probs.shape == ((3,) if question == "classify" else (3, 12, 10, 1))
+        (found,) = answered(engine, Pass(sagittal, Way(network, (8, 8, 1)), embed=True, starts_zyx=starts))
+    assert found.probs.shape == ((2, 3) if question == "classify" else (3, 12, 10, 1))
+    if question == "classify":
+        windows = np.stack([sagittal[:, z : z + 8, y : y + 8, 0][:, None] for z, y, _ in starts])
+        np.testing.assert_allclose(found.probs, network.predict(windows)[0], atol=1e-5)
     assert found.embedding is not None
     assert found.embedding.shape == (8,)
 
