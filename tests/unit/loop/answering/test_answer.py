@@ -97,7 +97,7 @@ def test_what_is_turned_and_cropped_comes_back_voxel_for_voxel(prepare):
 
 def test_what_is_resampled_comes_back_where_it_was():
     network = predictor("segment")
-    prepare = PrepareRecipe(window=WINDOW, orientation="LPS", spacing_mm_zyx=(1.5, 1.5, 1.5))
+    prepare = PrepareRecipe(window=WINDOW, orientation="LPS", spacing_mm_zyx=(0.7, 0.5, 0.5))
     found = answered(scan(), network, version(network, prepare))
     expected = truth(scan().image_czyx)
     for class_id in (1, 2):
