@@ -72,6 +72,9 @@ class Oracle:
     def refused(self, tasks: Sequence[Task]) -> Mapping[str, str]:  # noqa: ARG002 (it can use all its own answers)
         return {}
 
+    def declined(self, tasks: Sequence[Task]) -> Mapping[str, str]:  # noqa: ARG002 (it answers everything)
+        return {}
+
     def _answer(self, task: Task) -> Annotation:
         rng = np.random.default_rng([self._seed, int(task.candidate_id, 16)])
         patch = task.chosen.candidate.patch

@@ -64,6 +64,7 @@ def ledger_of(store: Store) -> Ledger:
 def annotator_of(store: Store, ingest_id: str, choice: Choice) -> Annotator:
     """Whoever a recipe says will be asked."""
     from hilum.adapters import directory, oracle  # noqa: F401 (importing registers them)
+    from hilum.adapters.label_studio import annotator as _label_studio  # noqa: F401
     from hilum.core.registry import annotators
 
     annotator: Annotator = annotators.bind(choice)(store, ingest_id)

@@ -9,7 +9,7 @@ from hilum.core.ids import content_id
 from hilum.core.ports import Annotator
 from hilum.core.recipes import Question, Recipe
 from hilum.steps.publish import tasks_of
-from hilum.store.labels import ANNOTATIONS_FILE, NONE, commit_label_set, write_annotations
+from hilum.store.labels import ANNOTATIONS_FILE, DECLINED, NONE, commit_label_set, write_annotations
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run
 
@@ -25,13 +25,17 @@ class CollectRecipe(Recipe):
 def run(recipe: CollectRecipe, inputs: Mapping[str, str], *, store: Store, annotator: Annotator) -> Manifest:
     """Collect the answers to ``inputs['select']`` on top of label set ``inputs['labels']``.
 
-    Raises WaitingForPeople while answers are missing. The label set has the run's id.
+    Raises WaitingForPeople while answers are missing; what people declined is not missing, and is not asked again.
+    The label set has the run's id.
     """
     tasks = tasks_of(store, inputs["select"], recipe.question)
     answers = usable_answers(annotator.collect(tasks), tasks)
-    if len(answers) < len(tasks):
-        raise WaitingForPeople(_missing(tasks, answers, annotator))
+    declined = declined_of(annotator, tasks, answers)
+    if len(answers) + len(declined) < len(tasks):
+        raise WaitingForPeople(_missing(tasks, len(tasks) - len(answers) - len(declined), annotator))
     named = {"select": inputs["select"], "labels": inputs["labels"], "answers": answers_id(answers)}
+    if declined:
+        named["declined"] = content_id(sorted(declined.items()))
     this = Run(store, "collect", STEP_VERSION, recipe, named)
     manifest = this.finished()
     if manifest is None:
@@ -40,6 +44,7 @@ def run(recipe: CollectRecipe, inputs: Mapping[str, str], *, store: Store, annot
             files=[ANNOTATIONS_FILE],
             num_answers=len(answers),
             seconds_of_people=sum(answer.seconds for answer in answers),
+            **({DECLINED: declined} if declined else {}),
         )
     commit_label_set(store, this.run_id, None if inputs["labels"] == NONE else inputs["labels"])
     return manifest
@@ -51,6 +56,13 @@ def usable_answers(annotations: Sequence[Annotation], tasks: Sequence[Task]) -> 
     for annotation in sorted(annotations, key=lambda a: (a.revision, a.annotation_id)):
         by_candidate[annotation.patch.candidate_id] = annotation
     return [_checked(by_candidate[t.candidate_id], t) for t in tasks if t.candidate_id in by_candidate]
+
+
+def declined_of(annotator: Annotator, tasks: Sequence[Task], answers: Sequence[Annotation]) -> dict[str, str]:
+    """What people will not answer, and why, of the tasks that have no answer."""
+    answered = {answer.patch.candidate_id for answer in answers}
+    asked = {task.candidate_id for task in tasks}
+    return {name: why for name, why in annotator.declined(tasks).items() if name in asked - answered}
 
 
 def answers_id(answers: Sequence[Annotation]) -> str:
@@ -88,8 +100,7 @@ def _checked(answer: Annotation, task: Task) -> Annotation:
     return answer
 
 
-def _missing(tasks: Sequence[Task], answers: Sequence[Annotation], annotator: Annotator) -> str:
-    num_missing = len(tasks) - len(answers)
+def _missing(tasks: Sequence[Task], num_missing: int, annotator: Annotator) -> str:
     sentence = f"waiting for {num_missing} of {len(tasks)} annotations."
     refused = annotator.refused(tasks)
     if not refused:

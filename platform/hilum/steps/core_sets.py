@@ -26,7 +26,7 @@ from hilum.steps.constraints import excluded
 from hilum.steps.open_rows import pool_rows_of, unanswered
 from hilum.steps.pool import pool_by_volume
 from hilum.store.columns import matrix, strings
-from hilum.store.labels import NONE, read_answers
+from hilum.store.labels import NONE, read_answers, read_declined
 from hilum.store.layout import Store, names_in
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.score_parts import part_names
@@ -152,7 +152,9 @@ def _is_open(plan: _Plan, table: pa.Table, numbers: range) -> npt.NDArray[np.boo
     rows = pool_by_volume(plan.store, plan.pool_id).slice(numbers.start * size, len(numbers) * size)
     ids = strings(table["candidate_id"])
     rows = pool_rows_of(rows.sort_by("candidate_id"), ids)
-    return unanswered(rows, _answers(plan.store, plan.label_set_id)) & ~excluded(plan.recipe.exclude, rows)
+    declined = read_declined(plan.store, plan.label_set_id)
+    is_open = unanswered(rows, _answers(plan.store, plan.label_set_id), declined)
+    return is_open & ~excluded(plan.recipe.exclude, rows)
 
 
 def _labelled(plan: _Plan) -> pa.Table:

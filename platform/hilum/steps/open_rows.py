@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hilum.core.asking import Annotation
+from hilum.core.geometry import Patch
 from hilum.select.overlap import Boxes
 from hilum.store.columns import matrix, numbered, strings
 
@@ -17,9 +19,14 @@ def pool_rows_of(pool: pa.Table, ids: npt.NDArray[np.str_]) -> pa.Table:
     return pool.take(np.searchsorted(strings(pool["candidate_id"]), ids))
 
 
-def unanswered(rows: pa.Table, answers: Sequence[Annotation]) -> npt.NDArray[np.bool_]:
-    """Which rows of a pool share no voxel with anything answered."""
+def unanswered(
+    rows: pa.Table, answers: Sequence[Annotation], declined: Sequence[Patch] = ()
+) -> npt.NDArray[np.bool_]:
+    """Which rows of a pool share no voxel with anything answered, and were not declined."""
     is_open = np.ones(rows.num_rows, bool)
+    if declined:
+        gone = pa.array([patch.candidate_id for patch in declined], pa.string())
+        is_open &= ~np.asarray(pc.is_in(rows["candidate_id"], value_set=gone))
     boxes = boxes_of(rows) if answers else None
     for answer in answers:
         assert boxes is not None

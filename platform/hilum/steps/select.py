@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from hilum.core.asking import IGNORE, Annotation
 from hilum.core.errors import RecipeError
+from hilum.core.geometry import Patch
 from hilum.core.ports import Executor
 from hilum.core.recipes import ArmRecipe, SelectRecipe
 from hilum.core.resources import Resources
@@ -34,7 +35,7 @@ from hilum.steps.open_rows import boxes_of, unanswered
 from hilum.steps.pool import read_pool
 from hilum.steps.score_parts import Columns, Parts, ScoreParts, parts_of, row_of
 from hilum.store.columns import matrix, strings
-from hilum.store.labels import NONE, read_answers
+from hilum.store.labels import NONE, read_answers, read_declined
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import SELECTION_FILE
@@ -87,7 +88,10 @@ def run(
     if goes_by_core_sets(recipe, arms):
         core_sets = make_core_sets(this, recipe, arms, inputs, store=store, executor=executor, resources=resources)
     parts: Parts = core_sets.parts if core_sets else partial(parts_of, store, scores)
-    opened = _open(store, scores, parts, answers, len(class_names), exclude=recipe.exclude, volumes=volumes)
+    declined = read_declined(store, inputs["labels"])
+    opened = _open(
+        store, scores, parts, answers, len(class_names), declined=declined, exclude=recipe.exclude, volumes=volumes
+    )
     rates = rates_of(recipe.cost, answers) if recipe.cost else None
     opened = _priced(opened, rates, answers)
     caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
@@ -133,6 +137,7 @@ def _open(
     answers: Sequence[Annotation],
     num_classes: int,
     *,
+    declined: Sequence[Patch],
     exclude: Sequence[str],
     volumes: Volumes,
 ) -> _Opened:
@@ -140,7 +145,7 @@ def _open(
     check_exclusions(exclude, pool, volumes)
     ids = strings(pool["candidate_id"])
     rows = ScoreParts(parts, ids)
-    is_open = unanswered(pool, answers) & ~excluded(exclude, pool) & rows.is_scored
+    is_open = unanswered(pool, answers, declined) & ~excluded(exclude, pool) & rows.is_scored
     labelled = {
         a.patch.candidate_id: (row, _fractions_of(a, num_classes))
         for a in answers

@@ -16,12 +16,16 @@ from hilum.core.errors import CorruptionError
 from hilum.core.geometry import Patch, Zyx
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, read_manifest, write_manifest
+from hilum.store.selections import read_selection
 from hilum.store.tables import ANNOTATIONS, read_table, write_rows
 
 NONE = "none"
 """How a manifest writes an input that is not there."""
 
 ANNOTATIONS_FILE = "annotations.parquet"
+DECLINED = "declined"
+"""A collect run's result that says whom people would not answer about, and why."""
+
 _STEP_VERSION = 1
 _VOXELS = np.dtype("<u2")
 
@@ -73,6 +77,18 @@ def read_answers(store: Store, label_set_id: str) -> list[Annotation]:
             if before is None or annotation.revision >= before.revision:
                 newest[annotation.annotation_id] = annotation
     return sorted(newest.values(), key=lambda a: (a.patch.candidate_id, a.annotation_id))
+
+
+def read_declined(store: Store, label_set_id: str) -> list[Patch]:
+    """What people looked at and would not answer, in a label set and its ancestors."""
+    patches = []
+    for manifest in lineage(store, label_set_id):
+        collected = read_manifest(store.run("collect", manifest.inputs["collect"]))
+        declined = collected.results.get(DECLINED, {})
+        if declined:
+            chosen = read_selection(store, collected.inputs["select"])
+            patches += [one.candidate.patch for one in chosen if one.candidate.candidate_id in declined]
+    return patches
 
 
 def pack_label_map(label_map_zyx: LabelMap) -> bytes:

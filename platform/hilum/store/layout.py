@@ -5,6 +5,7 @@ runs/<step>/<run_id>/             what a step computed; manifest.json last
 labels/<label_set_id>/            snapshots of accepted answers
 checkpoints/<checkpoint_id>/      model.safetensors, card.json, manifest.json
 campaigns/<name>/                 recipe.json, rounds/<n>/events/<k>-<stage>.json
+deliveries/<tool>/<project>/      what a labelling tool told us, a file a revision, written once
 ledger.sqlite                     who may move a round next (or HILUM_LEDGER_URL)
 hilum.json                        the store's format version
 identity.key                      secret of the pseudonyms, never shared (or HILUM_IDENTITY_KEY)
@@ -48,6 +49,9 @@ class Store:
 
     def round_events(self, name: str, number: int) -> str:
         return self.path("campaigns", name, "rounds", f"{number:03d}", "events")
+
+    def deliveries(self, tool: str, project_id: int) -> str:
+        return self.path("deliveries", tool, str(project_id))
 
     @property
     def ledger_file(self) -> str:

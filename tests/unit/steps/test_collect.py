@@ -32,6 +32,7 @@ class People:
     oracle: Oracle
     num_ready: int = 0
     unusable: dict[str, str] = field(default_factory=dict)
+    unwilling: dict[str, str] = field(default_factory=dict)
     change: Mapping[str, object] = field(default_factory=dict)
     asked: list[Sequence[Task]] = field(default_factory=list)
 
@@ -44,6 +45,9 @@ class People:
 
     def refused(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         return self.unusable
+
+    def declined(self, tasks: Sequence[Task]) -> Mapping[str, str]:
+        return self.unwilling
 
 
 @dataclass
