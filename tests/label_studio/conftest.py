@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-
 from tests.label_studio.servers import Server, running_label_studio
 
 

@@ -33,11 +33,11 @@ class People:
                 self.outline(task, middle_of(task))
 
     def choose(self, task: Task, class_id: int, **more: Any) -> Any:
-        asked, _ = self._annotator.asked(task)
+        asked = self._annotator.asked(task)
         return self.send(task, class_draft(asked, class_id, score=0, checkpoint_id="c")["result"], **more)
 
     def outline(self, task: Task, label_map: LabelMap, **more: Any) -> Any:
-        asked, _ = self._annotator.asked(task)
+        asked = self._annotator.asked(task)
         return self.send(task, outline_draft(asked, label_map, score=0, checkpoint_id="c")["result"], **more)
 
     def skip(self, task: Task) -> Any:

@@ -45,10 +45,17 @@ class Server:
         }
 
 
+RUNNING = "HILUM_TEST_LABEL_STUDIO"
+"""While writing tests: the folder of a server that runs already and is left running."""
+
+
 @contextmanager
 def running_label_studio() -> Iterator[Server]:
     """A server with an empty database, stopped at the end."""
-    template = _template()
+    if os.environ.get(RUNNING):
+        yield _started(Path(os.environ[RUNNING]))
+        return
+    template = made_ready()
     folder = Path(tempfile.mkdtemp(prefix="hilum-label-studio-"))
     try:
         (folder / ENVIRONMENT).symlink_to(CACHE / ENVIRONMENT)
@@ -67,8 +74,8 @@ def _started(folder: Path) -> Server:
     return Server(folder, known["url"], known["token"], known["user"], password)
 
 
-def _template() -> Path:
-    """A database whose migrations were made, which takes half a minute; kept for the next session."""
+def made_ready() -> Path:
+    """Label Studio installed, and a database whose migrations were made, which takes half a minute. Both are kept."""
     made = CACHE / f"template-{local_server.VERSION}"
     if made.exists():
         return made
@@ -87,3 +94,7 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    made_ready()

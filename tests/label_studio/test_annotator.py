@@ -1,26 +1,27 @@
 """Label Studio keeps the annotators' contract, for both questions, in 2D and 3D, against the real server."""
 
+from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
 
 import numpy as np
 import pytest
+from tests.label_studio.people import People, middle_of
+from tests.label_studio.servers import Server
 
 from hilum.adapters.label_studio.annotator import LabelStudio
 from hilum.core.asking import Task
 from hilum.store.layout import Store
 from hilum.testing.annotators import AnnotatorTests, Answer
 from hilum.testing.phantoms import Phantom, phantom_store, phantom_tasks
-from tests.label_studio.people import People, middle_of
-from tests.label_studio.servers import Server
 
 
 class OnPhantom(AnnotatorTests):
     phantom: ClassVar[Phantom] = Phantom("classify")
 
-    @pytest.fixture(scope="class")
-    def place(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str]:
-        return phantom_store(str(tmp_path_factory.mktemp("store")), self.phantom)
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> tuple[Store, str]:
+        return phantom_store(str(tmp_path), self.phantom)
 
     @pytest.fixture
     def tasks(self, place: tuple[Store, str]) -> list[Task]:

@@ -19,9 +19,7 @@ def pool_rows_of(pool: pa.Table, ids: npt.NDArray[np.str_]) -> pa.Table:
     return pool.take(np.searchsorted(strings(pool["candidate_id"]), ids))
 
 
-def unanswered(
-    rows: pa.Table, answers: Sequence[Annotation], declined: Sequence[Patch] = ()
-) -> npt.NDArray[np.bool_]:
+def unanswered(rows: pa.Table, answers: Sequence[Annotation], declined: Sequence[Patch] = ()) -> npt.NDArray[np.bool_]:
     """Which rows of a pool share no voxel with anything answered, and were not declined."""
     is_open = np.ones(rows.num_rows, bool)
     if declined:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from hilum.adapters.label_studio.asked import ASKED_KEY, Asked
+from hilum.adapters.label_studio.asked import ASKED_KEY, Asked, asked_from_json
 from hilum.adapters.label_studio.collecting import Listener, Said
 from hilum.adapters.label_studio.connection import Connection, access
 from hilum.adapters.label_studio.drafts import DrawnAs, class_draft, outline_draft
@@ -19,7 +19,7 @@ from hilum.adapters.label_studio.pages import View, default_window
 from hilum.adapters.label_studio.projects import Project, ensure_webhook, project_for, project_numbered, show_round
 from hilum.adapters.label_studio.publishing import Item, Published, in_turn, publish
 from hilum.adapters.label_studio.rows import CANDIDATE, KEY, SELECTION, VOLUME, key_of
-from hilum.adapters.label_studio.slices import Plane, hang
+from hilum.adapters.label_studio.slices import Pages, Plane, hang
 from hilum.adapters.label_studio.template import PAGES_KEY, Kind
 from hilum.core.asking import Annotation, Task
 from hilum.core.geometry import Zyx
@@ -112,19 +112,17 @@ class LabelStudio:
         """The number of the project; NotFoundError before anything was published."""
         return int(project_numbered(self.connection, self.named).id)
 
-    def asked(self, task: Task) -> tuple[Asked, View]:
-        """What a task asks, and how its patch is shown."""
+    def asked(self, task: Task) -> Asked:
+        """What a task asks, and on which pages."""
         patch = task.chosen.candidate.patch
-        volume = self._volumes[patch.volume_id]
-        pages = hang(volume, patch, plane=self._plane, margin_zyx=self._margin_zyx)
-        window = self._window or default_window(volume)
-        return Asked(self._kind(task), task.class_names, pages), View(pages, window, self._channel)
+        pages = hang(self._volumes[patch.volume_id], patch, plane=self._plane, margin_zyx=self._margin_zyx)
+        return Asked(self._kind(task), task.class_names, pages)
 
     def data(self, task: Task) -> dict[str, Any]:
         """The data of a task as Label Studio keeps them: addresses of pages, and what was asked. No identity."""
-        asked, view = self.asked(task)
+        asked = self.asked(task)
         return {
-            PAGES_KEY: self.links.of(self._ingest_id, view),
+            PAGES_KEY: self._addresses(asked.pages),
             ASKED_KEY: asked.to_json(),
             KEY: key_of(task.selection_id, task.candidate_id),
             SELECTION: task.selection_id,
@@ -132,12 +130,16 @@ class LabelStudio:
             VOLUME: task.chosen.candidate.patch.volume_id,
         }
 
+    def pages_of(self, data: Mapping[str, Any]) -> list[str]:
+        """New addresses for the pages of a task that was published with these data."""
+        return self._addresses(asked_from_json(data.get(ASKED_KEY)).pages)
+
     def draft(self, task: Task, num_tasks: int) -> dict[str, Any] | None:
         """The model's draft with the task's place in the order as its score: the lowest is asked first."""
         if task.draft_by is None:
             return None
         score = (task.chosen.rank + 1) / (num_tasks + 1)
-        asked, _ = self.asked(task)
+        asked = self.asked(task)
         if task.draft_class is not None:
             return class_draft(asked, task.draft_class, score=score, checkpoint_id=task.draft_by)
         if task.draft_label_map_zyx is not None and asked.kind == "segment":
@@ -150,6 +152,10 @@ class LabelStudio:
             )
         # Nothing to show, but a place in the order.
         return {"model_version": task.draft_by, "score": score, "result": []}
+
+    def _addresses(self, pages: Pages) -> list[str]:
+        window = self._window or default_window(self._volumes[pages.patch.volume_id])
+        return self.links.of(self._ingest_id, View(pages, window, self._channel))
 
     @cached_property
     def _volumes(self) -> Mapping[str, Any]:

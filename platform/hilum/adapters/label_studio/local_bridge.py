@@ -43,7 +43,7 @@ def up(folder: Path, known: dict[str, Any], store: Store, *, port: int, say: Say
     pid = start_detached(command, os.environ | _settings(known), log, Path.cwd())
     known["bridge_pid"] = pid
     write_access(folder, known)
-    wait_until_healthy(f"{known['bridge_url']}/health", pid, _APP, log, seconds=_START_SECONDS, tick=lambda: None)
+    wait_until_healthy(f"{known['bridge_url']}/health", pid, log, seconds=_START_SECONDS)
     return known
 
 

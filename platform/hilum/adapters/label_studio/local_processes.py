@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import requests
@@ -63,16 +63,15 @@ def stop(pid: int | None, mark: str, *, seconds: float = 20) -> bool:
     raise HilumError(f"Process {pid} does not end.")
 
 
-def wait_until_healthy(url: str, pid: int, mark: str, log: Path, *, seconds: float, tick: Callable[[], None]) -> None:
+def wait_until_healthy(url: str, pid: int, log: Path, *, seconds: float) -> None:
     """Until ``url`` answers with 200; HilumError with the log's end when the process dies or is too slow."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(requests.RequestException):
             if requests.get(url, timeout=5).status_code == 200:
                 return
-        if not is_running(pid, mark):
+        if _has_ended(pid):
             raise HilumError(f"It ended while starting. The end of {log}:\n{_end_of(log)}")
-        tick()
         time.sleep(0.3)
     raise HilumError(f"It was not ready after {seconds:g} seconds. The end of {log}:\n{_end_of(log)}")
 
@@ -83,6 +82,13 @@ def check_port_is_free(port: int, what: str) -> None:
         probe.settimeout(1)
         if probe.connect_ex((LOOPBACK, port)) == 0:
             raise RequestError(f"Port {port} is taken; choose another one for {what}.")
+
+
+def _has_ended(pid: int) -> bool:
+    """Of a process that this one started. While it begins, its command line is not there yet."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return True
 
 
 def _end_of(log: Path) -> str:

@@ -57,9 +57,7 @@ def up(folder: Path, *, port: int = DEFAULT_PORT, say: Say = lambda _: None) -> 
     pid = start_detached(command, _environment(folder, known, password), log, data)
     known["pid"] = pid
     write_access(folder, known)
-    wait_until_healthy(
-        f"{known['url']}/health", pid, str(folder), log, seconds=_START_SECONDS, tick=lambda: None
-    )
+    wait_until_healthy(f"{known['url']}/health", pid, log, seconds=_START_SECONDS)
     return known
 
 

@@ -1,1 +1,0 @@
-"""Annotators in Label Studio: its regions as voxels, and ours as its regions."""
