@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from hilum.cli import (
     anomaly,
+    bridge,
     compare_pretraining,
     data,
     demo,
@@ -49,6 +50,7 @@ ORDER = (
     *("campaign", "round", "simulate", "tune", "submit"),
     *("pretrain", "compare-pretraining"),
     *("ask", "pool", "score", "select", "why", "label", "finetune", "evaluate", "promote"),
+    "bridge",
     *("model", "measure", "doctor", "whois"),
 )
 
@@ -126,6 +128,8 @@ app.command("why", rich_help_panel=STEPS, epilog=f"Example: hilum why {steps.ID}
 label_studio.register(label.group)
 app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)
+
+app.command("bridge", rich_help_panel=CARE, epilog="Example: hilum bridge --store ./liver --model liver")(bridge.bridge)
 
 smaller.register(model.group)
 model.group.command(

@@ -65,6 +65,32 @@ class Settings(BaseSettings):
         description="Where loss curves and pictures of a training also go as it runs: `tensorboard:FOLDER` or "
         "`mlflow:URI`, once either is installed.",
     )
+    bridge_key: SecretStr | None = Field(
+        default=None,
+        description="Signs the addresses of images that `hilum bridge` serves, 16 characters or more; two, the new one "
+        "first, while it is changed.",
+    )
+    bridge_key_file: Path | None = Field(default=None, description="A file that holds that key instead.")
+    bridge_origins: str = Field(
+        default="http://localhost:8080 http://127.0.0.1:8080",
+        description="The origins of the Label Studio pages that may show images of the bridge.",
+    )
+    bridge_open: bool = Field(
+        default=False, description="Show images to whoever asks, unsigned: on a loopback address only."
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="What Label Studio sends with every webhook, `Authorization: Bearer …`; none is accepted if unset.",
+    )
+    webhook_secret_file: Path | None = Field(default=None, description="A file that holds that secret instead.")
+    pre_annotation_model: str | None = Field(
+        default=None, description="The model whose champion drafts in Label Studio; set by `hilum bridge --model`."
+    )
+    pre_annotation_user: str = Field(default="hilum", description="The user as which Label Studio asks for drafts.")
+    pre_annotation_password: SecretStr | None = Field(
+        default=None, description="That user's password, 16 characters or more."
+    )
+    pre_annotation_password_file: Path | None = Field(default=None, description="A file that holds it instead.")
     state: Path = Field(
         default=Path("~/.local/state/hilum"), description="The folder where tracebacks of our own faults are written."
     )

@@ -1,0 +1,1 @@
+"""Pre-annotation: what Label Studio asks a model for, whole tasks and interactively."""
