@@ -27,7 +27,7 @@ def register(group: typer.Typer) -> None:
     group.command("reconcile", epilog="Example: hilum label reconcile liver.yaml")(reconcile)
 
 
-def up(*, store: StoreUrl = None, port: Port = 8080, bridge_port: BridgePort = 8081, json_: Json = False) -> None:
+def up(*, store: StoreUrl = None, port: Port = 8080, bridge_port: BridgePort = 9090, json_: Json = False) -> None:
     """Start a real Label Studio on this machine, ready to log in, and the bridge that shows it this store's images.
 
     It is installed once, in an environment of its own under your data folder (HILUM_LABEL_STUDIO_HOME), and listens
