@@ -16,7 +16,8 @@ from tests.label_studio.servers import Server
 Place = tuple[float, float]
 
 _SELECTED = "window.Htx.annotationStore.selected"
-_READY = """() => { const h = window.Htx; if (!h || !h.task || !h.annotationStore || !h.annotationStore.selected) return false;
+_READY = """() => { const h = window.Htx;
+  if (!h || !h.task || !h.annotationStore || !h.annotationStore.selected) return false;
   const i = h.annotationStore.selected.names.get('image');
   return !!(i && i.stageRef && i.naturalWidth > 1 && i.stageWidth > 1 && i.currentImageEntity.imageLoaded); }"""
 _ON_SCREEN = """([x, y]) => { const i = window.Htx.annotationStore.selected.names.get('image');
