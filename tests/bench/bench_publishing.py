@@ -1,6 +1,6 @@
 """Publishing tasks with drafts into a real Label Studio: ours in bulk, beside one call a task.
 
-Run with ``make bench THEME=publishing``. Both send the same payloads to the same server, each into a project of its own.
+Run with ``make bench THEME=publishing``. Both send the same payloads to one server, each into a project of its own.
 One call a task is timed over 100 tasks; the figures are tasks a second of wall-clock time, waiting for the server.
 """
 

@@ -124,8 +124,11 @@ class Connection:
 
     def tasks_numbered(self, project_id: int, task_ids: list[int]) -> list[dict[str, Any]]:
         """These tasks with all that is known of them; those that are gone are left out."""
-        chosen = json.dumps({"all": False, "included": task_ids})
-        return self._tasks_page(project_id, selected_items=chosen, fields="all")
+        # `selected_items` is not heeded here.
+        these = {"filter": "filter:tasks:id", "operator": "in_list", "type": "Number", "value": task_ids}
+        query = {"ordering": ["tasks:id"], "filters": {"conjunction": "and", "items": [these]}}
+        found = self._tasks_page(project_id, query=json.dumps(query), fields="all")
+        return [task for task in found if task["id"] in set(task_ids)]
 
     def _tasks_page(self, project_id: int, **words: Any) -> list[dict[str, Any]]:
         given = {key: value for key, value in words.items() if value is not None}

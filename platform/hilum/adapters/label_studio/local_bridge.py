@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hilum.adapters.label_studio.keys import BRIDGE_KEY, WEBHOOK_SECRET
+from hilum.adapters.label_studio.keys import BRIDGE_KEY, FILE, WEBHOOK_SECRET
 from hilum.adapters.label_studio.local_processes import (
     LOOPBACK,
     check_port_is_free,
@@ -39,7 +39,7 @@ def up(folder: Path, known: dict[str, Any], store: Store, *, port: int, say: Say
     known |= {"store": url, "bridge_url": f"http://{LOOPBACK}:{port}"}
     log = folder / "bridge.log"
     command = [sys.executable, "-m", *_MARK.split(), "--store", url, "--host", LOOPBACK, "--port", str(port)]
-    pid = start_detached(command, os.environ | _settings(known), log, Path.cwd())
+    pid = start_detached(command, _environment(known), log, Path.cwd())
     known["bridge_pid"] = pid
     write_access(folder, known)
     wait_until_healthy(f"{known['bridge_url']}/health", pid, log, seconds=_START_SECONDS)
@@ -51,8 +51,11 @@ def down(known: dict[str, Any]) -> bool:
     return stop(known.get("bridge_pid"), _MARK)
 
 
-def _settings(known: dict[str, Any]) -> dict[str, str]:
+def _environment(known: dict[str, Any]) -> dict[str, str]:
+    """Ours, but with the keys of this bridge and no others."""
+    secrets_elsewhere = {BRIDGE_KEY + FILE, WEBHOOK_SECRET + FILE}
     return {
+        **{name: value for name, value in os.environ.items() if name not in secrets_elsewhere},
         "HILUM_BRIDGE_ORIGINS": known["url"],
         BRIDGE_KEY: known["bridge_key"],
         WEBHOOK_SECRET: known["webhook_secret"],

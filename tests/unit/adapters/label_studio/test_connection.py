@@ -39,7 +39,7 @@ def told() -> Iterator[Told]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-        do_GET = do_POST = _answer
+        do_GET = do_POST = _answer  # noqa: N815
 
         def log_message(self, *words: object) -> None:
             pass
