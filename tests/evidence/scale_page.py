@@ -175,7 +175,7 @@ def _missing() -> list[str]:
         "## What has to change first",
         "",
         "- **The pool is one table.** Driver and workers read it whole, in scoring too: the last row of the table, at "
-        "least twice that while it is sorted, and the driver makes a Python string of every id. It has to be written "
+        "least twice that while it is sorted, and the driver also holds every id by itself. It has to be written "
         "in the score run's parts, so that each worker reads its own and the driver only the core-sets' rows.",
         "- Parts that hold something labelled are read one after the other by the driver, to find its embedding.",
         "- Every answer is compared with the box of every candidate of a shard: slow where answers are many.",

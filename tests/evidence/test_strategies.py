@@ -1,5 +1,6 @@
 """The page of strategies says what its curves say."""
 
+import pytest
 from tests.evidence.strategies import Found, page
 from tests.evidence.strategies_plot import colours, strategies_png
 
@@ -8,13 +9,13 @@ from hilum.loop.curves import Curve
 from hilum.loop.simulate import Simulation
 
 
-def simulation(name="strategies-hippocampus"):
-    """Three seeds: 'entropy' a tenth ahead of random, 'foreground-random' half of that, 'bald' a tenth behind."""
+def simulation(name="strategies-hippocampus", seeds=(0, 1, 2)):
+    """By seed: 'entropy' a tenth ahead of random, 'foreground-random' half of that, 'bald' a tenth behind."""
     ahead = {"random": 0.0, "entropy": 0.1, "foreground-random": 0.05, "bald": -0.1}
     curves = tuple(
         Curve(strategy, seed, (20, 40, 60), (0.4 + seed / 100 + by, 0.5 + seed / 90 + by, 0.6 + seed / 100 + by))
         for strategy, by in ahead.items()
-        for seed in (0, 1, 2)
+        for seed in seeds
     )
     found = Simulation("strategies", "dice_mean", "test", curves, (), 0, 0.0, {})
     return Found(name, recipe_files.simulate_recipe(name), found)
@@ -53,6 +54,12 @@ def test_the_page_names_samplers_that_were_not_asked():
     assert "`badge`" not in last
 
 
-def test_the_page_says_where_the_shipped_recipe_was_chosen():
-    text = page([simulation("strategies-mednist")], hardware="two cores", date="2026-11-29")
-    assert "was chosen on this very set" in text
+def test_the_page_says_where_the_shipped_recipe_was_chosen_and_gives_the_other_seeds_apart():
+    found = simulation("strategies-mednist", seeds=range(7))
+    text = page([found], hardware="two cores", date="2026-11-29")
+    assert "was chosen on this very set, with seeds 0 to 4" in text
+    anew = {line.split("|")[1].strip(" *"): line.split("|")[-2].strip() for line in text.splitlines() if "|" in line}
+    # The mean of seeds 5 and 6: 0.4, 0.5 and 0.6 of each curve, and what these seeds and the strategy add.
+    of_random = 0.25 * (0.4 + 0.6 + 2 * 5.5 / 100) + 0.5 * (0.5 + 5.5 / 90)
+    assert float(anew["random"]) == pytest.approx(of_random, abs=6e-4)
+    assert float(anew["entropy"]) == pytest.approx(of_random + 0.1, abs=6e-4)

@@ -141,6 +141,9 @@ def test_simulated_strategies_are_given_the_same_seconds(scans):
     assert results["num_full_labels"] == NUM_SCANS - NUM_HELD_OUT
     for branch in results["branches"]:
         told = [events[Stage.COLLECTED].counts["seconds_of_people"] for events in history(store, branch["campaign"])]
+        assert branch["seconds"] == pytest.approx(np.cumsum(told))
+    for branch in results["branches"]:
+        told = [events[Stage.COLLECTED].counts["seconds_of_people"] for events in history(store, branch["campaign"])]
         assert sum(told[:-1]) < 300
 
 

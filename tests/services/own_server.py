@@ -4,6 +4,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import httpx
 import numpy as np
 import uvicorn
 
@@ -18,6 +19,9 @@ from hilum.store.volumes import write_volume, write_volume_table
 KEY, OTHER_KEY = "image-key-0123456789abcdef", "other-key-0123456789abcdef"
 SECRET = "webhook-secret-0123456789"
 ORIGIN = "http://label-studio.test:8080"
+CLIENT = httpx.Client(timeout=60, trust_env=False)
+"""Kept: making one reads all certificates of the machine."""
+
 CLASSES = ("background", "organ", "lesion")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.services.own_server import KEY, SECRET, phantom_image, phantom_volume, stored
+from tests.services.own_server import CLIENT, KEY, SECRET, phantom_image, phantom_volume, stored
 
 from hilum.adapters.label_studio.deliveries import inbox, read_told
 from hilum_services.bridge.webhooks import WEBHOOKS
@@ -89,9 +89,9 @@ def test_neither_secrets_nor_addresses_are_in_the_log(tmp_path):
     log = tmp_path / "log"
     process, base = started(store, log)
     try:
-        httpx.get(f"{base}/v1/images/{ingest_id}?signature=canary-signature")
-        httpx.post(base + WEBHOOKS, json={}, headers={"Authorization": "Bearer canary-secret"})
-        httpx.post(base + WEBHOOKS, content=b"canary-body", headers={**GOOD, "Content-Type": "application/json"})
+        CLIENT.get(f"{base}/v1/images/{ingest_id}?signature=canary-signature")
+        CLIENT.post(base + WEBHOOKS, json={}, headers={"Authorization": "Bearer canary-secret"})
+        CLIENT.post(base + WEBHOOKS, content=b"canary-body", headers={**GOOD, "Content-Type": "application/json"})
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) in {0, 130}

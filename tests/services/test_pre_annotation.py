@@ -2,10 +2,9 @@
 
 import time
 
-import httpx
 import numpy as np
 import pytest
-from tests.services.own_server import KEY, serving
+from tests.services.own_server import CLIENT, KEY, serving
 
 from hilum.adapters.label_studio.answers import read_answer
 from hilum.adapters.label_studio.asked import Asked
@@ -55,7 +54,7 @@ class Backend:
         return open_volume(self.store, self.volume).read_label_map_ZYX(asked.pages.patch)
 
     def post(self, path, body, *, auth=AUTH):
-        return httpx.post(self.url + path, json=body, auth=auth, timeout=60)
+        return CLIENT.post(self.url + path, json=body, auth=auth)
 
     def predict(self, tasks, context=None):
         params = {"login": None, "password": None, "context": context}
@@ -87,24 +86,24 @@ def voxels_of(prediction, asked):
 
 
 def test_health_needs_no_password_and_everything_else_does(backend):
-    assert httpx.get(f"{backend.url}/health").status_code == 200
+    assert CLIENT.get(f"{backend.url}/health").status_code == 200
     for auth in (None, (USER, "wrong-0123456789"), ("other", PASSWORD), (USER, ""), ("é", "é")):
         assert backend.post("/setup", {}, auth=auth).status_code == 401
         assert backend.post("/predict", {"tasks": []}, auth=auth).status_code == 401
-        assert httpx.get(f"{backend.url}/versions", auth=auth).status_code == 401
+        assert CLIENT.get(f"{backend.url}/versions", auth=auth).status_code == 401
     for header in ("Basic", "Basic %", "Basic /w==", f"Bearer {PASSWORD}"):
-        assert httpx.post(f"{backend.url}/setup", headers={"Authorization": header}).status_code == 401
+        assert CLIENT.post(f"{backend.url}/setup", headers={"Authorization": header}).status_code == 401
 
 
 def test_events_that_label_studio_sends_by_itself_are_answered_and_not_read(backend):
-    assert httpx.post(f"{backend.url}/webhook", content=b"{").status_code == 200
+    assert CLIENT.post(f"{backend.url}/webhook", content=b"{").status_code == 200
 
 
 def test_versions_are_checkpoints_and_a_new_champion_drafts_from_the_next_request_on(backend, champion):
     assert backend.post("/setup", {"project": "1.2"}).json() == {"model_version": champion}
     other = untrained_checkpoint(backend.store, PHANTOM, seed=1)
     open_ledger(backend.store).point("liver", "champion", other, expected=champion)
-    assert httpx.get(f"{backend.url}/versions", auth=AUTH).json() == {"versions": [other]}
+    assert CLIENT.get(f"{backend.url}/versions", auth=AUTH).json() == {"versions": [other]}
     assert backend.predict([backend.task()[0]])[0]["model_version"] == other
 
 

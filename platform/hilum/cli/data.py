@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from hilum.cli.console import reply, table
-from hilum.cli.options import Json
+from hilum.cli.options import Json, StoreUrl
 
 MOST_SHOWN = 10
 
@@ -34,6 +34,13 @@ Modality = Annotated[
     typer.Option(
         "--modality", metavar="NAME", help="bms: t1, t1ce, t2, flair, or all as channels; flair if not given."
     ),
+]
+AtlasFile = Annotated[
+    str, typer.Argument(metavar="FILE", help="A NIfTI (or NRRD, MetaImage) of labels, or of probabilities from 0 to 1.")
+]
+AtlasLabels = Annotated[
+    str | None,
+    typer.Option("--labels", metavar="NUMBERS", help="Which labels are foreground: '17,53'; all but 0 if not given."),
 ]
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="What negatives, folds and sides are drawn from.")
@@ -155,3 +162,42 @@ def prepare(
     recipe = "ncc" if name == "luna16" else name
     next_commands = ["hilum init ./store", f"hilum ingest {out} --recipe {recipe} --store ./store"]
     reply(json_, data, *lines, next_commands=next_commands)
+
+
+@group.command("atlas", epilog="Example: hilum data atlas liver-atlas.nii.gz --labels 1")
+def atlas(file: AtlasFile, *, labels: AtlasLabels = None, store: StoreUrl = None, json_: Json = False) -> None:
+    """Take in a map of where foreground is; a recipe's `score.foreground` with its id has candidates drawn by it.
+
+    It must lie in the same world (mm) as the scans: nothing is registered here, voxels are looked up by their place.
+    """
+    from pathlib import Path
+
+    from hilum.adapters.reading import read_scan
+    from hilum.cli.composition import store_at
+    from hilum.cli.round_steps import tell
+    from hilum.core.errors import NotFoundError
+    from hilum.core.recipes.importing import AtlasRecipe
+    from hilum.core.sources import SourceItem
+    from hilum.loop.recipe_files import checked
+    from hilum.steps import atlas as taking_in
+
+    opened = store_at(store)
+    path = Path(file)
+    if not path.is_file():
+        raise NotFoundError(f"There is no file {file}.")
+    recipe = checked(AtlasRecipe, {"labels": _numbers(labels)}, "--labels")
+    image = read_scan(str(path.parent), SourceItem(path.name))
+    already_done = taking_in.planned(recipe, image, opened).finished() is not None
+    manifest = taking_in.run(recipe, image, store=opened)
+    tell(json_, manifest, already_done, [f"put 'foreground: {{atlas: {manifest.run_id}}}' under score in a recipe"])
+
+
+def _numbers(text: str | None) -> list[int]:
+    from hilum.core.errors import RequestError
+
+    try:
+        return [int(number) for number in text.split(",")] if text else []
+    except ValueError:
+        raise RequestError(
+            f"--labels takes whole numbers with commas between them, such as 17,53; given {text}."
+        ) from None

@@ -134,7 +134,7 @@ app.command("bridge", rich_help_panel=CARE, epilog="Example: hilum bridge --stor
 smaller.register(model.group)
 model.group.command(
     "import",
-    epilog="Example: hilum model import w.safetensors --names names.yaml --licence Apache-2.0 --architecture unet",
+    epilog="Example: hilum model import encoder.onnx --licence Apache-2.0",
 )(importing.import_)
 model.group.command("anomaly", epilog=f"Example: hilum model anomaly {steps.ID} --volume {steps.ID} --out map.nii.gz")(
     anomaly.anomaly

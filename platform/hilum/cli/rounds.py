@@ -184,13 +184,25 @@ def _tell_status(json_: bool, found: "CampaignStatus", store: str | None, *, alr
 
 
 def _curve_table(found: "CampaignStatus") -> Any:
+    """Round by round what was reached, and after how much of people's time, where that is known."""
+    from hilum.loop.report.tables import duration_text
+
     metric = found.metric or ""
+    is_timed = any(point.seconds for point in found.curve)
     rows = [
-        [point.round_number, point.num_labels, *_values(point.metrics, metric), "yes" if point.promoted else "no"]
+        [
+            point.round_number,
+            point.num_labels,
+            *([duration_text(point.seconds)] if is_timed else []),
+            *_values(point.metrics, metric),
+            "yes" if point.promoted else "no",
+        ]
         for point in found.curve
     ]
     named = metric.replace("_", " ")
-    return table("", ["round", "answers", f"{named} (validation)", f"{named} (test)", "promoted"], rows) if rows else ""
+    spent = ["answers", "people's time"] if is_timed else ["answers"]
+    columns = ["round", *spent, f"{named} (validation)", f"{named} (test)", "promoted"]
+    return table("", columns, rows) if rows else ""
 
 
 def _reuse_table(found: "CampaignStatus") -> Any:

@@ -33,6 +33,10 @@ class MemberParams(Params):
     """Of samplers that read every member's class probabilities, which ``score.keep_members`` keeps."""
 
 
+class ViewParams(Params):
+    """Of samplers that read embeddings of several views of a candidate, which ``score.num_views`` keeps."""
+
+
 class Registry:
     """Names for one kind of function. A name cannot be taken twice."""
 

@@ -67,8 +67,9 @@ def random_recipe(campaign: CampaignRecipe) -> CampaignRecipe:
     """The same campaign asking at random from the first round to the last."""
     random = Choice(kind=RANDOM)
     select = campaign.select.model_copy(update={"arms": (ArmRecipe(share=1.0, sampler=random),), "cold_start": random})
-    # One opinion, and no encoder, is enough where nobody reads the scores.
-    score = campaign.score.model_copy(update={"members": Choice(kind="single"), "encoder": None})
+    # One opinion is enough, and no encoder, views or foreground are wanted, where nobody reads the scores.
+    unread = {"members": Choice(kind="single"), "encoder": None, "num_views": 0, "foreground": None}
+    score = campaign.score.model_copy(update=unread)
     return campaign.model_copy(update={"select": select, "score": score})
 
 
@@ -84,7 +85,9 @@ def full_recipe(campaign: CampaignRecipe, num_candidates: int) -> CampaignRecipe
         num_steps = finetune.num_steps_over(num_rounds(campaign.campaign))
         finetune = finetune.model_copy(update={"num_steps": num_steps, "num_first_steps": None})
     at_random = random_recipe(campaign)
-    select = at_random.select.model_copy(update={"max_per_patient": None, "quotas": (), "max_seconds": None})
+    select = at_random.select.model_copy(
+        update={"max_per_patient": None, "quotas": (), "max_seconds": None, "min_slices_apart": None}
+    )
     return at_random.model_copy(update={"campaign": everything, "finetune": finetune, "select": select})
 
 

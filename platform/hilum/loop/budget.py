@@ -18,7 +18,7 @@ def num_selected(events: dict[Stage, Event]) -> int:
 
 def seconds_spent(rounds: Rounds) -> float:
     """People's time in finished and open rounds: what they told, or what was predicted where they told nothing."""
-    return sum(_seconds_of(events) for events in rounds)
+    return sum(seconds_of_round(events) for events in rounds)
 
 
 def seconds_to_ask(budget: BudgetRecipe, spent: float) -> float | None:
@@ -46,7 +46,8 @@ def num_rounds(budget: BudgetRecipe) -> int:
     return 1 + math.ceil(after_first / budget.num_per_round)
 
 
-def _seconds_of(events: dict[Stage, Event]) -> float:
+def seconds_of_round(events: dict[Stage, Event]) -> float:
+    """People's time in one round: what they told, or what was predicted; 0 where neither is known."""
     collected, selected = events.get(Stage.COLLECTED), events.get(Stage.SELECTED)
     told_seconds = float(collected.counts.get("seconds_of_people", 0)) if collected else 0.0
     return told_seconds or (float(selected.counts.get("predicted_seconds", 0)) if selected else 0.0)

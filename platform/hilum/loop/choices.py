@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from hilum.core.errors import RecipeError, unknown_name
 from hilum.core.recipes import CampaignRecipe, Choice, SelectRecipe
-from hilum.core.registry import MemberParams, Registry, annotators, architectures, samplers, scorers
+from hilum.core.registry import MemberParams, Registry, ViewParams, annotators, architectures, samplers, scorers
 from hilum.select.costs import PER_SECOND
 from hilum.steps.score import check_keeps_members
 
@@ -24,6 +24,13 @@ def check_choices(recipe: CampaignRecipe) -> None:
     for arm in recipe.select.of_round(0).arms:
         _check_score_is_computed(arm.sampler, readable)
         _check_members_are_kept(arm.sampler, recipe)
+        _check_contrasts_before_a_model(arm.sampler)
+    _check_views_are_kept(recipe)
+    if recipe.select.cold_start.kind == "foreground_random" and recipe.score.foreground is None:
+        raise RecipeError(
+            "select.cold_start 'foreground_random' asks before there is a model that sees foreground. Say what knows "
+            "it: score.foreground, such as {checkpoint: ID} or {atlas: ID}; or start with {kind: random}."
+        )
     check_keeps_members(recipe.score, recipe.question)
     stop = recipe.campaign.stop
     if stop is not None and stop.max_uncertainty is not None and stop.uncertainty not in computed:
@@ -73,6 +80,20 @@ def _check_members_are_kept(sampler: Choice, recipe: CampaignRecipe) -> None:
             f"Sampler '{sampler.kind}' reads every member's class probabilities: set score.keep_members: true and "
             "score.members to several, such as {kind: dropout, num_members: 8} or {kind: mirrors}."
         )
+
+
+def _check_contrasts_before_a_model(sampler: Choice) -> None:
+    if issubclass(samplers.params_of(sampler.kind), ViewParams):
+        raise RecipeError(
+            f"Sampler '{sampler.kind}' is for the first round, and select.arms ask once there is a model. "
+            "Make it select.cold_start."
+        )
+
+
+def _check_views_are_kept(recipe: CampaignRecipe) -> None:
+    kind = recipe.select.cold_start.kind
+    if issubclass(samplers.params_of(kind), ViewParams) and not recipe.score.num_views:
+        raise RecipeError(f"Sampler '{kind}' contrasts views of candidates: set score.num_views, such as 4.")
 
 
 def _check_score_is_computed(sampler: Choice, computed: list[str]) -> None:

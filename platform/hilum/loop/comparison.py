@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats
@@ -24,6 +24,7 @@ from hilum.loop.curves import (
     saving,
     t_interval,
 )
+from hilum.loop.people_time import TimedStrategy, timed
 
 FULL_DATA_SHARES = (0.90, 0.95, 1.00)
 RANDOMS_FINAL = "random's final score"
@@ -92,7 +93,7 @@ class FullData:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All strategies (random last) over one range of labels."""
+    """All strategies (random last) over one range of labels. ``timed``: by name, over people's time if it is known."""
 
     metric: str
     low_labels: int
@@ -101,6 +102,7 @@ class Comparison:
     strategies: tuple[StrategyResult, ...]
     full_data: FullData | None
     chance: float | None = None
+    timed: Mapping[str, TimedStrategy] = field(default_factory=dict)
 
     @property
     def learnt_nothing(self) -> bool:
@@ -152,7 +154,7 @@ def compare(
     ]
     active = sorted(results[:-1], key=lambda r: (-r.area.mean, r.name))
     low, high = common_range(curves)
-    return Comparison(metric, low, high, levels, (*active, results[-1]), full, chance)
+    return Comparison(metric, low, high, levels, (*active, results[-1]), full, chance, timed(by_name, levels[0].value))
 
 
 def chance_level(metric: str, num_classes: int) -> float | None:

@@ -11,6 +11,7 @@ Every function here is pure.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -27,20 +28,26 @@ _SAME_LEVEL = 1e-12
 
 @dataclass(frozen=True)
 class Curve:
-    """One campaign of a simulation: a metric after each number of labels, which only grows."""
+    """One campaign of a simulation: a metric after each number of labels, which only grows.
+
+    ``seconds`` are people's until each of them, where they are known: growing too, else none are kept.
+    """
 
     strategy: str
     seed: int
     num_labels: tuple[int, ...]
     values: tuple[float, ...]
+    seconds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.num_labels) != len(self.values) or not self.values:
             raise RecipeError(
                 f"The curve of '{self.strategy}' needs one value for each number of labels, at least one."
             )
-        if any(b <= a for a, b in zip(self.num_labels, self.num_labels[1:], strict=False)):
+        if not _grows(self.num_labels):
             raise RecipeError(f"The curve of '{self.strategy}' needs numbers of labels that grow: {self.num_labels}.")
+        if self.seconds and (len(self.seconds) != len(self.values) or not _grows((0.0, *self.seconds))):
+            raise RecipeError(f"The curve of '{self.strategy}' needs seconds that grow, one for each value.")
         if not all(math.isfinite(v) for v in self.values):
             raise RecipeError(f"The curve of '{self.strategy}', seed {self.seed}, has a value that is not a number.")
 
@@ -61,9 +68,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Band:
-    """The mean curve of a strategy with its interval at every number of labels."""
+    """The mean curve of a strategy with its interval ``at`` every number of labels, or of seconds."""
 
-    num_labels: tuple[float, ...]
+    at: tuple[float, ...]
     points: tuple[Interval, ...]
 
     @property
@@ -88,6 +95,10 @@ class Range:
 
 
 UNKNOWN = Range(0.0, math.inf)
+
+
+def _grows(numbers: Sequence[float]) -> bool:
+    return all(a < b for a, b in pairwise(numbers))
 
 
 def t_interval(values: Sequence[float] | Floats, *, confidence: float = CONFIDENCE) -> Interval:

@@ -187,7 +187,13 @@ def simulation_of(manifest: Manifest) -> Simulation:
     """Read a finished simulation back."""
     results = manifest.results
     curves = tuple(
-        Curve(b["strategy"], b["seed"], tuple(b["num_labels"]), tuple(map(_number, b["values"])))
+        Curve(
+            b["strategy"],
+            b["seed"],
+            tuple(b["num_labels"]),
+            tuple(map(_number, b["values"])),
+            tuple(b.get("seconds", ())),
+        )
         for b in results["branches"]
     )
     campaigns = {(b["strategy"], b["seed"]): b["campaign"] for b in results["branches"]}
@@ -224,6 +230,7 @@ def _results(store: Store, name: str, branches: list[Branch], *, num_classes: in
             "seed": branch.seed,
             "num_labels": [point.num_labels for point in status.curve],
             "values": [_on(point.metrics, side, metric) for point in status.curve],
+            **_seconds(status),
             "reuse": [dict(row.reuse) for row in status.history if row.reuse],
         }
         for branch, status in statuses
@@ -238,6 +245,12 @@ def _results(store: Store, name: str, branches: list[Branch], *, num_classes: in
         "num_full_labels": max((row["num_labels"][-1] for row in full), default=0),
         "chance": chance_level(metric, num_classes),
     }
+
+
+def _seconds(status: CampaignStatus) -> dict[str, list[float]]:
+    """People's seconds until each number of labels; nothing where a round's are not known."""
+    seconds = [point.seconds for point in status.curve]
+    return {"seconds": seconds} if all(a < b for a, b in zip([0.0, *seconds], seconds, strict=False)) else {}
 
 
 def _finished(store: Store, branch: Branch) -> CampaignStatus:

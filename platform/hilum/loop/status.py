@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hilum.core.recipes import CampaignRecipe, Question
-from hilum.loop.budget import Rounds, num_selected
+from hilum.loop.budget import Rounds, num_selected, seconds_of_round
 from hilum.loop.events import Event, runs_of
 from hilum.loop.stages import Stage
 from hilum.loop.stopping import ending
@@ -17,7 +17,10 @@ Metrics = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One trained round: what its own checkpoint reached, and what the champion after it reaches."""
+    """One trained round: what its own checkpoint reached, and what the champion after it reaches.
+
+    ``seconds`` are people's until then, told or predicted; 0 where nobody knows.
+    """
 
     round_number: int
     num_labels: int
@@ -26,6 +29,7 @@ class CurvePoint:
     champion_id: str
     champion_metrics: Metrics
     promoted: bool
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,9 @@ def _summary(events: dict[Stage, Event]) -> RoundSummary:
 def _curve(rounds: Rounds) -> list[CurvePoint]:
     points: list[CurvePoint] = []
     known: dict[str, Any] = {}
-    num_labels = 0
+    num_labels, seconds = 0, 0.0
     for events in rounds:
+        seconds += seconds_of_round(events)
         num_labels += _num_answers(events)
         if Stage.EVALUATED not in events:
             continue
@@ -123,6 +128,7 @@ def _curve(rounds: Rounds) -> list[CurvePoint]:
                 champion_id=champion_id,
                 champion_metrics=known.get(champion_id, {}),
                 promoted=Stage.PROMOTED in events,
+                seconds=seconds,
             )
         )
     return points

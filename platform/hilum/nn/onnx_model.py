@@ -19,18 +19,23 @@ _PROVIDERS = ["CPUExecutionProvider"]
 _ERRORS_ONLY = 3
 
 
+def session_of(payload: bytes, *, num_threads: int) -> Any:
+    """onnxruntime's session of a model's bytes, on the processor."""
+    require_onnx()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
+    options.log_severity_level = _ERRORS_ONLY
+    return onnxruntime.InferenceSession(payload, options, providers=_PROVIDERS)
+
+
 class OnnxPredictor:
     """Bytes of a model and the card it was exported from; one thread, so that timings compare."""
 
     def __init__(self, payload: bytes, card: Mapping[str, Any]) -> None:
-        require_onnx()
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
         self.card = dict(card)
-        self._session = onnxruntime.InferenceSession(payload, options, providers=_PROVIDERS)
+        self._session = session_of(payload, num_threads=1)
 
     @property
     def num_classes(self) -> int:

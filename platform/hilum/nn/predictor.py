@@ -21,6 +21,8 @@ from hilum.nn.members import members as member_sets
 Floats = npt.NDArray[np.float32]
 Precision = Literal["float32", "bfloat16"]
 SINGLE = Choice(kind="single")
+EMBEDS = "embed"
+"""The question of a card whose network only embeds."""
 
 
 class Predictor:
@@ -100,6 +102,11 @@ def network_of_card(card: Mapping[str, Any], *, seed: int = 0) -> Network:
         raise RecipeError(
             "This checkpoint was pretrained and answers no question of yours yet. Train it first: put its id under "
             "finetune, as 'from', in a campaign's recipe."
+        )
+    if card.get("question") == EMBEDS:
+        raise RecipeError(
+            "This checkpoint is an encoder that was imported: it embeds candidates, as score.encoder, and answers "
+            "no question."
         )
     try:
         return build_network(

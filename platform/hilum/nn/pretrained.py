@@ -40,7 +40,7 @@ class TimmEncoder(Column):
 
     def __init__(self, params: TimmParams, *, in_channels: int) -> None:
         super().__init__()
-        timm = _timm()
+        timm = import_timm("Architecture 'timm_unetpp'")
         if not timm.is_model(params.encoder):
             raise RecipeError(
                 f"timm has no model '{params.encoder}'. timm.list_models() lists them; resnet18 is one of the smallest."
@@ -89,12 +89,13 @@ def timm_unetpp(*, spatial_dims: int, in_channels: int, num_classes: int, **para
     return TimmUNetPP(UNETPP, checked, spatial_dims=spatial_dims, in_channels=in_channels, num_classes=num_classes)
 
 
-def _timm() -> Any:
+def import_timm(who: str) -> Any:
+    """timm, or a RecipeError that says who needs it and how it is installed."""
     try:
         return importlib.import_module("timm")
     except (ImportError, RuntimeError) as error:  # torchvision of another build than torch fails with the second
         raise RecipeError(
-            f"Architecture 'timm_unetpp' needs timm, which cannot be imported here ({error}). Install it with: "
+            f"{who} needs timm, which cannot be imported here ({error}). Install it with: "
             "pip install 'hilum[timm]', with the torchvision that belongs to your torch."
         ) from None
 

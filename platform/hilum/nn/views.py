@@ -4,11 +4,15 @@ Shape letters: N = items, C = channels in and classes out, S = space.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from hilum.nn.chance import generator
 
 _MAX_SHIFT = 0.1
 _MAX_GAMMA = 0.25
@@ -43,6 +47,18 @@ def draw_view(shape_s: Sequence[int], rng: torch.Generator) -> View:
     shifts = tuple(int(torch.randint(-far, far + 1, (1,), generator=rng)) for far in farthest)
     gamma = 1 + _MAX_GAMMA * (2 * float(torch.rand(1, generator=rng)) - 1)
     return View(axes, shifts, gamma)
+
+
+def images_of_views(
+    images_NCZYX: npt.NDArray[np.float32], num_views: int, *, seed: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    """The images as each of ``num_views`` views shows them. A view depends on the seed and its number alone."""
+    images = torch.from_numpy(np.ascontiguousarray(images_NCZYX, np.float32))
+    is_flat = images.shape[2] == 1
+    images_NCS = images[:, :, 0] if is_flat else images
+    for number in range(1, num_views + 1):
+        seen = draw_view(images_NCS.shape[2:], generator(seed, number)).of(images_NCS)
+        yield (seen[:, :, None] if is_flat else seen).numpy()
 
 
 def mirror_axes(spatial_dims: int) -> list[tuple[int, ...]]:

@@ -16,6 +16,7 @@ _WORDS = {
     "badge": "unsure, and unlike everything picked before it",
     "batch_bald": "its answer adds most to what those picked before it tell of the members",
     "epig": "its answer would tell most of what the model says of others",
+    "hard_to_contrast": "among the hardest of its group to tell from others",
     "typiclust": "most typical of its group",
     "facility_location": "most like what nothing labelled or picked before it is like",
     "prob_cover": "most others within reach, of those that nothing labelled or picked reaches",

@@ -44,9 +44,14 @@ class ExtensionParams(ByScore):
 
 
 class ForegroundParams(Params):
-    """``share`` of the picks that must hold predicted foreground."""
+    """``share`` of the picks that must hold foreground.
+
+    With `score.foreground` those hold it of which ``min_foreground`` or more is foreground, and any of them; without
+    it, those where the round's own model sees any at all.
+    """
 
     share: float = Field(default=2 / 3, ge=0, le=1)
+    min_foreground: float = Field(default=0.001, ge=0, le=1)
 
 
 class StratifiedParams(ByScore):
@@ -132,14 +137,17 @@ def extension_probabilities(descending: npt.NDArray[np.floating]) -> npt.NDArray
 
 
 @samplers.register("foreground_random", params=ForegroundParams)
-def foreground_random(scored: ScoredPool, num: int, *, rng: np.random.Generator, share: float = 2 / 3) -> Ints:
-    """At random, but ``share`` of the picks where the model sees something other than background.
+def foreground_random(
+    scored: ScoredPool, num: int, *, rng: np.random.Generator, share: float = 2 / 3, min_foreground: float = 0.001
+) -> Ints:
+    """At random, but ``share`` of the picks where there is something other than background (nnActive's yardstick).
 
-    Without a model, or once no such candidate is left, the rest is drawn from everywhere.
+    What is foreground the score run's own column says, where it has one, and else the model's prediction. Where
+    neither is known, or once no such candidate is left, the rest is drawn from everywhere.
     """
     num = how_many(scored, num)
     order = rng.permutation(scored.num)
-    wanted = order[scored.predicted_class[order] > 0][: round(share * num)]
+    wanted = order[_holds_foreground(scored, min_foreground)[order]][: round(share * num)]
     others = order[~np.isin(order, wanted)][: num - len(wanted)]
     return np.concatenate([wanted, others]).astype(np.int64)
 
@@ -199,6 +207,12 @@ def best_rows(values: npt.NDArray[np.floating], num: int) -> Ints:
     equal = np.flatnonzero(values == threshold)[: num - len(above)]
     rows = np.concatenate([above, equal])
     return rows[np.lexsort((rows, -values[rows]))].astype(np.int64)
+
+
+def _holds_foreground(scored: ScoredPool, min_foreground: float) -> npt.NDArray[np.bool_]:
+    if scored.foreground is None:
+        return scored.predicted_class > 0
+    return (scored.foreground > 0) & (scored.foreground >= min_foreground)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The pool as a sampler sees it: open candidates with what the model says of each, and what is labelled already.
 
-Shape letters: N = open candidates, L = labelled candidates, M = members, C = classes, D = embedding.
+Shape letters: N = open candidates, L = labelled candidates, M = members, V = views, C = classes,
+D = embedding.
 """
 
 from collections.abc import Mapping
@@ -29,7 +30,8 @@ class ScoredPool:
     Higher scores mean ask sooner. Anything that is not finite is refused here, so that no
     sampler ever meets it: one NaN embedding would be the farthest point of every pool.
     ``labelled_fractions`` (L, C) is each class's share of the answered voxels; of an item
-    with one class, 1 in that class. ``member_probs`` (N, M, C) is there when the score run kept it.
+    with one class, 1 in that class. ``member_probs`` (N, M, C), ``view_embedding`` (N, V, D) and ``foreground`` (N,)
+    are there when the score run has them.
     ``weight`` (N), from 1, is how many candidates each row stands for where the rows are core-sets.
     Nothing of it changes; `after` makes another, which copies a column only when somebody reads it.
     """
@@ -45,6 +47,8 @@ class ScoredPool:
         labelled_fractions: Floats | None = None,
         labelled_embedding: HalfOrFloats | None = None,
         member_probs: HalfOrFloats | None = None,
+        view_embedding: HalfOrFloats | None = None,
+        foreground: Floats | None = None,
         weight: Ints | None = None,
     ) -> None:
         num = len(candidate_ids)
@@ -57,6 +61,8 @@ class ScoredPool:
             "class_fractions": _wide(class_fractions, num),
             "embedding": _wide(embedding, num),
             **({} if member_probs is None else {"member_probs": member_probs}),
+            **({} if view_embedding is None else {"view_embedding": view_embedding}),
+            **({} if foreground is None else {"foreground": foreground}),
             **({} if weight is None else {"weight": weight}),
             **{_score_column(name): values for name, values in (scores or {}).items()},
         }
@@ -98,6 +104,16 @@ class ScoredPool:
     def member_probs(self) -> HalfOrFloats | None:
         """(N, M, C), every member's probability of each class; None where the score run did not keep it."""
         return self._column("member_probs") if "member_probs" in self._whole else None
+
+    @property
+    def view_embedding(self) -> HalfOrFloats | None:
+        """(N, V, D), the embedding of every view; None where the score run did not keep it."""
+        return self._column("view_embedding") if "view_embedding" in self._whole else None
+
+    @property
+    def foreground(self) -> Floats | None:
+        """(N,), the share of each that is foreground by what the recipe named; None where it named nothing."""
+        return self._column("foreground") if "foreground" in self._whole else None
 
     @property
     def weight(self) -> Ints | None:
@@ -144,6 +160,8 @@ class ScoredPool:
             labelled_fractions=self.labelled_fractions,
             labelled_embedding=self.labelled_embedding,
             member_probs=self.member_probs,
+            view_embedding=self.view_embedding,
+            foreground=self.foreground,
             weight=self.weight,
         )
 
@@ -163,8 +181,9 @@ class ScoredPool:
             _require_finite("scores", values)
         for name in ("class_fractions", "embedding", "labelled_embedding"):
             _require_finite(name, getattr(self, name))
-        if self.member_probs is not None:
-            _require_finite("member_probs", self.member_probs)
+        for name in ("member_probs", "view_embedding", "foreground"):
+            if name in self._whole:
+                _require_finite(name, getattr(self, name))
 
 
 def _score_column(name: str) -> str:

@@ -11,8 +11,9 @@ from hilum.core.errors import RecipeError
 from hilum.core.imaging import Volume
 from hilum.core.recipes import QuotaRecipe, SelectRecipe
 from hilum.select.constraints import NO_GROUP, Cap, Caps, most_of_share
+from hilum.select.overlap import thin_axis
 from hilum.select.scored import UNKNOWN, Ints
-from hilum.store.columns import numbered
+from hilum.store.columns import matrix, numbered
 
 Volumes = Mapping[str, Volume]
 
@@ -26,7 +27,11 @@ _SAID_OF_A_VOLUME: Mapping[str, Callable[[Volume], tuple[str, ...]]] = {
 
 def reads_volumes(recipe: SelectRecipe) -> bool:
     """Whether the recipe asks what only the volumes know. A table of a million is not read for nothing."""
-    return bool(recipe.exclude) or any(quota.by in _SAID_OF_A_VOLUME for quota in recipe.quotas)
+    return (
+        bool(recipe.exclude)
+        or recipe.min_slices_apart is not None
+        or any(quota.by in _SAID_OF_A_VOLUME for quota in recipe.quotas)
+    )
 
 
 def caps_of(recipe: SelectRecipe, rows: pa.Table, predicted_class: Ints, volumes: Volumes) -> Caps:
@@ -40,6 +45,23 @@ def caps_of(recipe: SelectRecipe, rows: pa.Table, predicted_class: Ints, volumes
         groups = _groups(quota, rows, predicted_class, volumes)
         caps.append(Cap(name, groups, most_of_share(recipe.num, quota.max_share)))
     return Caps(caps)
+
+
+def check_slices(recipe: SelectRecipe, rows: pa.Table, volumes: Volumes) -> None:
+    """RecipeError when ``min_slices_apart`` could keep no two candidates apart: blocks, and images one by one."""
+    if recipe.min_slices_apart is None or not rows.num_rows:
+        return
+    volume_ids, codes = numbered(rows["volume_id"])
+    depths_N = np.array([volumes[one].item_shape_zyx[0] for one in volume_ids], np.int64)[codes]
+    boxes = np.unique(np.column_stack([matrix(rows["shape_zyx"]), depths_N]), axis=0)
+    axes = [(thin_axis(box[:3].tolist()), box) for box in boxes]
+    if not any(axis is not None and (axis > 0 or box[3] > box[0]) for axis, box in axes):
+        z, y, x, depth = boxes[0].tolist()
+        raise RecipeError(
+            f"select.min_slices_apart keeps slices of one scan apart; these candidates are {z} × {y} × {x} voxels "
+            f"(Z, Y, X) of items of {depth} slices: none is thinner along one axis with others beside it. Leave it "
+            "out, or ask about slices (pool.slices) or thinner patches."
+        )
 
 
 def check_exclusions(named: Sequence[str], pool: pa.Table, volumes: Volumes) -> None:

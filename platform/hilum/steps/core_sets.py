@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hilum.core.asking import Annotation
+from hilum.core.imaging import Volume
 from hilum.core.ports import Counts, Executor
 from hilum.core.recipes import ArmRecipe, SelectRecipe, has_core_sets
 from hilum.core.registry import samplers
@@ -23,7 +24,7 @@ from hilum.select import builtin  # noqa: F401 (registers our samplers)
 from hilum.select.core_sets import core_set, num_nearest
 from hilum.select.scored import Ints, ScoredPool
 from hilum.steps.constraints import excluded
-from hilum.steps.open_rows import pool_rows_of, unanswered
+from hilum.steps.open_rows import are_declined, boxes_of, pool_rows_of, unanswered
 from hilum.steps.pool import pool_by_volume
 from hilum.store.columns import matrix, strings
 from hilum.store.labels import NONE, read_answers, read_declined
@@ -31,6 +32,7 @@ from hilum.store.layout import Store, names_in
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.score_parts import part_names
 from hilum.store.tables import CORE_SET, read_table, scores_schema, write_table
+from hilum.store.volumes import volumes_of
 
 LABELLED_FILE = "labelled.parquet"
 _NUM_OPEN = b"hilum_num_open"
@@ -152,9 +154,13 @@ def _is_open(plan: _Plan, table: pa.Table, numbers: range) -> npt.NDArray[np.boo
     rows = pool_by_volume(plan.store, plan.pool_id).slice(numbers.start * size, len(numbers) * size)
     ids = strings(table["candidate_id"])
     rows = pool_rows_of(rows.sort_by("candidate_id"), ids)
-    declined = read_declined(plan.store, plan.label_set_id)
-    is_open = unanswered(rows, _answers(plan.store, plan.label_set_id), declined)
-    return is_open & ~excluded(plan.recipe.exclude, rows)
+    boxes = boxes_of
+    if plan.recipe.min_slices_apart is not None:
+        volumes = _volumes(plan.store, plan.pool_id)
+        boxes = partial(boxes_of, min_slices_apart=plan.recipe.min_slices_apart, volumes=volumes)
+    answers = _answers(plan.store, plan.label_set_id)
+    closed = are_declined(rows, read_declined(plan.store, plan.label_set_id)) | excluded(plan.recipe.exclude, rows)
+    return unanswered(rows, answers, boxes=boxes) & ~closed
 
 
 def _labelled(plan: _Plan) -> pa.Table:
@@ -186,6 +192,11 @@ def _marked(table: pa.Table, *, weight: Ints | int, num_open: int) -> pa.Table:
 @lru_cache(maxsize=2)
 def _answers(store: Store, label_set_id: str) -> list[Annotation]:
     return [] if label_set_id == NONE else read_answers(store, label_set_id)
+
+
+@lru_cache(maxsize=2)
+def _volumes(store: Store, pool_id: str) -> dict[str, Volume]:
+    return volumes_of(store, read_manifest(store.run("pool", pool_id)).inputs["ingest"])
 
 
 @lru_cache(maxsize=2)

@@ -3,8 +3,10 @@
 from functools import lru_cache
 
 from hilum.nn.encoder import encoder_from
-from hilum.nn.predictor import Precision, Predictor, predictor_from
+from hilum.nn.imported_encoder import ImportedEncoder
+from hilum.nn.predictor import EMBEDS, Precision, Predictor, predictor_from
 from hilum.nn.pruning import prune_network
+from hilum.steps.import_encoder import encoder_of
 from hilum.store import checkpoints
 from hilum.store.layout import Store
 
@@ -24,7 +26,9 @@ def load_predictor(
 
 
 @lru_cache(maxsize=_NUM_KEPT)
-def load_encoder(store: Store, checkpoint_id: str, *, precision: Precision = "float32") -> Predictor:
+def load_encoder(store: Store, checkpoint_id: str, *, precision: Precision = "float32") -> Predictor | ImportedEncoder:
     """The encoder of a checkpoint, which embeds and predicts nothing; a warm worker builds it once."""
+    if checkpoints.read_card(store, checkpoint_id)["question"] == EMBEDS:
+        return encoder_of(store, checkpoint_id, precision=precision)
     tensors, card = checkpoints.load(store, checkpoint_id)
     return encoder_from(tensors, card, precision=precision)

@@ -1,14 +1,16 @@
 """score: one look of the model at every candidate of the pool.
 
 inputs: ``pool``, ``checkpoint`` ('none' before there is a model: then only an embedding is
-made, of the pixels, or by the recipe's ``encoder``, which is an input then). files:
+made, of the pixels, or by the recipe's ``encoder``, which is an input then), and ``foreground``,
+a checkpoint or an atlas, where the recipe names what knows it. files:
 ``part-<shard>.parquet`` and ``quarantine.parquet``, the candidates that could not be scored
 with the reason. A shard whose part is there is done.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
+import numpy as np
 import pyarrow.compute as pc
 
 from hilum.core.errors import DataError, RecipeError
@@ -18,14 +20,17 @@ from hilum.core.registry import scorers
 from hilum.core.resources import Resources
 from hilum.select.reduce import reduction
 from hilum.steps.pool import read_pool
-from hilum.steps.predictor import load_encoder
+from hilum.steps.score_names import check_named, inputs_of
 from hilum.steps.score_shard import ScorePlan, score_shard, unscored_of
 from hilum.store import checkpoints
+from hilum.store.columns import matrix
 from hilum.store.labels import NONE
 from hilum.store.layout import Store, names_in
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.tables import QUARANTINE, write_rows
 from hilum.store.volumes import volumes_of
+
+__all__ = ["QUARANTINE_FILE", "STEP_VERSION", "check_keeps_members", "inputs_of", "run"]
 
 STEP_VERSION = 1
 QUARANTINE_FILE = "quarantine.parquet"
@@ -43,8 +48,7 @@ def run(
     if recipe.keep_members and inputs["checkpoint"] != NONE:
         check_keeps_members(recipe, checkpoints.read_card(store, inputs["checkpoint"])["question"])
     pool = read_manifest(store.run("pool", inputs["pool"]))
-    if recipe.encoder is not None and inputs["checkpoint"] == NONE:
-        check_encoder(recipe.encoder, store, pool)
+    _check_named(recipe, store, pool, embeds=inputs["checkpoint"] == NONE)
     plan = ScorePlan(
         store=store,
         recipe=recipe,
@@ -70,30 +74,14 @@ def run(
     return _publish(this, plan, num_shards, num_candidates)
 
 
-def inputs_of(recipe: ScoreRecipe, *, pool: str, checkpoint: str) -> dict[str, str]:
-    """What a score run works on: the recipe's encoder too, where there is no model that embeds."""
-    embeds = recipe.encoder is not None and checkpoint == NONE
-    return {"pool": pool, "checkpoint": checkpoint} | ({"encoder": str(recipe.encoder)} if embeds else {})
-
-
-def check_encoder(checkpoint_id: str, store: Store, pool: Manifest) -> None:
-    """NotFoundError or RecipeError unless ``score.encoder`` is there and can read the pool's candidates."""
-    encoder = load_encoder(store, checkpoint_id)
+def _check_named(recipe: ScoreRecipe, store: Store, pool: Manifest, *, embeds: bool) -> None:
+    if recipe.foreground is None and (recipe.encoder is None or not embeds):
+        return  # a table of a million is not read for nothing
     volumes = volumes_of(store, pool.inputs["ingest"])
     rows = read_pool(store, pool.run_id)
-    channels = sorted({volumes[volume_id].num_channels for volume_id in pc.unique(rows["volume_id"]).to_pylist()})
-    depths = pc.unique(pc.list_element(rows["shape_zyx"], 0)).to_pylist()
-    dims = sorted({2 if depth == 1 else 3 for depth in depths})
-    if channels != [encoder.card["in_channels"]] or dims != [encoder.spatial_dims]:
-        raise RecipeError(
-            f"score.encoder {checkpoint_id} reads {encoder.spatial_dims}D images of {encoder.card['in_channels']} "
-            f"channel(s); these candidates are {_listed(dims)}D of {_listed(channels)}. Name another checkpoint, or "
-            "leave score.encoder out: then pixels are compared."
-        )
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return " and ".join(map(str, numbers))
+    shapes_N3 = np.unique(matrix(rows["shape_zyx"]), axis=0).tolist()
+    named = [volumes[volume_id] for volume_id in sorted(pc.unique(rows["volume_id"]).to_pylist())]
+    check_named(recipe, store, volumes=named, shapes_zyx={(z, y, x) for z, y, x in shapes_N3}, embeds=embeds)
 
 
 def _check(recipe: ScoreRecipe) -> None:

@@ -20,9 +20,12 @@ from hilum.core.ports import Counts
 from hilum.core.recipes import ScoreRecipe
 from hilum.core.registry import scorers
 from hilum.core.resources import Resources
+from hilum.nn.views import images_of_views
 from hilum.select import builtin  # noqa: F401 (registers our scorers)
 from hilum.select.pixels import pixel_embedding
 from hilum.select.reduce import reduction
+from hilum.steps.atlas import load_atlas
+from hilum.steps.foreground import by_atlas, by_model
 from hilum.steps.patch_images import Floats, Places, batches, places_of, read_images
 from hilum.steps.pool import pool_by_volume
 from hilum.steps.predictor import load_encoder, load_predictor
@@ -61,6 +64,11 @@ class ScorePlan:
         """Whether every member's probabilities are kept: not before there is a model."""
         return self.recipe.keep_members and self.checkpoint_id != NONE
 
+    @property
+    def keeps_views(self) -> bool:
+        """Whether views are embedded too: only before there is a model."""
+        return self.recipe.num_views > 0 and self.checkpoint_id == NONE
+
     def part_name(self, number: int) -> str:
         return part_name(number)
 
@@ -77,6 +85,12 @@ def score_shard(number: int, *, plan: ScorePlan) -> Counts:
         ids, images_NCZYX = _readable(plan, batch, readers, unscored)
         if len(ids):
             answers += _answers(plan, ids, images_NCZYX, unscored)
+    known = plan.recipe.foreground
+    if known is not None and known.atlas is not None:
+        atlas, volumes = load_atlas(plan.store, known.atlas), _volumes(plan.store, plan.ingest_id)
+        places = _places(plan, number)
+        for columns in answers:
+            columns["foreground"] = by_atlas(atlas, places.of(columns["candidate_id"]), volumes)
     num_scored = _write(plan, number, answers, unscored)
     return {"shard": number, "num_scored": num_scored, "num_quarantined": len(unscored)}
 
@@ -150,16 +164,17 @@ def _answers(plan: ScorePlan, ids: Strings, images_NCZYX: Floats, unscored: dict
 def _columns(plan: ScorePlan, images_NCZYX: Floats) -> Columns:
     """Every column of the part but the id, one row a candidate."""
     num = len(images_NCZYX)
+    columns = _foreground(plan, images_NCZYX)
     if plan.checkpoint_id == NONE:
-        return {
+        return columns | {
             "predicted_class": np.full(num, -1, np.int32),
             "class_fractions": np.empty((num, 0), np.float32),
             "embedding": _embedding_before_a_model(plan, images_NCZYX).astype(np.float16),
+            **({"view_embedding": _view_embedding(plan, images_NCZYX)} if plan.keeps_views else {}),
         }
     predictor = load_predictor(plan.store, plan.checkpoint_id, precision=plan.resources.precision)
     probs, embedding_ND = predictor.predict_and_embed(images_NCZYX, members=plan.recipe.members, seed=plan.recipe.seed)
     mean_NC = probs.mean(axis=0)
-    columns: Columns = {}
     for scorer in plan.recipe.scorers:
         values = scorers.bind(scorer)(np.swapaxes(probs, 1, 2))
         columns[f"score_{scorer.kind}"] = values if values.ndim == 1 else reduction(plan.recipe.reduce)(values)
@@ -175,6 +190,21 @@ def _embedding_before_a_model(plan: ScorePlan, images_NCZYX: Floats) -> Floats:
     if plan.recipe.encoder is None:
         return pixel_embedding(images_NCZYX, seed=plan.recipe.seed)
     return load_encoder(plan.store, plan.recipe.encoder, precision=plan.resources.precision).embed(images_NCZYX)
+
+
+def _view_embedding(plan: ScorePlan, images_NCZYX: Floats) -> npt.NDArray[np.float16]:
+    """(N, V·D): the embedding of every view, one after the other."""
+    views = images_of_views(images_NCZYX, plan.recipe.num_views, seed=plan.recipe.seed)
+    return np.concatenate([_embedding_before_a_model(plan, view).astype(np.float16) for view in views], axis=1)
+
+
+def _foreground(plan: ScorePlan, images_NCZYX: Floats) -> Columns:
+    """The column that a model of the recipe's makes; that of an atlas needs no image."""
+    known = plan.recipe.foreground
+    if known is None or known.checkpoint is None:
+        return {}
+    model = load_predictor(plan.store, known.checkpoint, precision=plan.resources.precision)
+    return {"foreground": by_model(model, images_NCZYX)}
 
 
 def _predicted_class(mean_NC: Floats) -> npt.NDArray[np.int32]:
@@ -208,7 +238,12 @@ def unscored_of(part_url: str) -> dict[str, str]:
 
 def _write(plan: ScorePlan, number: int, answers: Sequence[Columns], unscored: dict[str, str]) -> int:
     """Write the part, sorted by candidate id; returns how many were scored."""
-    schema = scores_schema(plan.score_names, keep_members=plan.keeps_members)
+    schema = scores_schema(
+        plan.score_names,
+        keep_members=plan.keeps_members,
+        keep_views=plan.keeps_views,
+        knows_foreground=plan.recipe.foreground is not None,
+    )
     # In the part itself, so that they and the scores appear together or not at all.
     schema = schema.with_metadata({**schema.metadata, _UNSCORED: json.dumps(unscored, sort_keys=True)})
     table = schema.empty_table()

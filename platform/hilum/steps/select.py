@@ -28,10 +28,10 @@ from hilum.select.costs import Doubles, Rates, per_second, within
 from hilum.select.labelled import nearest_labelled
 from hilum.select.overlap import Boxes
 from hilum.select.scored import ScoredPool
-from hilum.steps.constraints import Volumes, caps_of, check_exclusions, excluded, reads_volumes
+from hilum.steps.constraints import Volumes, caps_of, check_exclusions, check_slices, excluded, reads_volumes
 from hilum.steps.core_sets import goes_by_core_sets, make_core_sets
 from hilum.steps.costs import rates_of, seconds_of
-from hilum.steps.open_rows import boxes_of, unanswered
+from hilum.steps.open_rows import are_declined, boxes_of, unanswered
 from hilum.steps.pool import read_pool
 from hilum.steps.score_parts import Columns, Parts, ScoreParts, parts_of, row_of
 from hilum.store.columns import matrix, strings
@@ -89,9 +89,7 @@ def run(
         core_sets = make_core_sets(this, recipe, arms, inputs, store=store, executor=executor, resources=resources)
     parts: Parts = core_sets.parts if core_sets else partial(parts_of, store, scores)
     declined = read_declined(store, inputs["labels"])
-    opened = _open(
-        store, scores, parts, answers, len(class_names), declined=declined, exclude=recipe.exclude, volumes=volumes
-    )
+    opened = _open(store, scores, parts, answers, len(class_names), declined=declined, recipe=recipe, volumes=volumes)
     rates = rates_of(recipe.cost, answers) if recipe.cost else None
     opened = _priced(opened, rates, answers)
     caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
@@ -108,7 +106,7 @@ def run(
     write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened, picks))
     per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
     num_open = core_sets.num_open if core_sets else opened.rows.num_rows
-    fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe.num, num_open)
+    fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe, num_open)
     costs = _costs(rates, opened, picks)
     return this.commit(
         files=[SELECTION_FILE, *(core_sets.files if core_sets else ())],
@@ -138,14 +136,17 @@ def _open(
     num_classes: int,
     *,
     declined: Sequence[Patch],
-    exclude: Sequence[str],
+    recipe: SelectRecipe,
     volumes: Volumes,
 ) -> _Opened:
     pool = read_pool(store, scores.inputs["pool"])
-    check_exclusions(exclude, pool, volumes)
+    check_exclusions(recipe.exclude, pool, volumes)
+    check_slices(recipe, pool, volumes)
+    boxes = partial(boxes_of, min_slices_apart=recipe.min_slices_apart, volumes=volumes)
     ids = strings(pool["candidate_id"])
     rows = ScoreParts(parts, ids)
-    is_open = unanswered(pool, answers, declined) & ~excluded(exclude, pool) & rows.is_scored
+    closed = are_declined(pool, declined) | excluded(recipe.exclude, pool)
+    is_open = unanswered(pool, answers, boxes=boxes) & ~closed & rows.is_scored
     labelled = {
         a.patch.candidate_id: (row, _fractions_of(a, num_classes))
         for a in answers
@@ -163,10 +164,12 @@ def _open(
         labelled_fractions=np.array([f for _, f in labelled.values()], np.float32).reshape(len(labelled), num_classes),
         labelled_embedding=said["embedding"][num:],
         member_probs=_member_probs(said, num),
+        view_embedding=_view_embedding(said, num),
+        foreground=said["foreground"][:num] if "foreground" in said else None,
         weight=said["weight"][:num] if "weight" in said else None,
     )
     left = pool.take(open_rows) if num < len(ids) else pool
-    return _Opened(left, scored, boxes_of(left), tuple(labelled))
+    return _Opened(left, scored, boxes(left), tuple(labelled))
 
 
 def _priced(opened: _Opened, rates: Rates | None, answers: Sequence[Annotation]) -> _Opened:
@@ -221,20 +224,35 @@ def _member_probs(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
     return said["member_probs"][:num].reshape(num, -1, said["class_fractions"].shape[1])
 
 
-def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, num: int, num_open: int) -> dict[str, Any]:
-    """Where fewer were chosen than were wanted and are open: how many were held back, and by what."""
+def _view_embedding(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
+    """The embedding of every view (N, V, D) of the first ``num`` candidates, if the score run kept them."""
+    if "view_embedding" not in said:
+        return None
+    return said["view_embedding"][:num].reshape(num, -1, said["embedding"].shape[1])
+
+
+def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, recipe: SelectRecipe, num_open: int) -> dict[str, Any]:
+    """Where fewer were chosen than were wanted and are open: how many were held back, and by what.
+
+    What lies too near is not held back: it may not be asked about in the next round either.
+    """
+    num, apart = recipe.num, recipe.min_slices_apart
     may_be_asked = np.ones(opened.rows.num_rows, bool)
     for pick in picks:
         may_be_asked[opened.boxes.neighbours(pick.row)] = False
     held_back = int(np.count_nonzero(may_be_asked)) if len(picks) < num else 0
-    why = f"{num} were wanted and {len(picks)} chosen: {caps.told()}"
+    chosen = f"{num} were wanted and {len(picks)} chosen"
+    why = f"{chosen}: {caps.told()}"
     if not held_back and len(picks) < num and opened.rows.num_rows < num_open:
         held_back = num_open - opened.rows.num_rows
         why = (
-            f"{num} were wanted and {len(picks)} chosen: nobody else in the core-sets of {opened.rows.num_rows} may be "
-            f"asked beside them. Lower select.distributed.parts_per_shard for more core-sets of the {num_open} open"
+            f"{chosen}: nobody else in the core-sets of {opened.rows.num_rows} may be asked beside them. Lower "
+            f"select.distributed.parts_per_shard for more core-sets of the {num_open} open"
         )
-    return {"num_held_back": held_back, "why_fewer": why} if held_back else {}
+    if held_back:
+        return {"num_held_back": held_back, "why_fewer": why}
+    near = f"{chosen}: no other candidate lies {apart} slices or more from all that is chosen and answered"
+    return {"why_fewer": near} if apart and len(picks) < num else {}
 
 
 def _rows(opened: _Opened, picks: Sequence[Pick]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from hilum.core.recipes import FinetuneRecipe, Question
 from hilum.nn.first_weights import draw_first_weights
 from hilum.nn.heads import Network, build_network
 from hilum.nn.holding import Held
-from hilum.nn.predictor import load_weights, network_of_card
+from hilum.nn.predictor import EMBEDS, load_weights, network_of_card
 from hilum.nn.transfer import Transfer, take_over
 from hilum.store import checkpoints
 from hilum.store.labels import NONE
@@ -55,6 +55,11 @@ def check_start(
 def taken_over(network: Network, spatial_dims: int, store: Store, checkpoint_id: str) -> Transfer:
     """Take over what fits; an error says which checkpoint does not, and what it is."""
     tensors, card = checkpoints.load(store, checkpoint_id)
+    if card["question"] == EMBEDS:
+        raise RecipeError(
+            f"Cannot start from checkpoint {checkpoint_id}: it is an encoder of timm, which embeds candidates and is "
+            "none of hilum's networks. To train over it choose finetune.architecture {kind: timm_unetpp}."
+        )
     if card["spatial_dims"] != spatial_dims:
         wanted = "one slice" if card["spatial_dims"] == 2 else "several slices"
         raise RecipeError(

@@ -1,6 +1,7 @@
 """Checkpoints: weights as safetensors beside a card, and the state of a training that is under way.
 
 checkpoints/<id>/model.safetensors   the weights
+checkpoints/<id>/encoder.onnx        instead of them, of an encoder that was imported as ONNX
 checkpoints/<id>/card.json           everything needed to build the network again, and where it came from
 checkpoints/<id>/manifest.json       written last: without it there is no checkpoint
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from hilum.core.errors import CorruptionError, NotFoundError
+from hilum.core.errors import CorruptionError, NotFoundError, RequestError
 from hilum.store.layout import Store, filesystem
 from hilum.store.manifest import (
     Manifest,
@@ -34,6 +35,7 @@ from hilum.store.manifest import (
 Tensors = dict[str, npt.NDArray[Any]]
 
 WEIGHTS = "model.safetensors"
+PROGRAM = "encoder.onnx"
 CARD = "card.json"
 STATE = "state.json"
 CARD_VERSION = 1
@@ -42,33 +44,22 @@ _STEP_VERSION = 1
 
 def save(store: Store, checkpoint_id: str, tensors: Mapping[str, npt.NDArray[Any]], card: Mapping[str, Any]) -> None:
     """Publish a checkpoint. One that is there already stands: checkpoints never change."""
-    url = store.checkpoint(checkpoint_id)
-    if find_manifest(url) is not None:
-        return
-    write_bytes(f"{url}/{WEIGHTS}", _to_bytes(tensors))
-    write_json(f"{url}/{CARD}", {"card_version": CARD_VERSION, **card})
-    manifest = Manifest(
-        step="checkpoint",
-        step_version=_STEP_VERSION,
-        run_id=checkpoint_id,
-        recipe=dict(card.get("recipe", {})),
-        inputs={name: str(value) for name, value in card.get("inputs", {}).items()},
-        files={name: _digest(read_bytes(f"{url}/{name}")) for name in (WEIGHTS, CARD)},
-    )
-    write_manifest(url, manifest)
+    _save(store, checkpoint_id, WEIGHTS, _to_bytes(tensors), card)
+
+
+def save_program(store: Store, checkpoint_id: str, payload: bytes, card: Mapping[str, Any]) -> None:
+    """Publish an ONNX file, as it is, as a checkpoint."""
+    _save(store, checkpoint_id, PROGRAM, payload, card)
 
 
 def load(store: Store, checkpoint_id: str) -> tuple[Tensors, dict[str, Any]]:
     """The tensors and the card. CorruptionError when a byte changed since they were written."""
-    url = store.checkpoint(checkpoint_id)
-    try:
-        manifest = read_manifest(url)
-    except NotFoundError:
-        raise NotFoundError(f"There is no checkpoint {checkpoint_id} in {store.url}.") from None
-    wrong = verify(url, manifest)
-    if wrong:
-        raise CorruptionError(f"Checkpoint {checkpoint_id} is damaged: {'; '.join(wrong)}.")
-    return _from_bytes(f"{url}/{WEIGHTS}"), read_card(store, checkpoint_id)
+    return _from_bytes(_checked(store, checkpoint_id, WEIGHTS)), read_card(store, checkpoint_id)
+
+
+def load_program(store: Store, checkpoint_id: str) -> tuple[bytes, dict[str, Any]]:
+    """The ONNX file of an imported encoder and the card. CorruptionError when a byte changed."""
+    return read_bytes(_checked(store, checkpoint_id, PROGRAM)), read_card(store, checkpoint_id)
 
 
 def read_card(store: Store, checkpoint_id: str) -> dict[str, Any]:
@@ -120,6 +111,41 @@ def remove_state(run_url: str) -> None:
     if state is not None:
         _remove(f"{run_url}/{STATE}")
         _remove(f"{run_url}/{state['file']}")
+
+
+def _save(store: Store, checkpoint_id: str, file: str, payload: bytes, card: Mapping[str, Any]) -> None:
+    url = store.checkpoint(checkpoint_id)
+    if find_manifest(url) is not None:
+        return
+    write_bytes(f"{url}/{file}", payload)
+    write_json(f"{url}/{CARD}", {"card_version": CARD_VERSION, **card})
+    manifest = Manifest(
+        step="checkpoint",
+        step_version=_STEP_VERSION,
+        run_id=checkpoint_id,
+        recipe=dict(card.get("recipe", {})),
+        inputs={name: str(value) for name, value in card.get("inputs", {}).items()},
+        files={name: _digest(read_bytes(f"{url}/{name}")) for name in (file, CARD)},
+    )
+    write_manifest(url, manifest)
+
+
+def _checked(store: Store, checkpoint_id: str, file: str) -> str:
+    """Where a checkpoint's file is, once all of it is known to be what was written."""
+    url = store.checkpoint(checkpoint_id)
+    try:
+        manifest = read_manifest(url)
+    except NotFoundError:
+        raise NotFoundError(f"There is no checkpoint {checkpoint_id} in {store.url}.") from None
+    wrong = verify(url, manifest)
+    if wrong:
+        raise CorruptionError(f"Checkpoint {checkpoint_id} is damaged: {'; '.join(wrong)}.")
+    if file not in manifest.files:
+        raise RequestError(
+            f"Checkpoint {checkpoint_id} is an encoder that was imported as ONNX. It embeds candidates, as "
+            "score.encoder, and has no weights that could be trained or exported."
+        )
+    return f"{url}/{file}"
 
 
 def _find_state(run_url: str) -> dict[str, Any] | None:

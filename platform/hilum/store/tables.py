@@ -132,16 +132,22 @@ DISCOVERED = _schema(
 )
 
 
-def scores_schema(scorers: Iterable[str], *, keep_members: bool = False) -> pa.Schema:
+def scores_schema(
+    scorers: Iterable[str], *, keep_members: bool = False, keep_views: bool = False, knows_foreground: bool = False
+) -> pa.Schema:
     """One row a candidate: every scorer's value, the predicted class, mean class probabilities, the embedding.
 
     ``member_probs``, where it is kept: every class of the first member, then of the second, …
+    ``view_embedding``, where it is kept: the embedding of the first view, then of the second, …; ``foreground``, where
+    the recipe says what knows it, since version 2.
     """
     fields: list[tuple[str, pa.DataType]] = [("candidate_id", pa.string())]
     fields += [(f"score_{name}", pa.float32()) for name in scorers]
     fields += [("predicted_class", pa.int32()), ("class_fractions", pa.list_(pa.float32()))]
     fields += [("member_probs", pa.list_(pa.float16()))] if keep_members else []
-    return _schema("scores", 1, [*fields, ("embedding", pa.list_(pa.float16()))])
+    fields += [("view_embedding", pa.list_(pa.float16()))] if keep_views else []
+    fields += [("foreground", pa.float32())] if knows_foreground else []
+    return _schema("scores", 2, [*fields, ("embedding", pa.list_(pa.float16()))])
 
 
 def write_rows(url: str, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -2,7 +2,7 @@
 
 ``sampler`` is a registered function with its parameters bound: ``(scored, num, *, rng)`` to
 rows of the pool. The pools it is given have the scores 'margin' and 'entropy', classes,
-class fractions, an embedding and three members' class probabilities.
+class fractions, an embedding, that of three views, and three members' class probabilities.
 """
 
 from collections.abc import Callable
@@ -39,6 +39,7 @@ def scored_pool(num: int, *, seed: int = 0, num_classes: int = 3, num_labelled: 
         labelled_fractions=rng.dirichlet(np.ones(num_classes), size=num_labelled).astype(np.float32),
         labelled_embedding=rng.standard_normal((num_labelled, size)).astype(np.float16),
         member_probs=rng.dirichlet(np.ones(num_classes), size=(num, 3)).astype(np.float16),
+        view_embedding=rng.standard_normal((num, 3, size)).astype(np.float16),
     )
 
 
@@ -52,6 +53,7 @@ def constant_pool(num: int) -> ScoredPool:
         class_fractions=ones[:, None],
         embedding=np.ones((num, 3), np.float16),
         member_probs=np.ones((num, 3, 1), np.float16),
+        view_embedding=np.ones((num, 3, 3), np.float16),
     )
 
 
@@ -87,7 +89,8 @@ class SamplerTests:
     def test_the_pool_is_left_as_it_was(self, sampler: Sampler) -> None:
         scored, untouched = scored_pool(30, num_labelled=2), scored_pool(30, num_labelled=2)
         sampler(scored, 8, rng=np.random.default_rng(0))
-        for name in ("embedding", "class_fractions", "predicted_class", "labelled_embedding", "member_probs"):
+        columns = ("embedding", "class_fractions", "predicted_class", "labelled_embedding", "member_probs")
+        for name in (*columns, "view_embedding"):
             np.testing.assert_array_equal(getattr(scored, name), getattr(untouched, name))
         np.testing.assert_array_equal(scored.scores["margin"], untouched.scores["margin"])
 

@@ -95,7 +95,21 @@ def test_a_campaign_as_a_table_shows_its_curve(typed, begun):
     status = begun.run(**_hands(begun))
     out = typed(f"round status liver --store {begun.store.url}").out
     assert "balanced accuracy (validation)" in out
+    assert "people's time" not in out
     assert status.champion_id in out
+
+
+def test_people_s_time_stands_beside_the_answers_where_it_is_known(typed, store, recipe, tmp_path):
+    slow = tmp_path / "slow.yaml"
+    slow.write_text(f"extends: {recipe}\nannotator: {{kind: oracle, seconds_per_answer: 8}}\n")
+    assert typed(f"campaign create slow --recipe {slow} --store {store.url}").code == 0
+    campaign = Campaign.open(store, "slow", ledger=ledger_of(store))
+    status = campaign.run(**_hands(campaign))
+    assert [point.seconds for point in status.curve] == [8 * point.num_labels for point in status.curve]
+    out = typed(f"round status slow --store {store.url}").out
+    assert "people's time" in out
+    assert "32 s" in out
+    assert "64 s" in out
 
 
 def test_a_campaign_s_status_accounts_for_what_each_round_used_again(typed, begun):

@@ -124,11 +124,17 @@ def test_the_shipped_strategies_are_those_of_the_paper():
 
 def test_caps_hold_for_random_too_and_not_where_everything_is_asked():
     capped = CAMPAIGN.select.model_copy(
-        update={"max_per_patient": 2, "quotas": (QuotaRecipe(by="class", max_share=0.5),), "exclude": ("a",)}
+        update={
+            "max_per_patient": 2,
+            "min_slices_apart": 4,
+            "quotas": (QuotaRecipe(by="class", max_share=0.5),),
+            "exclude": ("a",),
+        }
     )
     made = branches(simulation(campaign=CAMPAIGN.model_copy(update={"select": capped})))
     random, full = made["random", 0].recipe.select, made["full", 0].recipe.select
     assert (random.max_per_patient, random.quotas, random.exclude) == (2, capped.quotas, ("a",))
+    assert (random.min_slices_apart, full.min_slices_apart) == (4, None)
     assert (full.max_per_patient, full.quotas, full.exclude) == (None, (), ("a",))
 
 

@@ -14,6 +14,7 @@ def _recipe(**parts):
     return CampaignRecipe.model_validate({"question": "classify", **parts})
 
 
+FOREGROUND = {"kind": "foreground_random"}
 CAMPAIGNS = [
     name for name in sorted(shipped_recipes()) if isinstance(any_recipe(name), CampaignRecipe | SimulateRecipe)
 ]
@@ -63,6 +64,10 @@ def test_every_shipped_comparison_names_only_what_there_is(name):
         ),
         ({"finetune": {"architecture": {"kind": "unet", "dept": 2}}}, "depth"),
         ({"select": {"arms": [{"share": 1, "sampler": {"kind": "top_k", "scor": "margin"}}]}}, "score"),
+        (
+            {"score": {"foreground": {"atlas": "0"}}, "select": {"cold_start": FOREGROUND | {"min_foregroun": 0}}},
+            "min_foreground",
+        ),
     ],
 )
 def test_a_misspelt_name_or_parameter_is_answered_with_the_likely_one(parts, meant):
@@ -75,6 +80,13 @@ def test_a_sampler_may_only_read_a_score_that_is_computed():
     with pytest.raises(RecipeError, match="reads a score that is not computed"):
         check_choices(_recipe(select={"arms": arms}))
     check_choices(_recipe(select={"arms": arms}, score={"scorers": [{"kind": "variance"}]}))
+
+
+def test_a_first_round_by_foreground_needs_something_that_knows_it():
+    with pytest.raises(RecipeError, match=r"before there is a model that sees foreground\. .* score\.foreground"):
+        check_choices(_recipe(select={"cold_start": FOREGROUND}))
+    check_choices(_recipe(select={"cold_start": FOREGROUND}, score={"foreground": {"atlas": "0123456789ab"}}))
+    check_choices(_recipe(select={"arms": [{"share": 1, "sampler": FOREGROUND}]}))
 
 
 def test_a_sampler_that_reads_no_score_needs_none():
@@ -100,3 +112,13 @@ def test_a_sampler_of_members_needs_several_that_are_kept_and_one_class_a_candid
         check_choices(_recipe(select=select, score=kept, question="segment"))
     with pytest.raises(RecipeError, match="keep_members is for one class a candidate"):
         check_choices(_recipe(score=kept, question="segment"))
+
+
+def test_a_cold_start_that_contrasts_needs_views_and_is_no_arm():
+    contrasts = {"kind": "hard_to_contrast"}
+    with pytest.raises(RecipeError, match="contrasts views of candidates: set score.num_views, such as 4"):
+        check_choices(_recipe(select={"cold_start": contrasts}))
+    check_choices(_recipe(select={"cold_start": contrasts}, score={"num_views": 4}))
+    arms = [{"share": 1, "sampler": contrasts}]
+    with pytest.raises(RecipeError, match=r"is for the first round.*Make it select\.cold_start"):
+        check_choices(_recipe(select={"arms": arms}, score={"num_views": 4}))

@@ -125,7 +125,7 @@ def test_one_seed_has_no_interval_and_excludes_nothing():
 def test_a_band_has_one_interval_for_every_number_of_labels():
     curves = [Curve("margin", s, (10, 20, 30), (0.1 * s, 0.2 * s, 0.3 * s)) for s in (1, 2, 3)]
     drawn = band(curves)
-    assert drawn.num_labels == (10, 20, 30)
+    assert drawn.at == (10, 20, 30)
     assert drawn.mean == pytest.approx((0.2, 0.4, 0.6))
     assert all(p.low < p.mean < p.high and p.num_seeds == 3 for p in drawn.points)
 

@@ -66,6 +66,14 @@ def test_what_was_written_is_read_back():
     assert simulation.full_data == (0.8, 0.9)
 
 
+def test_people_s_seconds_are_read_back_where_they_were_written():
+    rows = [{**branch(s, k, [0.5, 0.6]), "seconds": [30.0, 90.0 + k]} for s in ("random", "active") for k in (0, 1)]
+    simulation = simulation_of(manifest(branches=rows))
+    assert simulation.curves[1].seconds == (30.0, 91.0)
+    assert set(simulation.comparison.timed) == {"active", "random"}
+    assert simulation_of(manifest()).comparison.timed == {}
+
+
 def test_its_comparison_has_random_last_and_the_full_data_beside():
     comparison = simulation_of(manifest()).comparison
     assert [r.name for r in comparison.strategies] == ["active", "random"]

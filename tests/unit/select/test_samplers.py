@@ -43,6 +43,8 @@ BUILTIN = [
     Choice(kind="facility_location", num_counted=7),
     Choice(kind="prob_cover"),
     Choice(kind="prob_cover", delta=0.5, num_counted=7),
+    Choice(kind="hard_to_contrast", num_epochs=2),
+    Choice(kind="hard_to_contrast", num_epochs=2, num_clusters=3, batch_size=8, num_mapped=12),
     Choice(kind="usl"),
     Choice(kind="typiclust"),
     Choice(kind="typiclust", max_clusters=4, distance="squared"),
@@ -260,6 +262,19 @@ def test_two_thirds_of_the_foreground_arm_hold_foreground():
     scored = pool_of(np.ones(300), [1] * 30 + [0] * 270)
     picked = scored.predicted_class[ask("foreground_random", scored, 30)]
     assert 20 <= (picked > 0).sum() <= 24
+
+
+def test_the_foreground_arm_goes_by_what_the_recipe_named_before_the_model_s_own_prediction():
+    told = np.zeros(300, np.float32)
+    told[100:140], told[140:160] = 0.2, 0.0005
+    seen = pool_of(np.ones(300), [1] * 30 + [0] * 270)
+    scored = ScoredPool(seen.candidate_ids, predicted_class=seen.predicted_class, foreground=told)
+    assert set(ask("foreground_random", scored, 30, share=1.0)) <= set(range(100, 140))
+    assert set(ask("foreground_random", scored, 60, share=1.0, min_foreground=0)) == set(range(100, 160))
+    assert len(set(ask("foreground_random", scored, 50, share=1.0)) & set(range(100, 140))) == 40
+    left = scored.after(np.arange(100, 120), np.arange(5))
+    assert left.foreground is not None
+    np.testing.assert_array_equal(left.foreground, np.concatenate([told[5:100], told[120:]]))
 
 
 def test_without_a_model_the_foreground_arm_is_random():

@@ -12,6 +12,7 @@ from hilum.core.ids import run_id
 from hilum.core.recipes import ArmRecipe, Choice, DistributedRecipe, SelectRecipe
 from hilum.store.manifest import read_manifest
 from hilum.store.tables import read_table
+from hilum.testing.phantoms import Phantom
 
 K_CENTRE = (ArmRecipe(share=1.0, sampler=Choice(kind="k_centre")),)
 BOTH = (
@@ -74,6 +75,18 @@ def test_what_is_labelled_or_excluded_is_in_no_core_set(campaign):
     assert manifest.results["num_left"] == 30 - 7 - 1 - 5
     near = {chosen.nearest_id for chosen in campaign.chosen(labels, **recipe)}
     assert near <= asked
+
+
+def test_slices_too_near_to_what_is_labelled_are_in_no_core_set(tmp_path):
+    blocks = Phantom("segment", spatial_dims=3, num_frames=2, size=16)
+    sliced = Campaign(tmp_path, blocks, with_model=False, slices={"plane": "axial"}, candidates_per_shard=32)
+    one = next(p for p in sliced.patches if p.start_zyx[0] == 4)
+    labels = sliced.label([one], label_map=np.zeros((1, 16, 16), np.uint16))
+    recipe = {"arms": K_CENTRE, "cold_start": Choice(kind="k_centre"), "num": 32, "distributed": ONE_PART}
+    manifest = sliced.run(labels, **recipe, min_slices_apart=3)
+    offered = {name for table in core_sets(sliced, manifest) for name in table["candidate_id"].to_pylist()}
+    left = {p.start_zyx[0] for p in sliced.patches if p.candidate_id in offered and p.volume_id == one.volume_id}
+    assert left == {0, 1, *range(7, 32)}
 
 
 def test_shards_begin_with_the_distance_to_what_any_shard_has_labelled(campaign):

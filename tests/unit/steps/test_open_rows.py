@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from hilum.core.geometry import Patch
-from hilum.steps.open_rows import unanswered
+from hilum.steps.open_rows import are_declined
 
 PATCHES = [Patch("volume", (0, 0, 4 * number), (1, 8, 8)) for number in range(4)]
 
@@ -18,6 +18,6 @@ def test_what_people_declined_is_closed_and_what_overlaps_it_is_not() -> None:
             "shape_zyx": [list(patch.shape_zyx) for patch in ordered],
         }
     )
-    is_open = unanswered(rows, [], [PATCHES[1]])
-    assert [patch for patch, still in zip(ordered, is_open, strict=True) if not still] == [PATCHES[1]]
-    assert unanswered(rows, []).all()
+    closed = are_declined(rows, [PATCHES[1]])
+    assert [patch for patch, is_closed in zip(ordered, closed, strict=True) if is_closed] == [PATCHES[1]]
+    assert not are_declined(rows, []).any()

@@ -1,5 +1,6 @@
 """One look at every candidate: complete, resumable, and no worse for a poisoned one."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -338,3 +339,38 @@ def test_members_of_label_maps_and_before_a_model_are_not_kept(tmp_path):
     with pytest.raises(RecipeError, match="keep_members is for one class a candidate"):
         run(store, pool_id, untrained_checkpoint(store, SLICES), keep_members=True)
     assert "member_probs" not in read_scores(store, run(store, pool_id, keep_members=True)).column_names
+
+
+@pytest.mark.parametrize("phantom", [FRAMES, BLOCKS], ids=["frames", "blocks"])
+def test_views_are_kept_before_a_model_and_the_cold_start_contrasts_them(tmp_path, phantom):
+    store, pool_id = prepared(tmp_path, phantom)
+    manifest = run(store, pool_id, num_views=3)
+    table = read_scores(store, manifest)
+    own_ND = np.array(table["embedding"].to_pylist(), np.float32)
+    views_NVD = np.array(table["view_embedding"].to_pylist(), np.float32).reshape(table.num_rows, 3, -1)
+    assert views_NVD.shape[2] == own_ND.shape[1]
+    shown = [own_ND, *np.swapaxes(views_NVD, 0, 1)]
+    assert all(not np.allclose(a, b, atol=0.05) for a, b in itertools.combinations(shown, 2))
+    selected = select.run(
+        SelectRecipe(cold_start=Choice(kind="hard_to_contrast"), num=5),
+        {"score": manifest.run_id, "pool": pool_id, "labels": "none"},
+        store=store,
+        executor=InlineExecutor(),
+        resources=Resources(),
+    )
+    assert selected.results["arms"] == {"hard_to_contrast": min(5, table.num_rows)}
+
+
+def test_a_view_of_a_candidate_is_the_same_whatever_is_scored_beside_it(tmp_path):
+    store, pool_id = prepared(tmp_path, FRAMES)
+    together = read_scores(store, run(store, pool_id, num_views=2, batch=16))
+    shutil.rmtree(Path(store.url, "runs", "score"))
+    alone = read_scores(store, run(store, pool_id, num_views=2, batch=1))
+    assert together["view_embedding"].equals(alone["view_embedding"])
+
+
+def test_views_are_not_kept_with_a_model_nor_unless_they_are_asked_for(tmp_path):
+    store, pool_id = prepared(tmp_path, FRAMES)
+    with_a_model = run(store, pool_id, untrained_checkpoint(store, FRAMES), num_views=2)
+    for manifest in (with_a_model, run(store, pool_id)):
+        assert "view_embedding" not in read_scores(store, manifest).column_names

@@ -339,3 +339,51 @@ def test_a_score_that_was_not_computed_is_guessed_at(campaign):
 def test_labels_that_are_not_there_are_not_found(campaign):
     with pytest.raises(NotFoundError):
         campaign.run("000000000000")
+
+
+def gaps(patches, axis):
+    """The smallest distance, in slices, between any two of one item's patches along an axis."""
+    of_item = {}
+    for patch in patches:
+        item = (patch.volume_id, patch.start_zyx[0] // 16)
+        of_item.setdefault(item, []).append(patch.start_zyx[axis])
+    return min(int(np.diff(sorted(places)).min()) for places in of_item.values() if len(places) > 1)
+
+
+@pytest.mark.parametrize(("plane", "axis"), [("axial", 0), ("coronal", 1)])
+def test_slices_are_chosen_apart_from_each_other_by_every_arm(tmp_path, plane, axis):
+    blocks = Phantom("segment", spatial_dims=3, num_frames=2, size=16)
+    sliced = Campaign(tmp_path, blocks, with_model=False, slices={"plane": plane})
+    at_random = Choice(kind="random")
+    near = [chosen.candidate.patch for chosen in sliced.chosen(cold_start=at_random, num=18)]
+    assert gaps(near, axis) < 5
+    apart = [chosen.candidate.patch for chosen in sliced.chosen(cold_start=at_random, num=18, min_slices_apart=5)]
+    assert gaps(apart, axis) >= 5
+    assert len(apart) > 6
+
+
+def test_slices_lie_apart_from_what_is_answered_too_but_not_from_another_item_s(tmp_path):
+    blocks = Phantom("segment", spatial_dims=3, num_frames=2, size=16)
+    sliced = Campaign(tmp_path, blocks, with_model=False, slices={"plane": "axial"})
+    one = next(p for p in sliced.patches if p.start_zyx[0] == 15)
+    labels = sliced.label([one], label_map=np.zeros((1, 16, 16), np.uint16))
+    fields = {"cold_start": Choice(kind="random"), "num": 400}
+    left = {
+        c.candidate.patch.start_zyx[0]
+        for c in sliced.chosen(labels, **fields)
+        if c.candidate.patch.volume_id == one.volume_id
+    }
+    assert left == set(range(32)) - {15}
+    told = sliced.run(labels, **fields, min_slices_apart=16).results
+    picked = [c.candidate.patch for c in sliced.chosen(labels, **fields, min_slices_apart=16)]
+    assert {p.start_zyx[0] // 16 for p in picked if p.volume_id == one.volume_id} == {1}
+    assert told["why_fewer"] == (
+        f"400 were wanted and {len(picked)} chosen: no other candidate lies 16 slices or more from all that is chosen "
+        "and answered"
+    )
+    assert "num_held_back" not in told
+
+
+def test_frames_and_blocks_have_no_slices_to_keep_apart(campaign):
+    with pytest.raises(RecipeError, match=r"1 × 16 × 16 voxels \(Z, Y, X\) of items of 1 slices.*pool\.slices"):
+        campaign.run(min_slices_apart=3)

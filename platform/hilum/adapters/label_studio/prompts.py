@@ -190,14 +190,14 @@ def _prompt(region: Region, asked: Asked, *, is_positive: bool) -> Prompt:
         where[a, b] = True
     elif region.box is not None:
         sort = "box"
-        a, b = (
+        rows, columns = (
             slice(start - offset, stop - offset)
             for k, (start, stop, offset) in enumerate(
                 zip(region.box.start_zyx, region.box.stop_zyx, patch.start_zyx, strict=True)
             )
             if k != axis
         )
-        where[a, b] = True
+        where[rows, columns] = True
     elif region.voxels is not None:
         sort = "box" if region.control.region == "rectanglelabels" else "scribble"
         where |= region.voxels

@@ -96,6 +96,8 @@ def checked_classes(kind: Kind, class_names: Sequence[str]) -> tuple[str, ...]:
                 f"No class can be called {name[:_LONGEST_NAME]!r}: give 1 to {_LONGEST_NAME} printable characters "
                 "without spaces around them."
             )
+        if name.startswith("$"):
+            raise RecipeError(f"No class can be called '{name}': Label Studio takes '$' for a key of the task's data.")
     folded = [name.casefold() for name in class_names]
     for name, low in zip(class_names, folded, strict=True):
         if low in RESERVED:

@@ -8,6 +8,31 @@ from hilum.core.recipes.base import Choice, Recipe, Share
 from hilum.core.recipes.schedules import beta_schedule
 
 
+class ForegroundRecipe(Recipe):
+    """What knows of foreground before anybody has answered: a ``checkpoint`` of the store, or an ``atlas``.
+
+    The checkpoint segments: foreground is whatever it takes for another class than background, its class 0. The atlas
+    is the id of an atlas that was taken in (`hilum data atlas`); each voxel has the value of the atlas' voxel nearest
+    to it in the world (mm), and lies in the background outside the atlas.
+    """
+
+    checkpoint: str | None = None
+    atlas: str | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> "ForegroundRecipe":
+        if (self.checkpoint is None) == (self.atlas is None):
+            raise ValueError(
+                "give one of: 'checkpoint', the id of a model that segments, or 'atlas', the id of an atlas"
+            )
+        return self
+
+    @property
+    def source(self) -> str:
+        """The id of what knows."""
+        return str(self.checkpoint or self.atlas)
+
+
 class ScoreRecipe(Recipe):
     """One forward pass a candidate: every scorer's value, the embedding, the draft's classes.
 
@@ -16,7 +41,9 @@ class ScoreRecipe(Recipe):
     ``{kind: views, num_views: 8}``. ``reduce`` turns a voxel map into a candidate's score. ``keep_members``
     keeps every member's class probabilities, for samplers that compare candidates by them (classes only).
     ``encoder`` names a checkpoint of the store, usually a pretrained one, whose encoder embeds the candidates before
-    there is a model; without it their pixels do.
+    there is a model; without it their pixels do. ``num_views`` augmented views of every candidate are embedded too,
+    as long as there is no model, for a cold start that contrasts them. ``foreground`` says what share of each candidate
+    is foreground, in every round, for `foreground_random`; without it that asks where the round's own model sees any.
     """
 
     members: Choice = Choice(kind="single")
@@ -24,6 +51,8 @@ class ScoreRecipe(Recipe):
     reduce: Choice = Choice(kind="mean")
     keep_members: bool = False
     encoder: str | None = None
+    num_views: int = Field(default=0, ge=0, le=64)
+    foreground: ForegroundRecipe | None = None
     seed: int = 0
 
 
@@ -90,6 +119,10 @@ class SelectRecipe(Recipe):
     ``max_per_patient`` and ``quotas`` cap every round anew, all arms together; ``exclude`` names candidates,
     volumes or patients that are never asked about.
 
+    Candidates thinner along one axis than along both others, slices above all, lie at least ``min_slices_apart`` along
+    it from each other and from what is answered, counted from slice to slice of one scan: 1 lets neighbours be. Those
+    that do not cover each other across the axis are left alone.
+
     With ``cost`` the seconds of every question are predicted, and an arm's sampler may read any score for each of
     them: ``score: margin_per_second``. No more are asked than fit into ``max_seconds``.
 
@@ -103,6 +136,7 @@ class SelectRecipe(Recipe):
     max_per_patient: int | None = Field(default=None, ge=1)
     quotas: tuple[QuotaRecipe, ...] = ()
     exclude: tuple[str, ...] = ()
+    min_slices_apart: int | None = Field(default=None, ge=1)
     cost: CostRecipe | None = None
     max_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     distributed: DistributedRecipe | None = None

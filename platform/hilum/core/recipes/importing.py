@@ -1,11 +1,46 @@
-"""How weights that were trained elsewhere become a checkpoint."""
+"""How weights and networks that were trained elsewhere become a checkpoint."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from hilum.core.recipes.base import Choice, Recipe
+
+
+def _licence(text: str) -> str:
+    if not text.strip():
+        raise ValueError("say under which licence the weights were published")
+    return text.strip()
+
+
+Licence = Annotated[str, Field(min_length=1), AfterValidator(_licence)]
+
+
+class ReadsRecipe(Recipe):
+    """What a network was trained to see: images of one ``size``, less ``mean``, over ``std``.
+
+    ``size`` is (Y, X) or (Z, Y, X) in voxels, None where any will do. ``mean`` and ``std`` are a number a channel, of
+    intensities between 0 and 1.
+    """
+
+    size: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
+
+
+class EncoderRecipe(Recipe):
+    """A network of elsewhere that embeds candidates: ``{kind: onnx}`` or ``{kind: timm, model: resnet18}``.
+
+    An ONNX file that answers several things has the name of the one that is meant as ``output``. What is None is as
+    the file says, or timm.
+    """
+
+    network: Choice
+    spatial_dims: Literal[2, 3] | None = None
+    in_channels: int | None = Field(default=None, ge=1)
+    reads: ReadsRecipe = ReadsRecipe()
+    licence: Licence
 
 
 class ImportRecipe(Recipe):
@@ -19,14 +54,7 @@ class ImportRecipe(Recipe):
     spatial_dims: Literal[2, 3] = 3
     in_channels: int = Field(default=1, ge=1)
     names: tuple[tuple[str, str], ...] = Field(min_length=1)
-    licence: str = Field(min_length=1)
-
-    @field_validator("licence")
-    @classmethod
-    def _says_something(cls, licence: str) -> str:
-        if not licence.strip():
-            raise ValueError("say under which licence the weights were published")
-        return licence.strip()
+    licence: Licence
 
     @field_validator("names")
     @classmethod
@@ -40,3 +68,16 @@ class ImportRecipe(Recipe):
             except (re.error, IndexError) as error:
                 raise ValueError(f"'{pattern}: {becomes}' is no regular expression and name: {error}") from None
         return names
+
+
+class AtlasRecipe(Recipe):
+    """Which ``labels`` of an atlas are foreground: all but 0 where none is named."""
+
+    labels: tuple[int, ...] = ()
+
+    @field_validator("labels")
+    @classmethod
+    def _in_one_order(cls, labels: tuple[int, ...]) -> tuple[int, ...]:
+        if any(label < 1 for label in labels):
+            raise ValueError("labels of foreground are whole numbers from 1; 0 is the background")
+        return tuple(sorted(set(labels)))

@@ -5,6 +5,7 @@ and to keep text as text; both are then handed to the page's style sheet.
 """
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ _VARIABLES = {
     **{colour: f"var(--{slot})" for slot, colour in _SLOTS.items()},
 }
 _NO_METADATA = {"Date": None, "Creator": None}
+_TIME_UNITS = ((180.0, 1.0, "seconds"), (3 * 3600.0, 60.0, "minutes"), (math.inf, 3600.0, "hours"))
 WIDE_INCHES, NARROW_INCHES = 9.4, 3.9
 _STYLE = {
     "svg.fonttype": "none",
@@ -74,6 +76,31 @@ def learning_curves(comparison: Comparison, *, width_inches: float) -> str:
         return _svg(figure, f"curves-{width_inches}")
 
 
+def time_curves(comparison: Comparison, *, width_inches: float) -> str:
+    """The same mean curves over people's time, each as long as its campaigns took, with a dotted line to its name."""
+    names = [result.name for result in comparison.strategies]
+    longest = max(one.band.at[-1] for one in comparison.timed.values())
+    per, unit = next((per, unit) for most, per, unit in _TIME_UNITS if longest < most)
+    with _figure(width_inches, 3.8, "times") as (figure, axes):
+        heights = _heights(comparison)
+        ends = []
+        for name in reversed(names):
+            drawn, slot = comparison.timed[name].band, strategy_class(name, names)
+            _draw_band(axes, drawn, slot, per=per)
+            axes.plot(
+                [drawn.at[-1] / per, longest / per], [drawn.mean[-1]] * 2, color=_SLOTS[slot], linestyle=":", lw=1
+            )
+            ends.append((drawn.mean[-1], name, slot))
+        axes.set_ylim(*heights)
+        axes.set_xlim(0, longest / per)
+        _name_at_end(axes, ends, x=longest / per, heights=heights)
+        axes.set_xlabel(f"people's time ({unit})")
+        axes.set_ylabel(f"{metric_title(comparison.metric)}, held-out patients")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        axes.grid(axis="y")
+        return _svg(figure, f"times-{width_inches}")
+
+
 def class_balance(classes: Sequence[ClassRow], names: Sequence[str], *, width_inches: float) -> str:
     """Each class's share of the pool (ring) and of what each strategy asked (filled), on a log scale."""
     shown = sorted(classes, key=lambda row: row.share_in_pool)
@@ -110,8 +137,8 @@ def _share_ticks(floor: float, most: float, *, dense: bool) -> list[float]:
     return [tick for tick in ticks if 1.6 * floor < tick <= 1.2 * most and tick <= 1]
 
 
-def _draw_band(axes: Any, drawn: Band, slot: str) -> None:
-    colour, labels = _SLOTS[slot], drawn.num_labels
+def _draw_band(axes: Any, drawn: Band, slot: str, *, per: float = 1.0) -> None:
+    colour, labels = _SLOTS[slot], [place / per for place in drawn.at]
     if drawn.points[0].low is not None:
         lows, highs = [p.low for p in drawn.points], [p.high for p in drawn.points]
         axes.fill_between(labels, lows, highs, color=colour, alpha=0.16, linewidth=0)

@@ -86,6 +86,10 @@ def _view(section: Section, name: str, *, most_bytes: int) -> dict[str, Any]:
         "rows": tables.rows(comparison),
         "curves": _both_widths(lambda w: figures.learning_curves(comparison, width_inches=w), name),
         "curves_alt": _curves_in_words(section),
+        "time_rows": tables.time_rows(comparison),
+        "time_curves": _both_widths(lambda w: figures.time_curves(comparison, width_inches=w), name)
+        if comparison.timed
+        else None,
         "balance": _balance(section, name),
         "classes": _class_rows(section),
         "rounds": _rounds(section, name, most_bytes),
@@ -219,9 +223,13 @@ def _times(times: Sequence[StageTime]) -> list[dict[str, Any]]:
     return [
         {
             "strategy": t.strategy,
-            "total": _seconds(sum(t.seconds.values())),
+            "total": tables.duration_text(sum(t.seconds.values())),
             "parts": [
-                {"stage": s, "percent": round(100 * t.seconds[s] / longest, 3), "seconds": _seconds(t.seconds[s])}
+                {
+                    "stage": s,
+                    "percent": round(100 * t.seconds[s] / longest, 3),
+                    "seconds": tables.duration_text(t.seconds[s]),
+                }
                 for s in STAGES
                 if s in t.seconds
             ],
@@ -244,9 +252,3 @@ def _reuse(row: ReuseRow) -> dict[str, str]:
         "model_reuse": "yes" if row.model_reuse else "no",
         "num_steps": f"{row.num_steps:,.0f}",
     }
-
-
-def _seconds(seconds: float) -> str:
-    if seconds >= 90:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hilum.loop.comparison import RANDOMS_FINAL, Comparison, LabelsNeeded, StrategyResult
 from hilum.loop.curves import RANDOM, Interval
 from hilum.loop.findings import labels_text, range_text, saving_text, signed
+from hilum.loop.people_time import TimedStrategy
 
 ABSENT = "–"
 
@@ -35,6 +36,29 @@ def rows(comparison: Comparison) -> list[Row]:
     return [_row(comparison, result) for result in comparison.strategies]
 
 
+@dataclass(frozen=True)
+class TimeRow:
+    """One strategy: people's time in all, and until random's final score."""
+
+    strategy: str
+    total: Cell
+    needed: Cell
+
+
+def time_rows(comparison: Comparison) -> list[TimeRow]:
+    """Every strategy's row, random last; none where people's time is not known."""
+    return [_time_row(comparison.timed[name]) for name in (r.name for r in comparison.strategies) if comparison.timed]
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    if seconds >= 90:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
 def interval_cell(interval: Interval) -> Cell:
     """A score (0 to 1) and its interval."""
     if interval.low is None or interval.high is None:
@@ -53,6 +77,15 @@ def _row(comparison: Comparison, result: StrategyResult) -> Row:
         tuple(_needed(result.needed[level.name], comparison.low_labels) for level in comparison.levels),
         tuple(_saving(result, level.name) for level in comparison.levels),
     )
+
+
+def _time_row(found: TimedStrategy) -> TimeRow:
+    low, high = found.total.low, found.total.high
+    spread = "one seed" if low is None or high is None else f"{duration_text(max(0, low))} to {duration_text(high)}"
+    if found.needed is None:
+        return TimeRow(found.name, Cell(duration_text(found.total.mean), spread), Cell("not reached"))
+    needed = f"{'≤ ' if found.at_first else ''}{duration_text(found.needed)}"
+    return TimeRow(found.name, Cell(duration_text(found.total.mean), spread), Cell(needed))
 
 
 def _difference(result: StrategyResult) -> Cell:

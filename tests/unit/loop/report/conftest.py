@@ -13,14 +13,24 @@ CLASSES = ("background", "thalamus", "caudate")
 STRATEGIES = ("margin", "entropy", "random")
 
 
-def curve(strategy, seed, height):
+def curve(strategy, seed, height, seconds=()):
     rng = np.random.default_rng([int(content_id(strategy), 16), seed])
     values = height * (1 - np.exp(-np.asarray(LABELS) / 40)) + rng.normal(0, 0.01, len(LABELS))
-    return Curve(strategy, seed, LABELS, tuple(float(v) for v in values))
+    return Curve(strategy, seed, LABELS, tuple(float(v) for v in values), seconds)
 
 
-def comparison(*, full=True, num_seeds=5, heights=(0.95, 0.8, 0.78)):
-    curves = [curve(s, k, h) for s, h in zip(STRATEGIES, heights, strict=True) for k in range(num_seeds)]
+def spent(strategy, seed):
+    """People's seconds: margin's questions are the long ones."""
+    each = {"margin": 22, "entropy": 15, "random": 12}[strategy] + 0.5 * seed
+    return tuple(each * num for num in LABELS)
+
+
+def comparison(*, full=True, num_seeds=5, heights=(0.95, 0.8, 0.78), timed=False):
+    curves = [
+        curve(s, k, h, spent(s, k) if timed else ())
+        for s, h in zip(STRATEGIES, heights, strict=True)
+        for k in range(num_seeds)
+    ]
     data = {"full_data": (0.93, 0.95), "num_full_labels": 2190} if full else {}
     return compare(curves, metric="balanced_accuracy", **data)
 
@@ -33,7 +43,7 @@ def tile(rng, question, *, size=24, text="margin 0.04", drafted=True):
     return Tile(image, text, "margin", truth_yx=truth, draft_yx=np.roll(truth, 1) if drafted else None)
 
 
-def section(question="classify", *, text="", num_rounds=4, num_tiles=3, size=24):
+def section(question="classify", *, text="", num_rounds=4, num_tiles=3, size=24, timed=False):
     """A full section; ``text`` is put into everything that a user, a file or a plug-in may name."""
     rng = np.random.default_rng(0)
     names = tuple(f"{name}{text}" for name in CLASSES)
@@ -60,7 +70,7 @@ def section(question="classify", *, text="", num_rounds=4, num_tiles=3, size=24)
         title=f"Title{text}",
         question=question,
         class_names=names,
-        comparison=comparison(),
+        comparison=comparison(timed=timed),
         facts=((f"Data{text}", f"Templates{text}"),),
         attribution=f"By somebody{text}",
         class_metric=f"recall{text}",

@@ -8,7 +8,7 @@ import pytest
 
 from hilum.loop.comparison import compare
 from hilum.loop.curves import Curve, Interval
-from hilum.loop.report.figures import NARROW_INCHES, WIDE_INCHES, class_balance, learning_curves
+from hilum.loop.report.figures import NARROW_INCHES, WIDE_INCHES, class_balance, learning_curves, time_curves
 
 NEVER = Interval(0.0, 0.0, 0.0, 5)
 
@@ -41,6 +41,19 @@ def test_axes_are_named_in_words(make_comparison):
     assert {"labels asked for", "balanced accuracy, held-out patients"} <= set(shown)
 
 
+@pytest.mark.parametrize("width", [WIDE_INCHES, NARROW_INCHES])
+def test_over_people_s_time_every_line_is_named_and_the_axis_says_its_unit(make_comparison, width):
+    shown = texts(time_curves(make_comparison(timed=True), width_inches=width))
+    assert {"margin", "entropy", "random", "people's time (minutes)"} <= set(shown)
+
+
+@pytest.mark.parametrize(("longest", "unit"), [(100.0, "seconds"), (9000.0, "minutes"), (36000.0, "hours")])
+def test_the_unit_of_time_is_one_that_people_would_take(longest, unit):
+    curves = [Curve(s, k, (1, 2), (0.1, 0.5), (longest / 2, longest)) for s in ("a", "random") for k in (0, 1)]
+    shown = texts(time_curves(compare(curves, metric="m"), width_inches=WIDE_INCHES))
+    assert f"people's time ({unit})" in shown
+
+
 def test_one_seed_is_drawn_without_a_band(make_comparison):
     assert "FillBetween" in learning_curves(make_comparison(num_seeds=2), width_inches=WIDE_INCHES)
     assert "FillBetween" not in learning_curves(make_comparison(num_seeds=1, full=False), width_inches=WIDE_INCHES)
@@ -51,6 +64,7 @@ def test_all_colours_are_the_pages_own(make_comparison, make_section):
     for svg in (
         learning_curves(make_comparison(), width_inches=WIDE_INCHES),
         class_balance(section.classes, section.strategies, width_inches=WIDE_INCHES),
+        time_curves(make_comparison(timed=True), width_inches=WIDE_INCHES),
     ):
         assert set(re.findall(r"(?:fill|stroke): ?([^;\"]+)", svg)) <= {
             "none",

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hilum.loop.comparison import compare
 from hilum.loop.curves import Curve, Interval, t_interval
-from hilum.loop.report.tables import Cell, interval_cell, level_titles, rows
+from hilum.loop.report.tables import Cell, duration_text, interval_cell, level_titles, rows, time_rows
 
 LABELS = (20, 40, 60)
 
@@ -96,3 +96,24 @@ def test_every_cell_of_any_table_is_words_or_a_number(active, random, full_data)
 @pytest.mark.parametrize("num_seeds", [1, 2, 5])
 def test_rows_are_as_many_as_strategies(num_seeds):
     assert len(table(SLOW[:1] * num_seeds, SLOW[:1] * num_seeds)) == 2
+
+
+def test_people_s_time_is_that_of_whole_campaigns_and_until_random_s_final_score(make_comparison):
+    found = {row.strategy: row for row in time_rows(make_comparison(timed=True))}
+    assert list(found) == ["margin", "entropy", "random"]
+    # 100 answers of 22 to 24 seconds each, in five seeds.
+    assert found["margin"].total.text == "38.3 min"
+    assert found["random"].total.text == "21.7 min"
+    margin = make_comparison(timed=True).timed["margin"]
+    assert margin.needed is not None
+    assert 22 * 20 < margin.needed < 22 * 100
+    assert found["margin"].needed.text == duration_text(margin.needed)
+
+
+def test_where_somebody_s_time_is_not_known_nothing_is_said_of_it(make_comparison):
+    assert time_rows(make_comparison()) == []
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.25, "0.2 s"), (61, "61 s"), (600, "10.0 min"), (9000, "2.5 h")])
+def test_seconds_are_told_as_people_say_them(seconds, text):
+    assert duration_text(seconds) == text
