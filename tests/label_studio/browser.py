@@ -46,7 +46,7 @@ class Person:
         self._playwright = sync_playwright().start()
         flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
         self._browser = self._playwright.chromium.launch(executable_path=program, args=flags)
-        context = self._browser.new_context(viewport={"width": 1400, "height": 1200})
+        context = self._browser.new_context(viewport={"width": 1400, "height": 1600})
         context.route("**/*", _stay_here)
         # Only "Label All Tasks" sets this, without which the project's order is not followed.
         context.add_init_script("try { localStorage.setItem('dm:labelstream:mode', 'all') } catch (e) {}")

@@ -57,7 +57,7 @@ def find_project(connection: Connection, title: str) -> Any:
     page = 1
     same: list[Any] = []
     while True:
-        got = connection.ask(lambda sdk, page=page: sdk.projects.list(title=title, page=page, page_size=100))  # type: ignore[misc]
+        got = connection.ask(lambda sdk, page=page: sdk.projects.list(title=title, page=page, page_size=100))
         items = list(got.items or [])
         same += [item for item in items if item.title == title]
         if len(items) < 100:
@@ -92,7 +92,7 @@ def ensure_webhook(connection: Connection, project: Project, bridge_url: str, se
         connection.tell(lambda sdk: sdk.webhooks.create(project=project.project_id, **wanted))
         return
     for double in ours[1:]:
-        connection.ask(lambda sdk, double=double: _deleted(lambda: sdk.webhooks.delete(double.id)))  # type: ignore[misc]
+        connection.ask(lambda sdk, double=double: _deleted(lambda: sdk.webhooks.delete(double.id)))
     if ours[0].headers != wanted["headers"] or sorted(ours[0].actions or []) != sorted(ACTIONS):
         # Label Studio wants what changes only, and keeps the rest.
         changed = {key: wanted[key] for key in ("url", "actions", "headers", "is_active")}

@@ -108,9 +108,7 @@ def _all_there(
 
 
 def _send(connection: Connection, project_id: int, batch: list[dict[str, Any]]) -> None:
-    connection.tell(
-        lambda sdk: sdk.projects.import_tasks(id=project_id, request=batch, return_task_ids=False)  # type: ignore[arg-type]
-    )
+    connection.tell(lambda sdk: sdk.projects.import_tasks(id=project_id, request=batch, return_task_ids=False))
 
 
 def _batches(items: Sequence[Item]) -> Iterator[list[dict[str, Any]]]:
@@ -139,7 +137,7 @@ def _redraft(connection: Connection, project_id: int, items: Sequence[Item], by_
             size += _size(draft)
         if batch and (number == len(stale) or len(batch) == BATCH_TASKS or size > BATCH_BYTES):
             sent = batch
-            connection.tell(lambda sdk, sent=sent: sdk.projects.import_predictions(id=project_id, request=sent))  # type: ignore[misc]
+            connection.tell(lambda sdk, sent=sent: sdk.projects.import_predictions(id=project_id, request=sent))
             batch, size = [], 0
     return len(stale)
 

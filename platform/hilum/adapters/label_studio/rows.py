@@ -56,7 +56,7 @@ def delete_tasks(connection: Connection, project_id: int, rows: Iterable[Row]) -
     for start in range(0, len(task_ids), 1000):
         chosen: Any = {"all": False, "included": task_ids[start : start + 1000]}
         connection.ask(
-            lambda sdk, chosen=chosen: sdk.actions.create(id="delete_tasks", project=project_id, selected_items=chosen)  # type: ignore[misc]
+            lambda sdk, chosen=chosen: sdk.actions.create(id="delete_tasks", project=project_id, selected_items=chosen)
         )
     return len(task_ids)
 
