@@ -27,10 +27,6 @@ _LABELS = """() => { const out = []; for (const t of window.Htx.annotationStore.
   if (t.type && t.type.endsWith('labels') && t.tiedChildren)
     for (const c of t.tiedChildren) if (c.type === 'label' && c.visible !== false) out.push([t.name, c.value]);
   return out; }"""
-_STROKE = """(px) => { const i = window.Htx.annotationStore.selected.names.get('image');
-  for (const t of i.getToolsManager().allTools())
-    if (/brush|erase/i.test(t.toolName || t.group || '') && t.updateStroke)
-      t.updateStroke(px / i.naturalWidth * i.stageWidth); }"""
 
 
 class Person:
@@ -81,15 +77,13 @@ class Person:
     def look(self, file: Path) -> None:
         self.page.screenshot(path=file)
 
-    def brush(self, label: str, places: Sequence[Place], *, pixels: int) -> None:
+    def brush(self, label: str, places: Sequence[Place]) -> None:
         self._pick("brush", label)
-        self.page.evaluate(_STROKE, pixels)
         self._drag(places)
 
-    def erase(self, region: int, places: Sequence[Place], *, pixels: int) -> None:
+    def erase(self, region: int, places: Sequence[Place]) -> None:
         self.page.evaluate(f"(n) => {{ const a = {_SELECTED}; a.unselectAll(); a.selectArea(a.regions[n]); }}", region)
         self.page.locator("button[aria-label='eraser']").first.click()
-        self.page.evaluate(_STROKE, pixels)
         self._drag(places)
 
     def rectangle(self, label: str, corner: Place, opposite: Place) -> None:

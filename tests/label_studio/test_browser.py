@@ -68,11 +68,11 @@ def test_what_is_drawn_in_the_browser_is_what_is_trained_on(
             person.look(tmp_path / f"{task.chosen.rank}-opened.png")
             assert [region["origin"] for region in person.regions()] == ["prediction"]
             if task is brushed:
-                person.brush("lesion", [(0.2, 0.7), (0.5, 0.9)], pixels=40)
+                person.brush("lesion", _to_and_fro(0.7))
             if task is boxed:
                 person.rectangle("lesion", (0.1, 0.6), (0.4, 0.95))
             if task is drafted:
-                person.erase(0, [(0.3, 0.3), (0.9, 0.3)], pixels=60)
+                person.erase(0, _to_and_fro(0.3))
             person.look(tmp_path / f"{task.chosen.rank}-drawn.png")
             drawn[task.candidate_id] = person.skip() if task is skipped else person.submit()
         assert person.errors == []
@@ -92,6 +92,12 @@ def test_what_is_drawn_in_the_browser_is_what_is_trained_on(
         np.testing.assert_array_equal(found[0], expected)
         assert np.any(found != middle_of(task))
     _check_pictures(asked.store, annotator, tasks)
+
+
+def _to_and_fro(top: float) -> list[tuple[float, float]]:
+    """A stroke that fills about four voxels down and thirty across."""
+    ends = (0.35, 0.8)
+    return [(x, top + row / 100) for row in range(6) for x in (ends if row % 2 == 0 else ends[::-1])]
 
 
 def _voxels(result: list[dict]) -> npt.NDArray[np.uint16]:
