@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ def annotator(as_hilum: Server, asked: Asked, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HILUM_WEBHOOK_SECRET", known["webhook_secret"])
     ingest_id = next(path.name for path in Path(asked.store.url, "runs", "ingest").iterdir())
     try:
-        yield LabelStudio(asked.store, ingest_id, project="Drawn in a browser")
+        yield LabelStudio(asked.store, ingest_id, project=f"Drawn {uuid4().hex[:12]}")
     finally:
         local_bridge.down(known)
         assert local_server.is_up(as_hilum.folder, known)
