@@ -2,7 +2,7 @@
 
 Fetches the sets (HILUM_DATA_MIRROR or the internet), runs the shipped simulations with ``hilum simulate`` in
 ``FOLDER`` and writes the page from what they found. What was stopped goes on, and a second run only writes the page
-again. Two CPU cores take about half an hour for MedNIST; the hippocampus was never run to its end.
+again. Two CPU cores take about two hours.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from hilum.store.opening import open_store
 SETS = {
     "strategies-mednist": ("mednist", "rare"),
     "strategies-structures": ("packaged", "segment"),
+    "strategies-structures-again": ("packaged", "segment"),
     "strategies-hippocampus": ("msd_hippocampus", "segment"),
     "strategies-hippocampus-again": ("msd_hippocampus", "segment"),
 }

@@ -45,7 +45,7 @@ def _curves(axes: Axes, comparison: Comparison, shown: dict[str, str]) -> None:
     band = by_name[RANDOM].band
     if all(point.low is not None for point in band.points):
         lows, highs = [point.low for point in band.points], [point.high for point in band.points]
-        axes.fill_between(band.num_labels, lows, highs, color=_BLACK, alpha=0.1, linewidth=0)
+        axes.fill_between(band.at, lows, highs, color=_BLACK, alpha=0.1, linewidth=0)
     for place, (name, colour) in enumerate(shown.items()):
         _curve(axes, by_name[name], color=colour, marker=MARKERS[place % len(MARKERS)])
     axes.set_xlabel("labels")
@@ -55,7 +55,7 @@ def _curves(axes: Axes, comparison: Comparison, shown: dict[str, str]) -> None:
 
 
 def _curve(axes: Axes, result: StrategyResult, **look: object) -> None:
-    axes.plot(result.band.num_labels, result.band.mean, label=result.name, linewidth=1.6, markersize=5, **look)
+    axes.plot(result.band.at, result.band.mean, label=result.name, linewidth=1.6, markersize=5, **look)
 
 
 def _differences(axes: Axes, comparison: Comparison, shown: dict[str, str]) -> None:

@@ -105,7 +105,7 @@ class Directory:
             annotation_id=f"directory-{task.selection_id}-{task.candidate_id}",
             revision=seen.revision,
             patch=task.chosen.candidate.patch,
-            annotator=row.annotator or self._annotator,
+            annotator=self._signed(task, row),
             answered_at=seen.answered_at,
             seconds=row.seconds,
             class_id=class_id,
@@ -124,11 +124,21 @@ class Directory:
             annotation_id=f"directory-{task.selection_id}-{task.candidate_id}",
             revision=seen.revision,
             patch=task.chosen.candidate.patch,
-            annotator=row.annotator or self._annotator,
+            annotator=self._signed(task, row),
             answered_at=seen.answered_at,
             seconds=row.seconds,
             label_map_zyx=label_map_ZYX,
         )
+
+    def _signed(self, task: Task, row: SheetRow) -> str:
+        """Who answered. A question that is asked again is another person's to answer."""
+        name = row.annotator or self._annotator
+        if name in task.chosen.answered_by:
+            raise DataError(
+                f"'{name}' has answered this before, and somebody else is asked now: let another person answer, and "
+                f"sign in column 'annotator' of {ANSWER_SHEET}"
+            )
+        return name
 
     def _say(self, task: Task, problem: str | None) -> None:
         """Put the reason beside the answer, or take it away again."""
@@ -218,6 +228,7 @@ def _description(task: Task) -> dict[str, Any]:
         "rank": task.chosen.rank,
         "arm": task.chosen.arm,
         "reason": task.chosen.reason,
+        "answered_by": list(task.chosen.answered_by),
         "patch": {key: patch[key] for key in ("volume_id", "start_zyx", "shape_zyx")},
         "draft_class": task.draft_class,
         "answer_in": f"../{ANSWER_SHEET}" if task.question == "classify" else ANSWER,

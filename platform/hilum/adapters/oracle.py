@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from hilum.core.asking import IGNORE, Annotation, LabelMap, Task
-from hilum.core.errors import DataError
+from hilum.core.errors import DataError, RecipeError
 from hilum.core.geometry import Patch
 from hilum.core.registry import Params, annotators
 from hilum.select.costs import terms
@@ -25,11 +25,14 @@ NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 class OracleParams(Params):
     """``error_rate`` is the share of wrong classes, or of wrong voxels, that it tells on purpose.
 
+    It stands for as many ``annotators``, who err each on their own and share the questions; nobody answers one twice.
+
     An answer takes ``seconds_per_answer``, and more for each slice and every 1,000 outlined voxels, times a
     log-normal factor of median 1 whose logarithm has the standard deviation ``seconds_spread``.
     """
 
     error_rate: float = Field(default=0.0, ge=0, le=1)
+    annotators: int = Field(default=1, ge=1)
     seconds_per_answer: float = Field(default=0.0, ge=0)
     seconds_per_slice: float = Field(default=0.0, ge=0)
     seconds_per_1000_voxels: float = Field(default=0.0, ge=0)
@@ -47,6 +50,7 @@ class Oracle:
         ingest_id: str,
         *,
         error_rate: float = 0.0,
+        annotators: int = 1,
         seconds_per_answer: float = 0.0,
         seconds_per_slice: float = 0.0,
         seconds_per_1000_voxels: float = 0.0,
@@ -56,6 +60,7 @@ class Oracle:
         self._store = store
         self._volumes = volumes_of(store, ingest_id)
         self._error_rate = error_rate
+        self._names: list[str] = ["oracle"] if annotators == 1 else [f"oracle-{n + 1}" for n in range(annotators)]
         self._rates_T = np.array([seconds_per_answer, seconds_per_slice, seconds_per_1000_voxels])
         self._seconds_spread = seconds_spread
         self._seed = seed
@@ -76,21 +81,36 @@ class Oracle:
         return {}
 
     def _answer(self, task: Task) -> Annotation:
-        rng = np.random.default_rng([self._seed, int(task.candidate_id, 16)])
+        name = self._somebody_for(task)
+        # Who answers alone errs as ever; the others err each on their own.
+        own = [self._names.index(name)] if len(self._names) > 1 else []
+        rng = np.random.default_rng([self._seed, int(task.candidate_id, 16), *own])
         patch = task.chosen.candidate.patch
         is_class = task.question == "classify"
         class_id = self._class_of(task, rng) if is_class else None
         label_map_ZYX = None if is_class else self._label_map_of(task, rng)
         return Annotation(
-            annotation_id=f"oracle-{task.candidate_id}",
+            annotation_id=f"{name}-{task.candidate_id}",
             revision=1,
             patch=patch,
-            annotator="oracle",
+            annotator=name,
             answered_at=NO_TIME,
             seconds=self._seconds_of(patch, label_map_ZYX, rng),
             class_id=class_id,
             label_map_zyx=label_map_ZYX,
         )
+
+    def _somebody_for(self, task: Task) -> str:
+        """Who answers: drawn by the seed, of those who have not answered this candidate yet."""
+        order = np.random.default_rng([self._seed, int(task.candidate_id, 16), len(self._names)])
+        names: list[str] = [self._names[place] for place in order.permutation(len(self._names))]
+        free = [name for name in names if name not in task.chosen.answered_by]
+        if not free:
+            raise RecipeError(
+                f"The oracle's {len(names)} annotators have all answered candidate {task.candidate_id}. Give it as "
+                "many annotators as select.relabel.max_annotators."
+            )
+        return free[0]
 
     def _seconds_of(self, patch: Patch, label_map_ZYX: LabelMap | None, rng: np.random.Generator) -> float:
         num_outlined = 0 if label_map_ZYX is None else np.count_nonzero((label_map_ZYX > 0) & (label_map_ZYX != IGNORE))

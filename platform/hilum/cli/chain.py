@@ -83,9 +83,9 @@ class Chain:
         return self._planned("publish", recipe, select=self._done(self.select()), checkpoint=self.checkpoint)
 
     def collect_recipe(self) -> "CollectRecipe":
-        from hilum.steps.collect import CollectRecipe
+        from hilum.steps.collect import recipe_of
 
-        return CollectRecipe(question=self.recipe.question)
+        return recipe_of(self.recipe)
 
     def collect_inputs(self) -> dict[str, str]:
         """What collect works on. Its run has no name before the answers are in."""

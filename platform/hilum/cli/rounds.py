@@ -1,6 +1,6 @@
 """`hilum campaign` and `hilum round`: spend a budget of answers, round by round."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hilum.core.recipes import Choice
     from hilum.loop.campaign import Campaign
     from hilum.loop.events import Event
+    from hilum.loop.people import Person
     from hilum.loop.status import CampaignStatus, Metrics
     from hilum.store.layout import Store
 
@@ -67,7 +68,7 @@ def run(
         ready = engine(on=on, address=address, store=found.store)
         with _telling_where(found.store, found.recipe.annotator, again):
             found.run(executor=ready.executor, annotator=annotator, resources=ready.resources, on_event=_say_event)
-    _tell_status(json_, found.status(), store, already_done=already_done)
+    _tell_status(json_, found, store, already_done=already_done)
 
 
 @campaign_group.command("list", epilog="Example: hilum campaign list")
@@ -100,14 +101,14 @@ def next_(
     found = _open(campaign, store)
     again = _typed("round next", campaign, store)
     if found.finished:
-        _tell_status(json_, found.status(), store, already_done=True)
+        _tell_status(json_, found, store, already_done=True)
         return
     annotator = annotator_of(found.store, found.ingest_id, found.recipe.annotator)
     ready = engine(on=on, address=address, store=found.store)
     with _telling_where(found.store, found.recipe.annotator, again):
         event = found.advance(executor=ready.executor, annotator=annotator, resources=ready.resources)
     if event is None:
-        _tell_status(json_, found.status(), store, already_done=True)
+        _tell_status(json_, found, store, already_done=True)
         return
     data = event.model_dump(mode="json")
     reply(json_, data, _event_line(event), next_commands=[again])
@@ -115,8 +116,8 @@ def next_(
 
 @round_group.command("status", epilog="Example: hilum round status liver")
 def status(campaign: CampaignName, store: StoreUrl = None, json_: Json = False) -> None:
-    """Say where a campaign stands: its round, its stage, what was asked and what the champion reaches."""
-    _tell_status(json_, _open(campaign, store).status(), store)
+    """Say where a campaign stands: its round, its stage, what was asked, of whom, and what the champion reaches."""
+    _tell_status(json_, _open(campaign, store), store)
 
 
 @round_group.command("log", epilog="Example: hilum round log liver")
@@ -168,7 +169,10 @@ def _event_line(event: "Event") -> str:
     return f"round {event.round_number} {event.stage} ({seconds:.1f} s) {', '.join(facts)}".rstrip()
 
 
-def _tell_status(json_: bool, found: "CampaignStatus", store: str | None, *, already_done: bool = False) -> None:
+def _tell_status(json_: bool, campaign: "Campaign", store: str | None, *, already_done: bool = False) -> None:
+    from dataclasses import asdict
+
+    found, people = campaign.status(), campaign.people()
     where = f"finished, {found.ending}" if found.finished else f"round {found.round_number}, {found.stage}"
     lines: list[Any] = [f"campaign {found.name}: {'already done, ' if already_done else ''}{where}"]
     lines.append(f"  answers: {found.num_answered} of at most {found.num_in_total} ({found.num_asked} asked)")
@@ -176,11 +180,12 @@ def _tell_status(json_: bool, found: "CampaignStatus", store: str | None, *, alr
         lines.append(f"  champion: {found.champion_id}")
     if found.metric and found.champion_metric is not None:
         lines.append(f"  {found.metric.replace('_', ' ')} on validation patients: {found.champion_metric:.3f}")
-    lines += [_curve_table(found), _reuse_table(found)]
+    lines += [_curve_table(found), _reuse_table(found), _people_table(found, people)]
     following = [_typed("round log", found.name, store)]
     if not found.finished:
         following.insert(0, _typed("campaign run", found.name, store))
-    reply(json_, {**_summary(found), "already_done": already_done}, *lines, next_commands=following)
+    data = {**_summary(found), "people": [asdict(person) for person in people], "already_done": already_done}
+    reply(json_, data, *lines, next_commands=following)
 
 
 def _curve_table(found: "CampaignStatus") -> Any:
@@ -223,6 +228,25 @@ def _reuse_table(found: "CampaignStatus") -> Any:
     ]
     columns = ["round", "new", "reused", "misclassified", "label reuse", "data reuse", "model reuse", "steps"]
     return table("", columns, rows) if rows else ""
+
+
+def _people_table(found: "CampaignStatus", people: "Sequence[Person]") -> Any:
+    """Who answered how much, how fast and how often as all agreed, where they are several."""
+    from hilum.loop.report.tables import duration_text
+
+    rows = [
+        [
+            person.annotator,
+            person.num_answers,
+            None if person.median_seconds is None else duration_text(person.median_seconds),
+            person.num_shared,
+            person.agreement,
+        ]
+        for person in people
+    ]
+    measure = "kappa" if found.question == "classify" else "Dice"
+    columns = ["annotator", "answers", "median time", "answered by others too", f"{measure} with what was agreed on"]
+    return table("", columns, rows) if len(people) > 1 else ""
 
 
 def _share(share: float | None) -> str | None:

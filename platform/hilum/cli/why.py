@@ -140,6 +140,7 @@ def _picked_data(picked: "Picked", class_names: Sequence[str]) -> dict[str, Any]
         "rank": chosen.rank,
         "score": chosen.score,
         "reason": chosen.reason,
+        "answered_by": list(chosen.answered_by),
         "nearest_labelled_id": chosen.nearest_id,
         "nearest_labelled_distance": chosen.nearest_distance,
         "nearest_labelled_answer": answer_in_words(picked.neighbour, class_names) if picked.neighbour else None,

@@ -33,7 +33,8 @@ class Chosen:
 
     ``nearest_id`` is the labelled candidate most like it when it was chosen, ``nearest_distance`` how far
     apart their embeddings were (Euclidean); None where nothing was labelled or nothing embedded.
-    ``predicted_seconds`` is how long answering is expected to take, if the recipe asks for it.
+    ``predicted_seconds`` is how long answering is expected to take, if the recipe asks for it. ``answered_by``
+    names who has answered already and must not be asked again; empty for what nobody has answered.
     """
 
     candidate: Candidate
@@ -44,6 +45,7 @@ class Chosen:
     nearest_id: str | None = None
     nearest_distance: float | None = None
     predicted_seconds: float | None = None
+    answered_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

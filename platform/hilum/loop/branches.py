@@ -66,7 +66,9 @@ def strategy_recipe(campaign: CampaignRecipe, strategy: str, changes: Mapping[st
 def random_recipe(campaign: CampaignRecipe) -> CampaignRecipe:
     """The same campaign asking at random from the first round to the last."""
     random = Choice(kind=RANDOM)
-    select = campaign.select.model_copy(update={"arms": (ArmRecipe(share=1.0, sampler=random),), "cold_start": random})
+    # Yardsticks ask everybody once.
+    asked_once = {"arms": (ArmRecipe(share=1.0, sampler=random),), "cold_start": random, "relabel": None}
+    select = campaign.select.model_copy(update=asked_once)
     # One opinion is enough, and no encoder, views or foreground are wanted, where nobody reads the scores.
     unread = {"members": Choice(kind="single"), "encoder": None, "num_views": 0, "foreground": None}
     score = campaign.score.model_copy(update=unread)

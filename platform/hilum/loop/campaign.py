@@ -18,6 +18,7 @@ from hilum.loop.choices import check_choices
 from hilum.loop.definition import Definition, known_campaigns, read_definition, write_definition
 from hilum.loop.events import Event, history, read_event, round_events, runs_of, write_event
 from hilum.loop.lease import claimed
+from hilum.loop.people import Person, people_of
 from hilum.loop.stages import Stage, next_stages
 from hilum.loop.status import CampaignStatus, summarise
 from hilum.loop.stopping import is_finished
@@ -81,6 +82,11 @@ class Campaign:
     def status(self) -> CampaignStatus:
         """Where the campaign stands, round by round, with its learning curve."""
         return summarise(self.name, self.recipe, self._rounds(self._place()))
+
+    def people(self) -> tuple[Person, ...]:
+        """Who has answered so far, how much, how fast and how often as all agreed."""
+        collected = [row.runs["collect"] for row in self.status().history if "collect" in row.runs]
+        return people_of(self.store, collected[-1]) if collected else ()
 
     def run(
         self,

@@ -6,6 +6,7 @@ from hilum.core.errors import RecipeError, unknown_name
 from hilum.core.recipes import CampaignRecipe, Choice, SelectRecipe
 from hilum.core.registry import MemberParams, Registry, ViewParams, annotators, architectures, samplers, scorers
 from hilum.select.costs import PER_SECOND
+from hilum.steps.consensus import multiannotator
 from hilum.steps.score import check_keeps_members
 
 _AT_RANDOM = ("random", "foreground_random")
@@ -32,11 +33,27 @@ def check_choices(recipe: CampaignRecipe) -> None:
             "it: score.foreground, such as {checkpoint: ID} or {atlas: ID}; or start with {kind: random}."
         )
     check_keeps_members(recipe.score, recipe.question)
+    _check_somebody_else_can_answer(recipe)
     stop = recipe.campaign.stop
     if stop is not None and stop.max_uncertainty is not None and stop.uncertainty not in computed:
         raise RecipeError(
             "campaign.stop.uncertainty is a score that is not computed. "
             + unknown_name("scorer in score.scorers", stop.uncertainty, computed)
+        )
+
+
+def _check_somebody_else_can_answer(recipe: CampaignRecipe) -> None:
+    """RecipeError where the oracle has too few annotators, RequestError where cleanlab is wanted and not installed."""
+    relabel = recipe.select.relabel
+    if relabel is None:
+        return
+    if recipe.question == "classify":
+        multiannotator()
+    num = int(recipe.annotator.params.get("annotators", 1))
+    if recipe.annotator.kind == "oracle" and num < relabel.max_annotators:
+        raise RecipeError(
+            f"select.relabel asks up to {relabel.max_annotators} people about one candidate, and the oracle is {num}: "
+            f"give annotator {{kind: oracle, annotators: {relabel.max_annotators}}}, or a lower max_annotators."
         )
 
 

@@ -85,7 +85,8 @@ def _scored_before(turn: Turn) -> str:
 
 
 def _reads_scores(recipe: SelectRecipe) -> bool:
-    return any(sampler.kind != RANDOM for sampler in (recipe.cold_start, *(arm.sampler for arm in recipe.arms)))
+    asks_cleverly = any(s.kind != RANDOM for s in (recipe.cold_start, *(arm.sampler for arm in recipe.arms)))
+    return asks_cleverly or recipe.relabel is not None
 
 
 def _select(turn: Turn) -> Outcome:
@@ -131,7 +132,7 @@ def _publish(turn: Turn) -> Outcome:
 
 def _collect(turn: Turn) -> Outcome:
     outcome = Outcome(Stage.COLLECTED)
-    recipe = collect.CollectRecipe(question=turn.recipe.question)
+    recipe = collect.recipe_of(turn.recipe)
     inputs = {"select": turn.runs["select"], "labels": turn.runs["labels"]}
     manifest = outcome.timed("collect", lambda: collect.run(recipe, inputs, store=turn.store, annotator=turn.annotator))
     outcome.counts = dict(manifest.results)

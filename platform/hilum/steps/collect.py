@@ -3,23 +3,42 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 
+from hilum.core.agreement import Consensus, votes_of
 from hilum.core.asking import IGNORE, Annotation, Task
 from hilum.core.errors import DataError, WaitingForPeople
 from hilum.core.ids import content_id
 from hilum.core.ports import Annotator
-from hilum.core.recipes import Question, Recipe
+from hilum.core.recipes import CampaignRecipe, Question, Recipe
+from hilum.steps.consensus import settled
+from hilum.steps.first_asked import first_asked, of_selections, unseen_probs
 from hilum.steps.publish import tasks_of
-from hilum.store.labels import ANNOTATIONS_FILE, DECLINED, NONE, commit_label_set, write_annotations
+from hilum.store.labels import (
+    AGREED_FILE,
+    ANNOTATIONS_FILE,
+    DECLINED,
+    NONE,
+    commit_label_set,
+    read_everybodys_answers,
+    write_annotations,
+)
 from hilum.store.layout import Store
-from hilum.store.manifest import Manifest, Run
+from hilum.store.manifest import Manifest, Run, read_manifest
 
 STEP_VERSION = 1
 
 
 class CollectRecipe(Recipe):
-    """What was asked."""
+    """What was asked, and how several answers about one candidate become one."""
 
     question: Question
+    consensus: Consensus = "majority"
+
+
+def recipe_of(campaign: CampaignRecipe) -> CollectRecipe:
+    """How a campaign collects."""
+    relabel = campaign.select.relabel
+    consensus: Consensus = "majority" if relabel is None else relabel.consensus_on(campaign.question)
+    return CollectRecipe(question=campaign.question, consensus=consensus)
 
 
 def run(recipe: CollectRecipe, inputs: Mapping[str, str], *, store: Store, annotator: Annotator) -> Manifest:
@@ -31,8 +50,9 @@ def run(recipe: CollectRecipe, inputs: Mapping[str, str], *, store: Store, annot
     tasks = tasks_of(store, inputs["select"], recipe.question)
     answers = usable_answers(annotator.collect(tasks), tasks)
     declined = declined_of(annotator, tasks, answers)
-    if len(answers) + len(declined) < len(tasks):
-        raise WaitingForPeople(_missing(tasks, len(tasks) - len(answers) - len(declined), annotator))
+    num_missing = len(tasks) - len({answer.patch.candidate_id for answer in answers}) - len(declined)
+    if num_missing:
+        raise WaitingForPeople(_missing(tasks, num_missing, annotator))
     named = {"select": inputs["select"], "labels": inputs["labels"], "answers": answers_id(answers)}
     if declined:
         named["declined"] = content_id(sorted(declined.items()))
@@ -40,8 +60,11 @@ def run(recipe: CollectRecipe, inputs: Mapping[str, str], *, store: Store, annot
     manifest = this.finished()
     if manifest is None:
         write_annotations(this.path(ANNOTATIONS_FILE), answers)
+        agreed = _agreed(recipe, inputs, answers, store)
+        if agreed:
+            write_annotations(this.path(AGREED_FILE), agreed)
         manifest = this.commit(
-            files=[ANNOTATIONS_FILE],
+            files=[ANNOTATIONS_FILE, *([AGREED_FILE] if agreed else [])],
             num_answers=len(answers),
             seconds_of_people=sum(answer.seconds for answer in answers),
             **({DECLINED: declined} if declined else {}),
@@ -51,11 +74,39 @@ def run(recipe: CollectRecipe, inputs: Mapping[str, str], *, store: Store, annot
 
 
 def usable_answers(annotations: Sequence[Annotation], tasks: Sequence[Task]) -> list[Annotation]:
-    """One answer a task, in the tasks' order; of several the newest revision. Answers to nothing asked are left."""
-    by_candidate: dict[str, Annotation] = {}
+    """One answer a task and annotator, in the tasks' order; of several the newest revision.
+
+    Answers to nothing asked are left.
+    """
+    by_candidate: dict[str, dict[str, Annotation]] = {}
     for annotation in sorted(annotations, key=lambda a: (a.revision, a.annotation_id)):
-        by_candidate[annotation.patch.candidate_id] = annotation
-    return [_checked(by_candidate[t.candidate_id], t) for t in tasks if t.candidate_id in by_candidate]
+        by_candidate.setdefault(annotation.patch.candidate_id, {})[annotation.annotator] = annotation
+    return [
+        _checked(answer, task)
+        for task in tasks
+        for _, answer in sorted(by_candidate.get(task.candidate_id, {}).items())
+    ]
+
+
+def _agreed(
+    recipe: CollectRecipe, inputs: Mapping[str, str], answers: Sequence[Annotation], store: Store
+) -> list[Annotation]:
+    """What stands for several answers, of those candidates that were answered now, unless the majority does."""
+    if recipe.consensus == "majority":
+        return []
+    everybodys = read_everybodys_answers(store, inputs["labels"])
+    for answer in answers:
+        told = {before.annotation_id: before for before in everybodys.get(answer.patch.candidate_id, [])}
+        everybodys[answer.patch.candidate_id] = list((told | {answer.annotation_id: answer}).values())
+    votes = {one: votes_of(each) for one, each in everybodys.items()}
+    again = sorted({answer.patch.candidate_id for answer in answers if len(votes[answer.patch.candidate_id]) > 1})
+    if not again or recipe.consensus == "staple":
+        return settled(votes, again, recipe.consensus, {})
+    pool_id = read_manifest(store.run("select", inputs["select"])).inputs["pool"]
+    asked = of_selections(store, [inputs["select"]], pool_id) | first_asked(store, inputs["labels"], pool_id)
+    return settled(
+        votes, again, recipe.consensus, unseen_probs(store, {one: asked[one] for one in votes if one in asked})
+    )
 
 
 def declined_of(annotator: Annotator, tasks: Sequence[Task], answers: Sequence[Annotation]) -> dict[str, str]:
@@ -67,7 +118,11 @@ def declined_of(annotator: Annotator, tasks: Sequence[Task], answers: Sequence[A
 
 def answers_id(answers: Sequence[Annotation]) -> str:
     """The content of answers as one id: who, when, how long, and every label."""
-    return content_id([_content(answer) for answer in sorted(answers, key=lambda a: a.patch.candidate_id)])
+    return content_id([_content(answer) for answer in sorted(answers, key=_by_candidate)])
+
+
+def _by_candidate(answer: Annotation) -> tuple[str, str]:
+    return answer.patch.candidate_id, answer.annotator
 
 
 def _content(answer: Annotation) -> list[str | int | float | None]:

@@ -3,7 +3,8 @@
 inputs: ``score``, ``pool``, ``labels`` ('none' before the first answers). file:
 ``selection.parquet``, each row with the labelled candidate nearest to it and, where the recipe
 prices questions, the seconds it is expected to take. Nothing that is labelled, and nothing that
-overlaps it, is asked again. With ``distributed`` also ``core-set-<shard>.parquet`` and ``labelled.parquet``.
+overlaps it, is asked again, but for the share of ``relabel``: these come last, with who has answered.
+With ``distributed`` also ``core-set-<shard>.parquet`` and ``labelled.parquet``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,16 +34,17 @@ from hilum.steps.core_sets import goes_by_core_sets, make_core_sets
 from hilum.steps.costs import rates_of, seconds_of
 from hilum.steps.open_rows import are_declined, boxes_of, unanswered
 from hilum.steps.pool import read_pool
+from hilum.steps.relabel import asked_again, beside, in_time, row_of_chosen
 from hilum.steps.score_parts import Columns, Parts, ScoreParts, parts_of, row_of
 from hilum.store.columns import matrix, strings
-from hilum.store.labels import NONE, read_answers, read_declined
+from hilum.store.labels import NONE, read_answers, read_declined, read_everybodys_answers
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import SELECTION_FILE
 from hilum.store.tables import SELECTION, write_rows
 from hilum.store.volumes import volumes_of
 
-STEP_VERSION = 5
+STEP_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,18 @@ def run(
     answers = [] if inputs["labels"] == NONE else read_answers(store, inputs["labels"])
     class_names = class_names_of(store, inputs["pool"])
     volumes = volumes_of(store, _ingest_of(store, inputs["pool"])) if reads_volumes(recipe) else {}
+    again = asked_again(
+        recipe,
+        inputs,
+        checkpoint_id=scores.inputs["checkpoint"],
+        class_names=class_names,
+        store=store,
+        executor=executor,
+        resources=resources,
+    )
+    rates = _rates(recipe, inputs["labels"], store)
+    again = in_time(recipe, again, rates, answers)
+    recipe = beside(recipe, again)
     cold = scores.inputs["checkpoint"] == NONE
     arms = (ArmRecipe(share=1.0, sampler=recipe.cold_start),) if cold else recipe.arms
     core_sets = None
@@ -90,7 +104,6 @@ def run(
     parts: Parts = core_sets.parts if core_sets else partial(parts_of, store, scores)
     declined = read_declined(store, inputs["labels"])
     opened = _open(store, scores, parts, answers, len(class_names), declined=declined, recipe=recipe, volumes=volumes)
-    rates = rates_of(recipe.cost, answers) if recipe.cost else None
     opened = _priced(opened, rates, answers)
     caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
     wanted = pick_by_arms(
@@ -103,14 +116,15 @@ def run(
         class_names=class_names,
     )
     picks = _within_seconds(wanted, opened, arms, recipe.max_seconds)
-    write_rows(this.path(SELECTION_FILE), SELECTION, _rows(opened, picks))
-    per_arm = {arm: sum(pick.arm == arm for pick in picks) for arm in dict.fromkeys(p.arm for p in picks)}
+    rows = [*_rows(opened, picks), *(row_of_chosen(chosen, len(picks) + n) for n, chosen in enumerate(again))]
+    write_rows(this.path(SELECTION_FILE), SELECTION, rows)
+    per_arm = {arm: sum(row["arm"] == arm for row in rows) for arm in dict.fromkeys(row["arm"] for row in rows)}
     num_open = core_sets.num_open if core_sets else opened.rows.num_rows
     fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe, num_open)
-    costs = _costs(rates, opened, picks)
+    costs = _costs(rates, rows)
     return this.commit(
         files=[SELECTION_FILE, *(core_sets.files if core_sets else ())],
-        num_selected=len(picks),
+        num_selected=len(rows),
         num_left=num_open - len(picks),
         arms=per_arm,
         **fewer,
@@ -199,11 +213,20 @@ def _too_long(wanted: Sequence[Pick], picks: Sequence[Pick], max_seconds: float 
     return {"num_held_back": num, "why_fewer": why} if num else {}
 
 
-def _costs(rates: Rates | None, opened: _Opened, picks: Sequence[Pick]) -> dict[str, Any]:
+def _costs(rates: Rates | None, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The rates that seconds were predicted with, and the predicted seconds of the whole selection."""
-    if rates is None or opened.seconds is None:
+    if rates is None:
         return {}
-    return {"cost": asdict(rates), "predicted_seconds": float(sum(opened.seconds[pick.row] for pick in picks))}
+    return {"cost": asdict(rates), "predicted_seconds": float(sum(row["predicted_seconds"] for row in rows))}
+
+
+def _rates(recipe: SelectRecipe, label_set_id: str, store: Store) -> Rates | None:
+    """How long questions take, by the recipe or by the times that everybody told; None where nobody asks."""
+    if recipe.cost is None:
+        return None
+    everybodys = {} if label_set_id == NONE else read_everybodys_answers(store, label_set_id)
+    answers = (answer for told in everybodys.values() for answer in told)
+    return rates_of(recipe.cost, sorted(answers, key=lambda a: (a.patch.candidate_id, a.annotation_id)))
 
 
 def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float32]:

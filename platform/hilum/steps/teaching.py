@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hilum.core.asking import IGNORE, Annotation
+from hilum.core.agreement import answered_dice
+from hilum.core.asking import Annotation
 from hilum.core.errors import DataError
 from hilum.core.recipes import FinetuneRecipe, MisclassifiedRecipe
 from hilum.nn.batches import Example, Examples
@@ -144,14 +145,6 @@ def misclassified(
             place for (place, example), answer in zip(batch, said, strict=True) if _is_wrong(recipe, example, answer)
         ]
     return sorted(found)
-
-
-def answered_dice(truth_ZYX: npt.NDArray[Any], said_ZYX: npt.NDArray[Any]) -> float:
-    """Dice of the foreground, all classes together, over answered voxels; 1 where neither side has any."""
-    answered = truth_ZYX != IGNORE
-    truth, said = truth_ZYX[answered], said_ZYX[answered]
-    total = int(np.count_nonzero(truth) + np.count_nonzero(said))
-    return 1.0 if total == 0 else 2 * int(np.count_nonzero((truth == said) & (truth > 0))) / total
 
 
 def _is_wrong(recipe: MisclassifiedRecipe, example: Example, said: npt.NDArray[Any]) -> bool:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hilum.core.agreement import agreed_id, by_majority, votes_of
 from hilum.core.asking import Annotation, LabelMap
 from hilum.core.errors import CorruptionError
 from hilum.core.geometry import Patch, Zyx
-from hilum.store.layout import Store
+from hilum.store.layout import Store, exists
 from hilum.store.manifest import Manifest, read_manifest, write_manifest
 from hilum.store.selections import read_selection
 from hilum.store.tables import ANNOTATIONS, read_table, write_rows
@@ -25,6 +26,8 @@ NONE = "none"
 ANNOTATIONS_FILE = "annotations.parquet"
 DECLINED = "declined"
 """A collect run's result that says whom people would not answer about, and why."""
+AGREED_FILE = "agreed.parquet"
+"""What stands for several answers about one patch, where a collect run settled it otherwise than by majority."""
 
 _STEP_VERSION = 1
 _VOXELS = np.dtype("<u2")
@@ -68,15 +71,43 @@ def lineage(store: Store, label_set_id: str) -> list[Manifest]:
 
 
 def read_answers(store: Store, label_set_id: str) -> list[Annotation]:
-    """Every answer of a label set and its ancestors, sorted by candidate; of one answer the newest revision."""
+    """One answer for each patch that a label set and its ancestors answer, sorted by candidate.
+
+    Where several people answered, what they agree on: as the collect run that took in the last of their answers
+    settled it, and by majority where it did not.
+    """
+    settled: dict[tuple[str, int], Annotation] = {}
+    for url in _collected(store, label_set_id):
+        if exists(f"{url}/{AGREED_FILE}"):
+            settled |= {(one.annotation_id, one.revision): one for one in read_annotations(f"{url}/{AGREED_FILE}")}
+    everybodys = read_everybodys_answers(store, label_set_id)
+    by_patch = {candidate_id: votes_of(answers) for candidate_id, answers in everybodys.items()}
+    return [
+        settled.get((agreed_id(candidate_id), len(votes))) or by_majority(votes)
+        for candidate_id, votes in sorted(by_patch.items())
+    ]
+
+
+def read_everybodys_answers(store: Store, label_set_id: str) -> dict[str, list[Annotation]]:
+    """Every answer of a label set and its ancestors by candidate, in the order in which they were collected.
+
+    Of one answer the newest revision.
+    """
     newest: dict[str, Annotation] = {}
-    for manifest in lineage(store, label_set_id):
-        url = f"{store.run('collect', manifest.inputs['collect'])}/{ANNOTATIONS_FILE}"
-        for annotation in read_annotations(url):
+    for url in _collected(store, label_set_id):
+        for annotation in read_annotations(f"{url}/{ANNOTATIONS_FILE}"):
             before = newest.get(annotation.annotation_id)
             if before is None or annotation.revision >= before.revision:
                 newest[annotation.annotation_id] = annotation
-    return sorted(newest.values(), key=lambda a: (a.patch.candidate_id, a.annotation_id))
+    by_patch: dict[str, list[Annotation]] = {}
+    for annotation in newest.values():
+        by_patch.setdefault(annotation.patch.candidate_id, []).append(annotation)
+    return by_patch
+
+
+def _collected(store: Store, label_set_id: str) -> list[str]:
+    """The collect runs of a label set and its ancestors, the oldest first."""
+    return [store.run("collect", manifest.inputs["collect"]) for manifest in lineage(store, label_set_id)]
 
 
 def read_declined(store: Store, label_set_id: str) -> list[Patch]:

@@ -39,8 +39,9 @@ def _chosen(row: Mapping[str, Any]) -> Chosen:
         arm=row["arm"],
         score=row["score"],
         reason=row["reason"],
-        # Version 1 of the table did not look for neighbours, version 2 predicted no seconds.
+        # Version 1 of the table looked for no neighbours, 2 predicted no seconds, 3 asked about nobody again.
         nearest_id=row.get("nearest_labelled_id"),
         nearest_distance=row.get("nearest_labelled_distance"),
         predicted_seconds=row.get("predicted_seconds"),
+        answered_by=tuple(row.get("answered_by") or ()),
     )

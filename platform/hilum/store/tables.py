@@ -45,7 +45,7 @@ QUARANTINE = _schema("quarantine", 1, [("source", pa.string()), ("reason", pa.st
 POOL = _schema("pool", 1, [*_BOX, ("patient_id", pa.string())])
 SELECTION = _schema(
     "selection",
-    3,
+    4,
     [
         *_BOX,
         ("patient_id", pa.string()),
@@ -56,6 +56,7 @@ SELECTION = _schema(
         ("nearest_labelled_id", pa.string()),
         ("nearest_labelled_distance", pa.float64()),
         ("predicted_seconds", pa.float64()),
+        ("answered_by", pa.list_(pa.string())),
     ],
 )
 ANNOTATIONS = _schema(

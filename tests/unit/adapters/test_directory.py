@@ -79,6 +79,34 @@ def test_a_picture_a_question_and_a_sheet_with_a_row_each(tmp_path: Path) -> Non
     assert (told["rank"], told["arm"], told["classes"]) == (1, "entropy", {"0": "no lesion", "1": "lesion"})
 
 
+@pytest.mark.parametrize("phantom", [CLASSIFY, SEGMENT], ids=["classes", "outlines"])
+def test_what_is_asked_again_is_for_somebody_else_to_answer(tmp_path: Path, phantom: Phantom) -> None:
+    desk = Desk(tmp_path, phantom)
+    again = [replace(task, chosen=replace(task.chosen, answered_by=("reader", "ann"))) for task in desk.tasks]
+    answer = "" if phantom.question == "segment" else "1"
+    if phantom.question == "segment":
+        for place in range(3):
+            desk.draw(place, labels())
+    # Not signed is signed by 'reader'.
+    names = ("", "ann", "ben")
+    rows = [f"{task_name(task)},,{answer},{name}," for task, name in zip(again, names, strict=True)]
+    desk.sheet.write_text("\n".join(["task,draft,answer,annotator,seconds", *rows]) + "\n")
+    assert [a.annotator for a in desk.directory.collect(again)] == ["ben"]
+    refused = desk.directory.refused(again)
+    assert sorted(refused) == sorted(task.candidate_id for task in again[:2])
+    assert "'reader' has answered this before" in refused[again[0].candidate_id]
+    assert len(desk.directory.collect(desk.tasks)) == 3
+
+
+def test_a_task_says_who_has_answered_before(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, CLASSIFY)
+    again = replace(desk.tasks[0], selection_id="c0ffee000001")
+    again = replace(again, chosen=replace(again.chosen, answered_by=("ann",)))
+    desk.directory.publish([again])
+    folder = desk.folder / "c0ffee000001" / task_name(again)
+    assert json.loads((folder / "task.json").read_text())["answered_by"] == ["ann"]
+
+
 def test_the_picture_is_the_image_in_its_window(tmp_path: Path) -> None:
     desk = Desk(tmp_path, CLASSIFY)
     patch = desk.tasks[0].chosen.candidate.patch

@@ -1,5 +1,7 @@
 """The oracle: right unless told to err, as often as told to, and the same to everybody who asks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -119,6 +121,40 @@ def test_an_answer_does_not_depend_on_what_else_is_asked_or_in_which_order(frame
 def test_the_errors_of_two_seeds_are_different_errors(frames):
     one, other = told(frames, error_rate=0.5, seed=1), told(frames, error_rate=0.5, seed=2)
     assert any(one[c].class_id != other[c].class_id for c in one)
+
+
+def answered_by(tasks, *names):
+    return [replace(task, chosen=replace(task.chosen, answered_by=names)) for task in tasks]
+
+
+def test_several_annotators_share_the_questions_and_nobody_answers_one_twice(frames):
+    store, ingest_id, tasks = frames
+    oracle = Oracle(store, ingest_id, annotators=3, error_rate=0.2)
+    first = {a.patch.candidate_id: a.annotator for a in oracle.collect(tasks)}
+    assert set(first.values()) == {"oracle-1", "oracle-2", "oracle-3"}
+    again = oracle.collect([answered_by([task], first[task.candidate_id])[0] for task in tasks])
+    assert all(answer.annotator != first[answer.patch.candidate_id] for answer in again)
+    assert len({answer.annotation_id for answer in [*oracle.collect(tasks), *again]}) == 2 * len(tasks)
+
+
+def test_several_annotators_err_each_on_their_own(frames):
+    store, ingest_id, tasks = frames
+    truth = told(frames)
+    oracle = Oracle(store, ingest_id, annotators=2, error_rate=0.5)
+    of = {}
+    for name, other in (("oracle-1", "oracle-2"), ("oracle-2", "oracle-1")):
+        said = oracle.collect(answered_by(tasks, other))
+        assert {answer.annotator for answer in said} == {name}
+        of[name] = [a.class_id != truth[a.patch.candidate_id].class_id for a in said]
+    share_alike = np.mean(np.array(of["oracle-1"]) == np.array(of["oracle-2"]))
+    assert 0.3 < share_alike < 0.7
+
+
+def test_when_all_annotators_have_answered_it_says_so(frames):
+    store, ingest_id, tasks = frames
+    oracle = Oracle(store, ingest_id, annotators=2)
+    with pytest.raises(RecipeError, match="oracle's 2 annotators have all answered candidate"):
+        oracle.collect(answered_by(tasks[:1], "oracle-1", "oracle-2"))
 
 
 def test_an_oracle_answers_outside_time_and_says_how_long_people_would_have_taken(frames):

@@ -112,6 +112,26 @@ def test_people_s_time_stands_beside_the_answers_where_it_is_known(typed, store,
     assert "64 s" in out
 
 
+def test_several_annotators_are_told_apart_where_there_are_several(typed, store, recipe, tmp_path):
+    crowd = tmp_path / "crowd.yaml"
+    crowd.write_text(
+        f"extends: {recipe}\nselect: {{relabel: {{share: 0.5, max_annotators: 2}}}}\n"
+        "annotator: {kind: oracle, annotators: 2, error_rate: 0.2, seconds_per_answer: 8}\n"
+    )
+    assert typed(f"campaign create crowd --recipe {crowd} --store {store.url}").code == 0
+    campaign = Campaign.open(store, "crowd", ledger=ledger_of(store))
+    status = campaign.run(**_hands(campaign))
+    answer = typed(f"round status crowd --store {store.url} --json")
+    people = answer.document["people"]
+    assert [person["annotator"] for person in people] == ["oracle-1", "oracle-2"]
+    assert sum(person["num_answers"] for person in people) == status.num_answered
+    assert {person["median_seconds"] for person in people} == {8.0}
+    assert people[0]["num_shared"] == people[1]["num_shared"] > 0
+    out = typed(f"round status crowd --store {store.url}").out
+    assert "oracle-2" in out
+    assert "with what was agreed on" in " ".join(out.split())
+
+
 def test_a_campaign_s_status_accounts_for_what_each_round_used_again(typed, begun):
     status = begun.run(**_hands(begun))
     out = typed(f"round status liver --store {begun.store.url}").out

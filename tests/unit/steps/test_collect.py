@@ -193,6 +193,16 @@ def test_a_crash_before_the_label_set_is_made_good(tmp_path: Path) -> None:
     assert len(read_answers(asked.store, collected.run_id)) == 4
 
 
+def test_several_annotators_of_one_task_are_all_heard_and_none_stands_for_another(tmp_path: Path) -> None:
+    asked = selected(tmp_path, CLASSIFY)
+    first, second, *_ = asked.people.oracle.collect(asked.tasks)
+    ann, ben = (replace(first, annotator=name, annotation_id=name, class_id=1) for name in ("ann", "ben"))
+    assert collect.usable_answers([ben, second, ann], asked.tasks) == [ann, ben, second]
+    asked.people.num_ready = 1
+    with pytest.raises(WaitingForPeople, match="waiting for 3 of 4"):
+        asked.collect()
+
+
 def test_of_two_revisions_the_newest_counts(tmp_path: Path) -> None:
     asked = selected(tmp_path, CLASSIFY, num=1)
     old = asked.people.oracle.collect(asked.tasks)[0]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.adapters.inline import InlineExecutor, LocalTrainContext
-from hilum.core.asking import IGNORE, Annotation
+from hilum.core.asking import Annotation
 from hilum.core.errors import DataError, NotFoundError
 from hilum.core.recipes import Choice, FinetuneRecipe
 from hilum.core.resources import Resources
@@ -332,23 +332,6 @@ def test_what_was_chosen_before_a_kill_is_taught_after_it(tmp_path):
     manifest = finetune.run(HQ, here.inputs(HQ), store=here.store, executor=Watched(), resources=Resources())
     assert judged == []
     assert set(here.taught(manifest)) == {row["annotation_id"] for row in rows}
-
-
-def test_dice_counts_answered_voxels_alone():
-    truth = np.array([[[1, 1, 0, IGNORE, 2]]], np.uint16)
-    assert teaching.answered_dice(truth, np.array([[[1, 1, 0, 1, 2]]])) == 1.0
-    assert teaching.answered_dice(truth, np.array([[[1, 0, 0, 0, 1]]])) == pytest.approx(2 * 1 / (3 + 2))
-    assert teaching.answered_dice(np.zeros((1, 2, 2), np.uint16), np.zeros((1, 2, 2))) == 1.0
-    assert teaching.answered_dice(np.zeros((1, 2, 2), np.uint16), np.ones((1, 2, 2))) == 0.0
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_dice_is_one_only_where_the_foreground_is_the_same(seed):
-    rng = np.random.default_rng(seed)
-    truth, said = rng.integers(0, 3, (2, 1, 3, 3)).astype(np.uint16)
-    dice = teaching.answered_dice(truth, said)
-    assert 0 <= dice <= 1
-    assert (dice == 1) == bool(np.array_equal(truth, said))
 
 
 def test_a_label_set_that_is_not_there_is_named(classified):

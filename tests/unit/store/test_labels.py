@@ -1,5 +1,6 @@
 """Answers and label sets: what was answered is what is read, whatever happened in between."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hilum.core.agreement import agreed
 from hilum.core.asking import IGNORE, Annotation
 from hilum.core.errors import CorruptionError, NotFoundError
 from hilum.core.geometry import Patch
@@ -18,6 +20,7 @@ from hilum.store.labels import (
     pack_label_map,
     read_annotations,
     read_answers,
+    read_everybodys_answers,
     unpack_label_map,
     write_annotations,
 )
@@ -115,9 +118,37 @@ def test_the_newest_revision_of_an_answer_counts(store: Store) -> None:
     assert {a.annotation_id: a.class_id for a in read_answers(store, first)} == {"a1": 0, "a2": 0}
 
 
-def test_two_readers_of_one_candidate_are_both_heard(store: Store) -> None:
-    one = collected(store, "l1", None, an_answer(1, 0, name="ann"), an_answer(1, 1, name="ben"))
-    assert [(a.annotation_id, a.class_id) for a in read_answers(store, one)] == [("ann", 0), ("ben", 1)]
+def said_by(who: str, class_id: int, *, place: int = 1, name: str = "") -> Annotation:
+    return replace(an_answer(place, class_id, name=name or who), annotator=who)
+
+
+def test_two_readers_of_one_candidate_are_both_kept_and_one_answer_is_read(store: Store) -> None:
+    one = collected(store, "l1", None, said_by("ann", 1), said_by("ben", 0))
+    two = collected(store, "l2", one, said_by("cai", 0), an_answer(2))
+    (everybodys,) = (told for told in read_everybodys_answers(store, two).values() if len(told) > 1)
+    assert [(a.annotator, a.class_id) for a in everybodys] == [("ann", 1), ("ben", 0), ("cai", 0)]
+    assert [(a.annotator, a.class_id) for a in read_answers(store, one)] == [("ann + ben", 1)]
+    agreed = {a.annotator: a.class_id for a in read_answers(store, two)}
+    assert agreed == {"ann + ben + cai": 0, "reader": 0}
+
+
+def test_what_a_collect_run_settled_stands_until_somebody_else_answers(store: Store) -> None:
+    one = collected(store, "l1", None, said_by("ann", 1))
+    settled = agreed([said_by("ann", 1), said_by("ben", 0)], 0)
+    write_annotations(f"{store.run('collect', 'l2')}/agreed.parquet", [settled])
+    two = collected(store, "l2", one, said_by("ben", 0))
+    assert read_answers(store, two) == [settled]
+    assert [a.class_id for a in read_answers(store, one)] == [1]
+    later = collected(store, "l3", two, an_answer(2))
+    assert settled in read_answers(store, later)
+    third = collected(store, "l4", later, said_by("cai", 1))
+    assert {a.annotator: a.class_id for a in read_answers(store, third)} == {"ann + ben + cai": 1, "reader": 0}
+
+
+def test_whoever_answers_again_changes_their_mind(store: Store) -> None:
+    one = collected(store, "l1", None, said_by("ann", 0, name="first"))
+    two = collected(store, "l2", one, said_by("ann", 1, name="second"))
+    assert [(a.annotation_id, a.class_id) for a in read_answers(store, two)] == [("second", 1)]
 
 
 def test_answers_are_read_in_the_order_of_their_candidates(store: Store) -> None:

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hilum.core.recipes.base import Choice, Recipe, Share
+from hilum.core.agreement import Consensus
+from hilum.core.recipes.base import Choice, Question, Recipe, Share
 from hilum.core.recipes.schedules import beta_schedule
 
 
@@ -113,6 +114,24 @@ class DistributedRecipe(Recipe):
     parts_per_shard: int = Field(default=8, ge=1)
 
 
+class RelabelRecipe(Recipe):
+    """A share of a round's questions goes to candidates that are answered already, for somebody else to answer.
+
+    To those that fewer than ``max_annotators`` have answered, the most doubtful first: classes by ActiveLab, outlines
+    by how little the answers cover each other, or the one answer and the model that had not seen it. Where there are
+    fewer of them, the arms get the rest. ``consensus`` makes one of several answers: ``majority``, ``crowdlab``
+    (classes) or ``staple`` (outlines); without it classes go by crowdlab and outlines by majority.
+    """
+
+    share: float = Field(gt=0, lt=1)
+    max_annotators: int = Field(default=3, ge=2)
+    consensus: Consensus | None = None
+
+    def consensus_on(self, question: Question) -> Consensus:
+        """How several answers to this question become one."""
+        return self.consensus or ("crowdlab" if question == "classify" else "majority")
+
+
 class SelectRecipe(Recipe):
     """Whom to ask: arms in order, each with its share. ``cold_start`` asks before there is a model.
 
@@ -125,6 +144,8 @@ class SelectRecipe(Recipe):
 
     With ``cost`` the seconds of every question are predicted, and an arm's sampler may read any score for each of
     them: ``score: margin_per_second``. No more are asked than fit into ``max_seconds``.
+
+    ``relabel`` asks some again, beside the arms, which share what is left; caps and slices apart are the arms' alone.
 
     With ``distributed`` the workers choose core-sets first, for arms of `k_centre` without a shortlist and `kmeans_pp`;
     another ``cold_start`` still reads the whole pool in one process.
@@ -139,6 +160,7 @@ class SelectRecipe(Recipe):
     min_slices_apart: int | None = Field(default=None, ge=1)
     cost: CostRecipe | None = None
     max_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    relabel: RelabelRecipe | None = None
     distributed: DistributedRecipe | None = None
     seed: int = 0
 

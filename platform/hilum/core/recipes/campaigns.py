@@ -128,6 +128,16 @@ class CampaignRecipe(Recipe):
             raise ValueError("select.cost.seconds_per_1000_voxels is for outlines; a class outlines nothing")
         return self
 
+    @model_validator(mode="after")
+    def _consensus_suits_the_question(self) -> Self:
+        unsuited = {"classify": "staple", "segment": "crowdlab"}[self.question]
+        if self.select.relabel is not None and self.select.relabel.consensus == unsuited:
+            raise ValueError(
+                f"select.relabel.consensus '{unsuited}' is not for question '{self.question}': crowdlab is for "
+                "classes, staple for outlines, majority for both"
+            )
+        return self
+
 
 class SimulateRecipe(Recipe):
     """Strategies × seeds over one campaign recipe. 'random' is always among the strategies.
