@@ -57,13 +57,16 @@ def find_project(connection: Connection, title: str) -> Any:
     page = 1
     same: list[Any] = []
     while True:
-        got = connection.ask(lambda sdk, page=page: sdk.projects.list(title=title, page=page, page_size=100))
-        items = list(got.items or [])
+        items = _projects_page(connection, title, page)
         same += [item for item in items if item.title == title]
         if len(items) < 100:
             break
         page += 1
     return connection.ask(lambda sdk: sdk.projects.get(min(item.id for item in same))) if same else None
+
+
+def _projects_page(connection: Connection, title: str, page: int) -> list[Any]:
+    return list(connection.ask(lambda sdk: sdk.projects.list(title=title, page=page, page_size=100)).items or [])
 
 
 def show_round(connection: Connection, project: Project, checkpoint_id: str | None) -> None:
@@ -92,7 +95,7 @@ def ensure_webhook(connection: Connection, project: Project, bridge_url: str, se
         connection.tell(lambda sdk: sdk.webhooks.create(project=project.project_id, **wanted))
         return
     for double in ours[1:]:
-        connection.ask(lambda sdk, double=double: _deleted(lambda: sdk.webhooks.delete(double.id)))
+        _delete_webhook(connection, double.id)
     if ours[0].headers != wanted["headers"] or sorted(ours[0].actions or []) != sorted(ACTIONS):
         # Label Studio wants what changes only, and keeps the rest.
         changed = {key: wanted[key] for key in ("url", "actions", "headers", "is_active")}
@@ -117,6 +120,10 @@ def _make(connection: Connection, title: str, config: str, num_annotators: int) 
     oldest = find_project(connection, title)
     if oldest is not None and oldest.id != made.id:
         connection.ask(lambda sdk: _deleted(lambda: sdk.projects.delete(made.id)))
+
+
+def _delete_webhook(connection: Connection, webhook_id: int) -> None:
+    connection.ask(lambda sdk: _deleted(lambda: sdk.webhooks.delete(webhook_id)))
 
 
 def _deleted(delete: Any) -> None:

@@ -136,10 +136,13 @@ def _redraft(connection: Connection, project_id: int, items: Sequence[Item], by_
             batch.append({"task": by_key[item.key].task_id, **draft})
             size += _size(draft)
         if batch and (number == len(stale) or len(batch) == BATCH_TASKS or size > BATCH_BYTES):
-            sent = batch
-            connection.tell(lambda sdk, sent=sent: sdk.projects.import_predictions(id=project_id, request=sent))
+            _send_drafts(connection, project_id, batch)
             batch, size = [], 0
     return len(stale)
+
+
+def _send_drafts(connection: Connection, project_id: int, batch: list[dict[str, Any]]) -> None:
+    connection.tell(lambda sdk: sdk.projects.import_predictions(id=project_id, request=batch))
 
 
 def _is_stale(item: Item, row: Row) -> bool:

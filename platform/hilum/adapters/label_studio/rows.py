@@ -54,11 +54,13 @@ def delete_tasks(connection: Connection, project_id: int, rows: Iterable[Row]) -
     """Delete these tasks; how many there were. Deleting one that is gone does nothing."""
     task_ids = [row.task_id for row in rows]
     for start in range(0, len(task_ids), 1000):
-        chosen: Any = {"all": False, "included": task_ids[start : start + 1000]}
-        connection.ask(
-            lambda sdk, chosen=chosen: sdk.actions.create(id="delete_tasks", project=project_id, selected_items=chosen)
-        )
+        _delete(connection, project_id, task_ids[start : start + 1000])
     return len(task_ids)
+
+
+def _delete(connection: Connection, project_id: int, task_ids: list[int]) -> None:
+    chosen: Any = {"all": False, "included": task_ids}
+    connection.ask(lambda sdk: sdk.actions.create(id="delete_tasks", project=project_id, selected_items=chosen))
 
 
 def _row(task: dict[str, Any]) -> Row | None:
