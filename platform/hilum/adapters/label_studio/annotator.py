@@ -36,7 +36,8 @@ class LabelStudioParams(Params):
 
     ``draw`` says how 'where is it?' is answered: outlines, scribbles, points or boxes. ``plane`` and ``margin_zyx``
     (voxels of context) say what is shown, ``window`` and ``channel`` how (see `pages.View`). ``drafts`` are drawn by
-    brush or as polygons. ``num_annotators`` are asked about each task. ``link_days``: until then images can be opened.
+    brush or as polygons. ``num_annotators`` people are asked about each task, and all of them are waited for.
+    ``link_days``: until then images can be opened.
     """
 
     project: str | int = ""
@@ -192,9 +193,9 @@ class LabelStudio:
         if not tasks:
             return Said()
         project = self._project(tasks[0], make=False)
-        listener = self._listeners.setdefault(
-            project.project_id, Listener(self.connection, project.project_id, project.other_controls)
-        )
+        number, others = project.project_id, project.other_controls
+        heard = Listener(self.connection, number, others, num_annotators=self._num_annotators)
+        listener = self._listeners.setdefault(number, heard)
         known = {selection: self._ledger.external_ids(selection) for selection in {task.selection_id for task in tasks}}
         return listener.said_of(tasks, known)
 

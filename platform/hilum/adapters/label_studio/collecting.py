@@ -28,12 +28,20 @@ class Said:
     refused: dict[str, str] = field(default_factory=dict)
     declined: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: "Said") -> None:
+        self.answers += other.answers
+        self.refused |= other.refused
+        self.declined |= other.declined
+
 
 class Listener:
     """Looks at one project again and again, and remembers what it saw of each task."""
 
-    def __init__(self, connection: Connection, project_id: int, other_controls: Collection[str]) -> None:
-        self._connection, self._project_id, self._other_controls = connection, project_id, other_controls
+    def __init__(
+        self, connection: Connection, project_id: int, other_controls: Collection[str], *, num_annotators: int = 1
+    ) -> None:
+        self._connection, self._project_id = connection, project_id
+        self._other_controls, self._num_annotators = other_controls, num_annotators
         self._seen: dict[int, tuple[tuple[Any, ...], list[Any]]] = {}
 
     def said_of(self, tasks: Sequence[Task], known: Mapping[str, Mapping[str, str]]) -> Said:
@@ -48,7 +56,8 @@ class Listener:
             for task in (task for task in tasks if task.selection_id == selection_id):
                 of_task = by_key.get(key_of(selection_id, task.candidate_id), [])
                 if of_task:
-                    self._judge(task, [(row, a) for row in of_task for a in annotations.get(row.task_id, [])], said)
+                    told = [(row, a) for row in of_task for a in annotations.get(row.task_id, [])]
+                    said.add(self._judged(task, told))
                 elif task.candidate_id in known.get(selection_id, {}):
                     said.refused[task.candidate_id] = (
                         "its task was deleted in Label Studio; `hilum label reconcile` asks again"
@@ -65,27 +74,54 @@ class Listener:
                 self._seen[task["id"]] = (marks[task["id"]], task.get("annotations") or [])
         return {task_id: self._seen[task_id][1] for task_id in marks if task_id in self._seen}
 
-    def _judge(self, task: Task, annotations: Iterable[tuple[Row, Any]], said: Said) -> None:
-        answers: list[Annotation] = []
-        refusals: list[str] = []
-        declined: list[str] = []
-        for row, annotation in annotations:
-            try:
-                answer = read_answer(annotation, _asked(row, task), other_controls=self._other_controls)
-            except DataError as error:
-                refusals.append(str(error))
-                continue
-            if answer.review == "rejected":
-                refusals.append(REJECTED)
-            elif (told := answer.annotation(task.chosen.candidate.patch)) is not None:
-                answers.append(told)
-            else:
-                declined.append(_why(answer))
-        said.answers += answers
-        if refusals:
-            said.refused[task.candidate_id] = "; ".join(sorted(set(refusals)))
-        elif declined and not answers:
-            said.declined[task.candidate_id] = "; ".join(sorted(set(declined)))
+    def _judged(self, task: Task, told: Iterable[tuple[Row, Any]]) -> Said:
+        return judge(task, told, other_controls=self._other_controls, num_annotators=self._num_annotators)
+
+
+def judge(
+    task: Task, told: Iterable[tuple[Row, Any]], *, other_controls: Collection[str] = (), num_annotators: int = 1
+) -> Said:
+    """What is said of one task. ``told``: the row it stands in and an annotation as the API gives it.
+
+    Nothing of it counts before ``num_annotators`` people have answered or declined. Whoever had answered before it
+    was asked again (`Chosen.answered_by`) is none of them: their answer is refused, and their skipping says nothing.
+    """
+    answers: list[Annotation] = []
+    refusals: set[str] = set()
+    declined: dict[str, str] = {}
+    for row, annotation in told:
+        try:
+            answer = read_answer(annotation, _asked(row, task), other_controls=other_controls)
+            said = _checked(answer, task)
+        except DataError as error:
+            refusals.add(str(error))
+            continue
+        if said is not None:
+            answers.append(said)
+        elif answer.annotator not in task.chosen.answered_by:
+            declined[answer.annotator] = _why(answer)
+    num_people = len({answer.annotator for answer in answers} | set(declined))
+    is_complete = num_people >= num_annotators
+    if num_people and not is_complete:
+        refusals.add(f"{num_people} of {num_annotators} annotators have answered so far")
+    refused = {task.candidate_id: "; ".join(sorted(refusals))} if refusals else {}
+    if not is_complete:
+        return Said(refused=refused)
+    if answers or refused:
+        return Said(answers, refused)
+    return Said(declined={task.candidate_id: "; ".join(sorted(declined.values()))})
+
+
+def _checked(answer: Answer, task: Task) -> Annotation | None:
+    """The answer as the core keeps it, None where people declined; DataError when it must not be used."""
+    if answer.review == "rejected":
+        raise DataError(REJECTED)
+    annotation = answer.annotation(task.chosen.candidate.patch)
+    if annotation is not None and answer.annotator in task.chosen.answered_by:
+        raise DataError(
+            f"'{answer.annotator}' has answered this before, and somebody else is asked now: let another person answer"
+        )
+    return annotation
 
 
 def _asked(row: Row, task: Task) -> Asked:

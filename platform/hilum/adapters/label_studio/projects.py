@@ -32,7 +32,7 @@ def project_for(
     """
     if isinstance(named, int):
         found = connection.ask(lambda sdk: sdk.projects.get(named))
-        return _adopted(connection, found, kind, class_names)
+        return _adopted(connection, found, kind, class_names, num_annotators)
     check_title(named)
     found = find_project(connection, named)
     if found is None:
@@ -40,7 +40,7 @@ def project_for(
         found = find_project(connection, named)
     if found is None:
         raise HilumError(f"Label Studio at {connection.url} made no project '{named}'; try again.")
-    return _adopted(connection, found, kind, class_names)
+    return _adopted(connection, found, kind, class_names, num_annotators)
 
 
 def check_title(title: str) -> None:
@@ -135,11 +135,16 @@ def _deleted(delete: Any) -> None:
             raise
 
 
-def _adopted(connection: Connection, found: Any, kind: Kind, class_names: tuple[str, ...]) -> Project:
+def _adopted(
+    connection: Connection, found: Any, kind: Kind, class_names: tuple[str, ...], num_annotators: int
+) -> Project:
     try:
         others = check_config(found.label_config or "", kind, class_names)
     except DataError as error:
         raise DataError(f"Project '{found.title}' ({found.id}) at {connection.url}: {error}") from None
+    if (found.maximum_annotations or 1) < num_annotators:
+        # Else Label Studio gives a task to nobody after the first answer, and the others would be waited for in vain.
+        connection.ask(lambda sdk: sdk.projects.update(id=found.id, maximum_annotations=num_annotators))
     # Without a view the first task that is opened may come without its draft, and is then drawn from nothing.
     if not connection.ask(lambda sdk: sdk.views.list(project=found.id)):
         view = {"title": "Tasks", "ordering": ["tasks:id"], "filters": {"conjunction": "and", "items": []}}
