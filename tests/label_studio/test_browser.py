@@ -15,16 +15,21 @@ from tests.label_studio.people import middle_of
 from tests.label_studio.servers import Server, free_port
 from tests.unit.steps.test_collect import Asked, selected
 
+from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.label_studio import local_bridge, local_server
 from hilum.adapters.label_studio.annotator import LabelStudio
 from hilum.adapters.label_studio.local_access import local_access
 from hilum.adapters.label_studio.rows import CANDIDATE
 from hilum.core.asking import Task
-from hilum.steps import collect
+from hilum.core.resources import Resources
+from hilum.steps import collect, finetune
+from hilum.steps.predictor import load_predictor
 from hilum.steps.publish import tasks_of
-from hilum.store.labels import read_answers
+from hilum.steps.teaching import inputs_of
+from hilum.store.labels import NONE, read_answers
 from hilum.store.layout import Store
 from hilum.store.volumes import open_volume, volumes_of
+from hilum.testing.campaigns import tiny_recipe
 from hilum.testing.phantoms import Phantom
 
 PHANTOM = Phantom("segment", 2, size=64)
@@ -93,6 +98,22 @@ def test_what_is_drawn_in_the_browser_is_what_is_trained_on(
         np.testing.assert_array_equal(found[0], expected)
         assert np.any(found != middle_of(task))
     _check_pictures(asked.store, annotator, tasks)
+    _check_that_it_is_learned(asked.store, annotator, manifest.run_id, drawn)
+
+
+def _check_that_it_is_learned(store: Store, annotator: LabelStudio, labels: str, drawn: dict[str, dict]) -> None:
+    """The next round trains on this label set; what it is given of every answer is what was drawn, voxel for voxel."""
+    recipe = tiny_recipe("segment").finetune
+    inputs = inputs_of(recipe, labels=labels, start=NONE, ingest=annotator._ingest_id, store=store)
+    trained = finetune.run(recipe, inputs, store=store, executor=InlineExecutor(), resources=Resources())
+    assert trained.inputs["labels"] == labels
+    assert trained.results["reuse"]["num_labels"] == 3
+    load_predictor(store, trained.run_id)  # refuses what is no checkpoint
+    answers = finetune.usable_answers(store, labels)
+    examples = finetune.AnsweredPatches(store, answers, volumes_of(store, annotator._ingest_id))
+    for place, answer in enumerate(answers):
+        given = examples.read(place).label_map_ZYX
+        np.testing.assert_array_equal(np.squeeze(given), _voxels(drawn[answer.patch.candidate_id]["result"]))
 
 
 def _to_and_fro(top: float) -> list[tuple[float, float]]:

@@ -52,7 +52,7 @@ class Access:
 
 def access() -> Access:
     """From the environment, else the Label Studio that `hilum label up` runs for this user; RequestError without."""
-    url, tokens = os.environ.get(URL, ""), keys_named(TOKEN)
+    url, tokens = os.environ.get(URL, ""), keys_named(TOKEN, remedy="copy it from your account's page in Label Studio")
     if not url and not tokens:
         local = local_access()
         if local is not None:
