@@ -1,5 +1,6 @@
 """`kill -9` of the bridge while webhooks come in: what was acknowledged is there, whole."""
 
+import json
 import os
 import signal
 import subprocess
@@ -22,15 +23,16 @@ GOOD = {"Authorization": f"Bearer {SECRET}"}
 def started(store, log):
     """A bridge in a process of its own, and its address."""
     environment = {**os.environ, "HILUM_BRIDGE_KEY": KEY, "HILUM_WEBHOOK_SECRET": SECRET}
-    command = [sys.executable, "-m", "hilum", "bridge", "--store", store.url, "--port", "0"]
-    with log.open("wb") as sink:
-        process = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
+    command = [sys.executable, "-m", "hilum", "bridge", "--store", store.url, "--port", "0", "--json"]
+    said = log.with_name("said.json")
+    with log.open("wb") as sink, said.open("wb") as answer:
+        process = subprocess.Popen(command, env=environment, stdout=answer, stderr=sink)
     deadline = time.monotonic() + 120
-    while "running on" not in log.read_text():
+    while not said.read_text().endswith("}\n"):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
-    return process, log.read_text().split("running on ")[1].split()[0]
+    return process, json.loads(said.read_text())["url"]
 
 
 @pytest.mark.parametrize("after_seconds", [0.15, 0.6])

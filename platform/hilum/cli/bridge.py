@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.options import StoreUrl
+from hilum.cli.console import reply
+from hilum.cli.options import Json, StoreUrl
 from hilum.core.errors import RequestError
 
 APP = "hilum_services.bridge.app"
@@ -26,7 +27,14 @@ DraftingModel = Annotated[
 _KEEP_ALIVE_SECONDS = 30
 
 
-def bridge(*, store: StoreUrl = None, host: Host = "127.0.0.1", port: Port = 9090, model: DraftingModel = None) -> None:
+def bridge(
+    *,
+    store: StoreUrl = None,
+    host: Host = "127.0.0.1",
+    port: Port = 9090,
+    model: DraftingModel = None,
+    json_: Json = False,
+) -> None:
     """Show images to Label Studio and take its webhooks, until you press Ctrl-C.
 
     Images are shown by signed addresses: set HILUM_BRIDGE_KEY. Beyond this machine nothing is served unsigned; put a
@@ -44,7 +52,7 @@ def bridge(*, store: StoreUrl = None, host: Host = "127.0.0.1", port: Port = 909
             f"{host} can be reached from other machines: set {BRIDGE_KEY} and leave HILUM_BRIDGE_OPEN unset, "
             "or listen on 127.0.0.1."
         )
-    uvicorn.run(
+    config = uvicorn.Config(
         importlib.import_module(APP).from_environment(store, model),
         host=host,
         port=port,
@@ -52,6 +60,11 @@ def bridge(*, store: StoreUrl = None, host: Host = "127.0.0.1", port: Port = 909
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
+    listening = config.bind_socket()
+    listening.listen(config.backlog)  # who comes before the application has begun waits for it
+    url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    reply(json_, {"url": url}, f"Listening on {url}")
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _is_loopback(host: str) -> bool:

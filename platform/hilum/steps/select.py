@@ -75,12 +75,7 @@ def run(
     before = this.finished()
     if before is not None:
         return before
-    scores = read_manifest(store.run("score", inputs["score"]))
-    if scores.inputs["pool"] != inputs["pool"]:
-        raise RecipeError(
-            f"Score run {scores.run_id} is of pool {scores.inputs['pool']}, not of {inputs['pool']}; "
-            "score the pool you select from."
-        )
+    scores = _scores_of(store, inputs)
     answers = [] if inputs["labels"] == NONE else read_answers(store, inputs["labels"])
     class_names = class_names_of(store, inputs["pool"])
     volumes = volumes_of(store, _ingest_of(store, inputs["pool"])) if reads_volumes(recipe) else {}
@@ -96,8 +91,7 @@ def run(
     rates = _rates(recipe, inputs["labels"], store)
     again = in_time(recipe, again, rates, answers)
     recipe = beside(recipe, again)
-    cold = scores.inputs["checkpoint"] == NONE
-    arms = (ArmRecipe(share=1.0, sampler=recipe.cold_start),) if cold else recipe.arms
+    arms = _arms_of(recipe, scores)
     core_sets = None
     if goes_by_core_sets(recipe, arms):
         core_sets = make_core_sets(this, recipe, arms, inputs, store=store, executor=executor, resources=resources)
@@ -130,6 +124,23 @@ def run(
         **fewer,
         **costs,
     )
+
+
+def _scores_of(store: Store, inputs: Mapping[str, str]) -> Manifest:
+    """The score run; RecipeError unless it is of the pool that is selected from."""
+    scores = read_manifest(store.run("score", inputs["score"]))
+    if scores.inputs["pool"] != inputs["pool"]:
+        raise RecipeError(
+            f"Score run {scores.run_id} is of pool {scores.inputs['pool']}, not of {inputs['pool']}; "
+            "score the pool you select from."
+        )
+    return scores
+
+
+def _arms_of(recipe: SelectRecipe, scores: Manifest) -> tuple[ArmRecipe, ...]:
+    """Before there is a model, its cold start alone."""
+    cold = scores.inputs["checkpoint"] == NONE
+    return (ArmRecipe(share=1.0, sampler=recipe.cold_start),) if cold else recipe.arms
 
 
 def class_names_of(store: Store, pool_id: str) -> list[str]:

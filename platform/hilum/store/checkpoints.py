@@ -140,7 +140,7 @@ def _checked(store: Store, checkpoint_id: str, file: str) -> str:
     wrong = verify(url, manifest)
     if wrong:
         raise CorruptionError(f"Checkpoint {checkpoint_id} is damaged: {'; '.join(wrong)}.")
-    if file not in manifest.files:
+    if file != PROGRAM and PROGRAM in manifest.files:
         raise RequestError(
             f"Checkpoint {checkpoint_id} is an encoder that was imported as ONNX. It embeds candidates, as "
             "score.encoder, and has no weights that could be trained or exported."
