@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from hilum.cli import (
     anomaly,
+    api_keys,
     bridge,
     compare_pretraining,
     data,
@@ -29,6 +30,7 @@ from hilum.cli import (
     pretrain,
     recipe,
     rounds,
+    serve,
     simulate,
     smaller,
     steps,
@@ -50,7 +52,7 @@ ORDER = (
     *("campaign", "round", "simulate", "tune", "submit"),
     *("pretrain", "compare-pretraining"),
     *("ask", "pool", "score", "select", "why", "label", "finetune", "evaluate", "promote"),
-    "bridge",
+    *("bridge", "serve"),
     *("model", "measure", "doctor", "whois"),
 )
 
@@ -130,6 +132,9 @@ app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)
 
 app.command("bridge", rich_help_panel=CARE, epilog="Example: hilum bridge --store ./liver --model liver")(bridge.bridge)
+
+api_keys.register(serve.group)
+app.add_typer(serve.group, name="serve", rich_help_panel=CARE)
 
 smaller.register(model.group)
 model.group.command(
