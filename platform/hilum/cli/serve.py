@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 APP, SERVE = "hilum_services.inference.app", "hilum_services.inference.serve"
 """Named, and imported when they are asked for: services lie above the command line."""
 
-group = typer.Typer(invoke_without_command=True, help="Answer for the store's models over HTTP, and say who may ask.")
+group = typer.Typer(invoke_without_command=True, epilog="Example: hilum serve --store ./demo")
 
 Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on.")]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The port to listen on.")]
@@ -114,7 +114,7 @@ def _on_ray(shape: Any, host: str, port: int, address: str | None, *, fast_proxy
     _services(APP).from_environment(shape.environment["HILUM_STORE"])  # what is wrong is said here, and in one line
     connect(address)
     ray_serve = _services("ray.serve")
-    ray_serve.start(http_options={"host": host, "port": port})
+    ray_serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
     ray_serve.run(_services(SERVE).application(shape), name=_services(SERVE).NAME, route_prefix="/")
     _say(host, port, json_)
     _until_stopped()
@@ -122,12 +122,13 @@ def _on_ray(shape: Any, host: str, port: int, address: str | None, *, fast_proxy
 
 
 def _until_stopped() -> None:
+    import signal
     import threading
 
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        return
+    stopped = threading.Event()
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda *_: stopped.set())
+    stopped.wait()
 
 
 def _say(host: str, port: int, json_: bool) -> None:
