@@ -227,6 +227,14 @@ def test_a_key_may_do_what_it_says_until_it_is_taken_away(served):
     assert get(served, "/v1/models", narrow).status_code == 401
 
 
+def test_nobody_is_let_in_while_the_keys_cannot_be_read(served):
+    content = served.keys.read_bytes()
+    served.keys.write_text("not json at all")
+    assert get(served, "/v1/models").status_code == 401
+    served.keys.write_bytes(content)
+    assert get(served, "/v1/models").status_code == 200
+
+
 def test_who_asks_too_often_is_told_when_to_come_back(served):
     slow = served.new_key("slow", per_minute=2)
     answers = [post(served, "chest/classify", as_png(frame()), key=slow) for _ in range(3)]

@@ -7,6 +7,7 @@ so that a plain SHA-256 of it cannot be searched; it is shown once, when it is m
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -21,6 +22,7 @@ from hilum.store.manifest import write_bytes
 Right = Literal["predict", "read", "metrics"]
 RIGHTS: tuple[Right, ...] = get_args(Right)
 _MARK = "hilum_"
+_log = logging.getLogger("hilum.services")
 
 
 def _aware(moment: datetime | None) -> datetime | None:
@@ -61,13 +63,20 @@ class KeyFile:
         self._seen, self._keys = _stamp(path), read_keys(path)
 
     def holder(self, given: str) -> ApiKey | None:
-        """Whose key this is; every key is compared, so that time tells nothing."""
+        """Whose key this is; nobody's while the file cannot be read. All are compared, so that time tells nothing."""
         stamp = _stamp(self._path)
         if stamp != self._seen:
-            self._keys, self._seen = read_keys(self._path), stamp
+            self._keys, self._seen = self._read_again(), stamp
         digest = _digest(given)
         same = [key for key in self._keys if hmac.compare_digest(key.sha256, digest)]
         return same[0] if same else None
+
+    def _read_again(self) -> tuple[ApiKey, ...]:
+        try:
+            return read_keys(self._path)
+        except RequestError as error:
+            _log.error("%s Nobody is let in until it is put right.", error)
+            return ()
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:

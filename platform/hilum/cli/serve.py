@@ -53,10 +53,13 @@ def serve(
     """
     if context.invoked_subcommand is not None:
         return
+    from hilum.cli.composition import store_at
     from hilum.cli.settings import read_settings
 
     settings = read_settings()
     _check_open(host, settings)
+    _services(APP).door_from_environment()
+    store_at(store)
     if without_ray:
         _in_this_process(store, host, port, json_)
         return
@@ -111,7 +114,6 @@ def _on_ray(shape: Any, host: str, port: int, address: str | None, *, fast_proxy
 
     if fast_proxy:
         os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
-    _services(APP).from_environment(shape.environment["HILUM_STORE"])  # what is wrong is said here, and in one line
     connect(address)
     ray_serve = _services("ray.serve")
     ray_serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})

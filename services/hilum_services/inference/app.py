@@ -79,6 +79,13 @@ class WithHeaders:
 
 def from_environment(store_url: str | None = None) -> FastAPI:
     """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words."""
+    door = door_from_environment()
+    store = store_at(store_url)
+    return make_app(Service(store, ledger_of(store), Limits()), door)
+
+
+def door_from_environment() -> Door:
+    """Who may ask, by HILUM_API_KEYS_FILE or HILUM_INFERENCE_OPEN; RequestError where neither is set."""
     settings = read_settings()
     if settings.api_keys_file is None and not settings.inference_open:
         raise RequestError(
@@ -86,6 +93,4 @@ def from_environment(store_url: str | None = None) -> FastAPI:
             "set HILUM_INFERENCE_OPEN=true."
         )
     file = settings.api_keys_file
-    keys = None if settings.inference_open or file is None else KeyFile(file.expanduser())
-    store = store_at(store_url)
-    return make_app(Service(store, ledger_of(store), Limits()), Door(keys))
+    return Door(None if settings.inference_open or file is None else KeyFile(file.expanduser()))
