@@ -10,9 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 from tests.services.own_server import CLIENT, serving
 
 from hilum.adapters.api_keys import ApiKey, KeyFile, add_key, new_key, remove_keys
+from hilum.adapters.meters import PrometheusMeter
 from hilum.adapters.nifti_patches import affine_of, nifti_bytes
 from hilum.core.geometry import Grid
 from hilum.steps.predictor import load_predictor
@@ -50,7 +52,7 @@ class Served:
         return checkpoint_id
 
     def start(self):
-        service = Service(self.store, self.ledger, self.limits, fresh_for=0)
+        service = Service(self.store, self.ledger, self.limits, PrometheusMeter(), fresh_for=0)
         return serving(make_app(service, Door(KeyFile(self.keys))))
 
 
@@ -271,3 +273,26 @@ def test_the_audit_has_a_line_for_every_request_and_nothing_of_an_image(served, 
     assert second["status"] == 401
     assert served.key not in caplog.text
     assert "a-wrong-key" not in caplog.text
+
+
+def test_what_is_counted_is_told_to_who_may_see_it(served):
+    watcher = served.new_key("prometheus", may=("metrics",))
+    post(served, "chest/classify", as_png(frame()))
+    post(served, "liver/segment", nifti_bytes(scan(), GRID))
+    post(served, "nobodys-business/classify", as_png(frame()))
+    assert get(served, "/metrics").status_code == 403
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(get(served, "/metrics", watcher).text)
+        for sample in family.samples
+    }
+
+    def requests(verb, model, status):
+        return samples["hilum_inference_requests_total", ("model", model), ("status", status), ("verb", verb)]
+
+    assert requests("classify", "chest", "200") == 1
+    assert requests("segment", "liver", "200") == 1
+    assert requests("classify", "unknown", "404") == 1
+    for stage in ("read", "answer", "reply"):
+        assert samples["hilum_inference_seconds_count", ("stage", stage), ("verb", "segment")] == 1
+    assert samples[("hilum_inference_batch_windows_sum",)] >= 2

@@ -47,9 +47,10 @@ class Door:
 
 @dataclass
 class Line:
-    """What the audit is told of one request."""
+    """What the audit is told of one request. ``model`` is the one that answers, once it is known that there is one."""
 
     verb: str
+    model: str = "unknown"
     request_id: str = field(default_factory=lambda: uuid4().hex[:16])
     said: dict[str, Any] = field(default_factory=dict)
 

@@ -3,15 +3,17 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hilum.adapters.api_keys import KeyFile
+from hilum.adapters.meters import PrometheusMeter
 from hilum.cli.composition import ledger_of, store_at
 from hilum.cli.settings import read_settings
 from hilum.core.errors import RequestError
+from hilum.core.ports import Meter
 from hilum_services.inference.access import Door
 from hilum_services.inference.limits import Limits
 from hilum_services.inference.models import models_router
@@ -58,8 +60,25 @@ def make_app(service: Service, door: Door) -> FastAPI:
             return JSONResponse({"status": "READY"})
         return refusal(503, "The store or its ledger cannot be read.")
 
+    if isinstance(service.meter, PrometheusMeter):
+        app.include_router(metrics_router(service.meter, door))
     app.add_middleware(WithHeaders)
     return app
+
+
+def metrics_router(meter: PrometheusMeter, door: Door) -> APIRouter:
+    """``/metrics`` of this process. Where Ray runs many, its own exporters tell of all."""
+    router = APIRouter(tags=["state"])
+
+    @router.get("/metrics", responses={401: {"description": "A key with the right 'metrics' is needed."}})
+    async def metrics(request: Request) -> Response:
+        """Everything counted since this process began, in Prometheus's text format."""
+        holder = door.admitted(request, "metrics")
+        if isinstance(holder, Response):
+            return holder
+        return Response(meter.exposition(), media_type="text/plain; version=0.0.4")
+
+    return router
 
 
 class WithHeaders:
@@ -77,11 +96,11 @@ class WithHeaders:
         await self._app(scope, receive, adding if scope["type"] == "http" else send)
 
 
-def from_environment(store_url: str | None = None) -> FastAPI:
+def from_environment(store_url: str | None = None, *, meter: Meter | None = None) -> FastAPI:
     """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words."""
     door = door_from_environment()
     store = store_at(store_url)
-    return make_app(Service(store, ledger_of(store), Limits()), door)
+    return make_app(Service(store, ledger_of(store), Limits(), meter or PrometheusMeter()), door)
 
 
 def door_from_environment() -> Door:

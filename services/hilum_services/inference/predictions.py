@@ -1,7 +1,9 @@
 """``segment``, ``classify`` and ``score``: an image comes as the body, its answer goes back."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -104,6 +106,12 @@ class Counter:
             except (BusyError, TimeoutError):
                 response = _busy()
             line.say(status=response.status_code)
+            self._service.meter.count(
+                "hilum_inference_requests_total",
+                verb=asked.verb,
+                model=line.model,
+                status=str(response.status_code),
+            )
             response.headers["Hilum-Request"] = line.request_id
             return response
 
@@ -115,21 +123,37 @@ class Counter:
         line.say(caller=holder.name, model=meant.model)
         version = await run_in_threadpool(self._service.version, meant)
         line.say(version=version.checkpoint_id)
+        line.model = version.model
         if self._service.engine.num_waiting >= self._service.limits.most_waiting:
             return _busy()
         body = await body_of(request, self._service.limits.largest_body)
         if isinstance(body, Response):
             return body
         async with self._reading:
-            question = await run_in_threadpool(self._question, version, asked, body)
+            with self._timed(asked.verb, "read"):
+                question = await run_in_threadpool(self._question, version, asked, body)
         line.say(num_bytes=len(body), shape_zyx=list(question.image.grid.shape_zyx))
-        question.submit(self._service.engine, seconds=self._service.limits.slowest_answer)
-        if not await _seen(question, request):
-            return Response(status_code=_CALLER_LEFT)
-        return await run_in_threadpool(lambda: asked.render(question.answer()))
+        with self._timed(asked.verb, "answer"):
+            question.submit(self._service.engine, seconds=self._service.limits.slowest_answer)
+            if not await _seen(question, request):
+                return Response(status_code=_CALLER_LEFT)
+        with self._timed(asked.verb, "reply"):
+            return await run_in_threadpool(self._rendered, question, asked)
 
     def _question(self, version: Version, asked: Asked, body: bytes) -> Question:
         return self._service.question(self._service.read(body), version, asked.verb, asked.wishes)
+
+    def _rendered(self, question: Question, asked: Asked) -> Response:
+        answer = question.answer()
+        whose = {"model": answer.version.model, "version": answer.version.checkpoint_id}
+        self._service.meter.observe("hilum_inference_uncertainty", answer.uncertainty, **whose)
+        return asked.render(answer)
+
+    @contextmanager
+    def _timed(self, verb: Verb, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._service.meter.observe("hilum_inference_seconds", time.perf_counter() - began, verb=verb, stage=stage)
 
 
 async def _seen(question: Question, request: Request) -> bool:

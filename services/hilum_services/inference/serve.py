@@ -83,6 +83,7 @@ def _environment(shape: Shape) -> Mapping[str, str]:
 
 
 def _ingress() -> FastAPI:
+    from hilum.adapters.meters import RayMeter
     from hilum_services.inference.app import from_environment
 
-    return from_environment()
+    return from_environment(meter=RayMeter())

@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from hilum.adapters.bodies import read_body
 from hilum.core.errors import DataError, HilumError
-from hilum.core.ports import Ledger
+from hilum.core.ports import Ledger, Meter
 from hilum.core.recipes import Choice
 from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Question
@@ -44,16 +44,16 @@ class Service:
         store: Store,
         ledger: Ledger,
         limits: Limits,
+        meter: Meter,
         *,
         num_kept: int = 3,
         batch_size: int = 8,
         fresh_for: float = 1.0,
-        watch: Callable[[Batched], None] = lambda _: None,
     ) -> None:
         """``fresh_for``: after how many seconds an alias is looked up again; that is how long a promotion takes."""
-        self.store, self.ledger, self.limits = store, ledger, limits
+        self.store, self.ledger, self.limits, self.meter = store, ledger, limits, meter
         self.shelf = Shelf(store, num_kept=num_kept)
-        self.engine = Engine(batch_size=batch_size, most_waiting=limits.most_waiting, watch=watch)
+        self.engine = Engine(batch_size=batch_size, most_waiting=limits.most_waiting, watch=self._batched)
         self._fresh_for = fresh_for
         self._known: dict[Reference, tuple[float, Version]] = {}
         self._lock = threading.Lock()
@@ -122,3 +122,8 @@ class Service:
 
     def close(self) -> None:
         self.engine.close()
+
+    def _batched(self, batch: Batched) -> None:
+        self.meter.observe("hilum_inference_batch_windows", batch.num_windows)
+        self.meter.observe("hilum_inference_batch_images", batch.num_images)
+        self.meter.set("hilum_inference_waiting_images", self.engine.num_waiting)
