@@ -34,9 +34,19 @@ def read_body(payload: bytes, *, max_bytes: int) -> ReadImage:
     if len(payload) > max_bytes:
         raise DataError(f"The image has {len(payload):,} bytes; at most {max_bytes:,} are read.")
     files = _unzipped(payload, max_bytes) if payload.startswith(b"PK\x03\x04") else [payload]
-    images = read_payload(kind_of(files[0]), files, max_bytes=max_bytes)
+    return _only(read_payload(kind_of(files[0]), files, max_bytes=max_bytes))
+
+
+def read_series(payloads: Sequence[bytes], *, max_bytes: int) -> ReadImage:
+    """The one image that the files of a DICOM series hold, given in any order."""
+    if not payloads or not all(is_dicom(one[:1024]) for one in payloads):
+        raise DataError("These files are not the slices of one DICOM series.")
+    return _only(read_payload(endings.DICOM[0], payloads, max_bytes=max_bytes))
+
+
+def _only(images: Sequence[ReadImage]) -> ReadImage:
     if len(images) != 1:
-        raise DataError(f"It holds {len(images)} images; send them one at a time.")
+        raise DataError(f"It holds {len(images)} images; give them one at a time.")
     images[0].check_finite()
     return images[0]
 

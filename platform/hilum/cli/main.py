@@ -27,6 +27,7 @@ from hilum.cli import (
     measure,
     model,
     plan,
+    predict,
     pretrain,
     recipe,
     rounds,
@@ -52,7 +53,7 @@ ORDER = (
     *("campaign", "round", "simulate", "tune", "submit"),
     *("pretrain", "compare-pretraining"),
     *("ask", "pool", "score", "select", "why", "label", "finetune", "evaluate", "promote"),
-    *("bridge", "serve"),
+    *("bridge", "serve", "predict"),
     *("model", "measure", "doctor", "whois"),
 )
 
@@ -135,6 +136,9 @@ app.command("bridge", rich_help_panel=CARE, epilog="Example: hilum bridge --stor
 
 api_keys.register(serve.group)
 app.add_typer(serve.group, name="serve", rich_help_panel=CARE)
+app.command(
+    "predict", rich_help_panel=CARE, epilog="Example: hilum predict brain.nii.gz --model liver --store ./liver"
+)(predict.predict)
 
 smaller.register(model.group)
 model.group.command(

@@ -15,6 +15,8 @@ from hilum.cli.settings import read_settings
 from hilum.core.errors import RequestError
 from hilum.core.ports import Meter
 from hilum_services.inference.access import Door
+from hilum_services.inference.counter import Counter
+from hilum_services.inference.jobs import Jobs, jobs_router
 from hilum_services.inference.limits import Limits
 from hilum_services.inference.models import models_router
 from hilum_services.inference.predictions import predictions_router
@@ -30,9 +32,12 @@ Every answer names the model's version that made it. Errors are `{"error": sente
 def make_app(service: Service, door: Door) -> FastAPI:
     """The service of one store, for uvicorn and as an ingress of Ray Serve."""
 
+    jobs = Jobs(service)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        with jobs.running():
+            yield
         service.close()
 
     app = FastAPI(
@@ -45,7 +50,8 @@ def make_app(service: Service, door: Door) -> FastAPI:
         openapi_url="/v1/openapi.json",
     )
     answer_errors(app)
-    app.include_router(predictions_router(service, door))
+    app.include_router(predictions_router(Counter(service, door, jobs)))
+    app.include_router(jobs_router(jobs, door))
     app.include_router(models_router(service, door))
 
     @app.get("/v1/health", tags=["state"])

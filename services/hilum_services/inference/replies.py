@@ -1,154 +1,47 @@
 """An answer as it goes out: JSON, or a file with who answered in its headers."""
 
-import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 from fastapi import Response
-from PIL import Image
 
-from hilum.adapters.label_studio.outlines import outlines
-from hilum.adapters.nifti_patches import nifti_bytes
-from hilum.core.asking import LabelMap
 from hilum.loop.answering.answer import Answer
-from hilum.nn.biomarkers import biomarkers
-from hilum_services.inference.asked import Format
+from hilum.loop.answering.telling import ENDINGS, FileFormat, as_file, classified, outlined, scored
+from hilum_services.inference.asked import Asked
 
-_TYPES: Mapping[Format, str] = {
+_TYPES: Mapping[FileFormat, str] = {
     "nifti": "application/gzip",
     "npy": "application/octet-stream",
     "png": "image/png",
-    "json": "application/json",
 }
-_ENDINGS: Mapping[Format, str] = {"nifti": ".nii.gz", "npy": ".npy", "png": ".png", "json": ".json"}
-_PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
-"""Okabe and Ito's colours, told apart by colour-blind eyes too."""
-_TINT = 0.45
-_DIGITS = 6
 
 
-def about(answer: Answer) -> dict[str, Any]:
-    """Who answered, and how sure; part of every JSON answer."""
-    version = answer.version
-    return {
-        "model": version.model,
-        "version": version.checkpoint_id,
-        "depth": answer.depth,
-        "licence": version.licence,
-        "uncertainty": round(answer.uncertainty, _DIGITS),
-        "disagreement": None if answer.disagreement is None else round(answer.disagreement, _DIGITS),
-        "num_windows": answer.num_windows,
-        "num_blank_windows": answer.num_blank,
-    }
+def reply(asked: Asked, answer: Answer) -> Response:
+    """What goes out for what was asked."""
+    if asked.verb == "classify":
+        return _json(classified(answer))
+    if asked.verb == "score":
+        return _json(scored(answer))
+    if asked.format == "json":
+        return _json(outlined(answer, measured=asked.biomarkers))
+    name = {"Content-Disposition": f'attachment; filename="answer{ENDINGS[asked.format]}"'}
+    content = as_file(answer, asked.format)
+    return Response(content, media_type=_TYPES[asked.format], headers={**_headers(answer), **name})
 
 
-def headers(answer: Answer) -> dict[str, str]:
-    """The same for an answer that is a file."""
+def _headers(answer: Answer) -> dict[str, str]:
+    """Who answered, and how sure, of an answer that is a file."""
     said = {
         "Hilum-Model": answer.version.model,
         "Hilum-Version": answer.version.checkpoint_id,
         "Hilum-Depth": "" if answer.depth is None else str(answer.depth),
         "Hilum-Licence": answer.version.licence.encode("ascii", "replace").decode(),
-        "Hilum-Uncertainty": f"{answer.uncertainty:.{_DIGITS}f}",
+        "Hilum-Uncertainty": f"{answer.uncertainty:.6f}",
         "Hilum-Classes": json.dumps(list(answer.version.class_names)),
     }
     return {name: value for name, value in said.items() if value}
 
 
-def classified(answer: Answer) -> Response:
-    """A classifier's answer: the likeliest class, a probability for every class, and those of every patch."""
-    names = answer.version.class_names
-    return _json(
-        {
-            **about(answer),
-            "class": names[int(answer.probs_C.argmax())],
-            "probabilities": _named(names, answer.probs_C),
-            "patches": [_named(names, row) for row in answer.probs_WC] if len(answer.probs_WC) > 1 else [],
-        }
-    )
-
-
-def scored(answer: Answer) -> Response:
-    """How much an answer by a person would say: higher is more."""
-    scores = {"entropy": answer.uncertainty}
-    if answer.label_map_zyx is None:
-        second, first = (float(p) for p in np.sort(answer.probs_C)[-2:])
-        scores |= {"least_confidence": 1 - first, "margin": 1 - (first - second)}
-    return _json({**about(answer), "scores": {name: round(value, _DIGITS) for name, value in scores.items()}})
-
-
-def segmented(answer: Answer, wanted: Format, *, measured: bool) -> Response:
-    """A segmenter's answer in the format that was asked for."""
-    label_map = _label_map(answer)
-    if wanted == "json":
-        return _json({**about(answer), "shape_zyx": list(label_map.shape), "classes": _classes(answer, measured)})
-    if wanted == "nifti":
-        content = nifti_bytes(label_map[None], answer.image.grid)
-    elif wanted == "npy":
-        stream = io.BytesIO()
-        np.save(stream, label_map, allow_pickle=False)
-        content = stream.getvalue()
-    else:
-        content = _picture(answer)
-    name = {"Content-Disposition": f'attachment; filename="answer{_ENDINGS[wanted]}"'}
-    return Response(content, media_type=_TYPES[wanted], headers={**headers(answer), **name})
-
-
 def _json(content: Any) -> Response:
-    return Response(json.dumps(content, allow_nan=False), media_type=_TYPES["json"])
-
-
-def _named(names: tuple[str, ...], probs_C: Any) -> dict[str, float]:
-    return {name: round(float(p), _DIGITS) for name, p in zip(names, probs_C, strict=True)}
-
-
-def _classes(answer: Answer, measured: bool) -> list[dict[str, Any]]:
-    label_map = _label_map(answer)
-    found = {}
-    if measured:
-        grey = answer.image.image_czyx[0] if answer.image.image_czyx.shape[0] == 1 else None
-        found = {one.label: one for one in biomarkers(label_map, answer.image.grid, grey)}
-    rows = []
-    for label, name in enumerate(answer.version.class_names[1:], start=1):
-        mask_ZYX = label_map == label
-        row: dict[str, Any] = {"label": label, "name": name, "num_voxels": int(mask_ZYX.sum())}
-        row["polygons"] = [
-            {"z": int(z), "points_xy": points}
-            for z in np.flatnonzero(mask_ZYX.any(axis=(1, 2)))
-            for points in _pixels(mask_ZYX[z])
-        ]
-        if measured:
-            row["biomarkers"] = asdict(found[label]) if label in found else None
-        rows.append(row)
-    return rows
-
-
-def _pixels(mask_YX: Any) -> list[list[list[int]]]:
-    """The edges of its parts as polygons of (x, y) in pixels, (0, 0) being the upper left corner of the first pixel."""
-    points_N2, stops = outlines(mask_YX)
-    return [part.tolist() for part in np.split(points_N2, stops[:-1])] if len(stops) else []
-
-
-def _picture(answer: Answer) -> bytes:
-    """The slice that holds most of what was found (the middle one if nothing was), tinted."""
-    label_map = _label_map(answer)
-    found = (label_map > 0).sum(axis=(1, 2))
-    z = int(found.argmax()) if found.any() else len(label_map) // 2
-    low, high = answer.image.grey_range()
-    grey_CYX = np.clip((answer.image.image_czyx[:, z].astype(np.float32) - low) / (high - low), 0, 1) * 255
-    rgb_YXC = np.moveaxis(grey_CYX[:3] if len(grey_CYX) >= 3 else grey_CYX[:1].repeat(3, axis=0), 0, -1)
-    for label in range(1, len(answer.version.class_names)):
-        inside = label_map[z] == label
-        colour = np.array(_PALETTE[(label - 1) % len(_PALETTE)], np.float32)
-        rgb_YXC[inside] = (1 - _TINT) * rgb_YXC[inside] + _TINT * colour
-    stream = io.BytesIO()
-    Image.fromarray(np.rint(rgb_YXC).astype(np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def _label_map(answer: Answer) -> LabelMap:
-    assert answer.label_map_zyx is not None, "a segmenter's answer has a label map"
-    return answer.label_map_zyx
+    return Response(json.dumps(content, allow_nan=False), media_type="application/json")

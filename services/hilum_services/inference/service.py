@@ -3,37 +3,25 @@
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from hilum.adapters.bodies import read_body
 from hilum.core.errors import DataError, HilumError
 from hilum.core.ports import Ledger, Meter
 from hilum.core.recipes import Choice
 from hilum.core.sources import ReadImage
-from hilum.loop.answering.answer import Question
-from hilum.loop.answering.shelf import Quality, Shelf
+from hilum.loop.answering.answer import Answer, Question
+from hilum.loop.answering.shelf import Shelf
 from hilum.loop.answering.versions import Reference, Version, checkpoint_of, models_of, version_of
 from hilum.nn.engine import Batched, Engine
 from hilum.store.layout import Store
+from hilum_services.inference.asked import Asked, Verb
 from hilum_services.inference.limits import Limits
 
-Verb = Literal["segment", "classify", "score"]
 _QUESTIONS: Mapping[Verb, tuple[str, ...]] = {
     "segment": ("segment",),
     "classify": ("classify",),
     "score": ("segment", "classify"),
 }
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """How an image is to be answered, as its request said."""
-
-    quality: Quality | None = None
-    depth: int | None = None
-    mirrors: int | None = None
-    maps: bool = False
 
 
 class Service:
@@ -93,24 +81,25 @@ class Service:
             )
         return image
 
-    def question(self, image: ReadImage, version: Version, verb: Verb, wishes: Wishes) -> Question:
+    def question(self, image: ReadImage, version: Version, asked: Asked) -> Question:
         """The image as the version reads it; DataError where it cannot, RecipeError for wishes it cannot fulfil."""
-        if version.question not in _QUESTIONS[verb]:
-            raise DataError(
-                f"Model '{version.model}' answers '{version.question}', not '{verb}'; ask it at /{version.question}."
-            )
-        depth = wishes.depth
-        if depth is None and wishes.quality is not None:
-            depth = self.shelf.depth_for(version, wishes.quality)
+        check_verb(version, asked.verb)
+        depth = asked.depth
+        if depth is None and asked.quality is not None:
+            depth = self.shelf.depth_for(version, asked.quality)
         return Question(
             image,
             version,
             self.shelf.predictor(version, depth),
             depth=depth,
-            members=None if wishes.mirrors is None else Choice(kind="mirrors", num_members=wishes.mirrors),
-            maps=wishes.maps,
+            members=None if asked.mirrors is None else Choice(kind="mirrors", num_members=asked.mirrors),
             max_bytes=4 * self.limits.largest_body,
         )
+
+    def note(self, answer: Answer) -> None:
+        """Count an answer that goes out."""
+        whose = {"model": answer.version.model, "version": answer.version.checkpoint_id}
+        self.meter.observe("hilum_inference_uncertainty", answer.uncertainty, **whose)
 
     def is_ready(self) -> bool:
         """Whether the ledger answers and every champion's card can be read."""
@@ -127,3 +116,11 @@ class Service:
         self.meter.observe("hilum_inference_batch_windows", batch.num_windows)
         self.meter.observe("hilum_inference_batch_images", batch.num_images)
         self.meter.set("hilum_inference_waiting_images", self.engine.num_waiting)
+
+
+def check_verb(version: Version, verb: Verb) -> None:
+    """DataError where the version answers another question."""
+    if version.question not in _QUESTIONS[verb]:
+        raise DataError(
+            f"Model '{version.model}' answers '{version.question}', not '{verb}'; ask it at /{version.question}."
+        )
