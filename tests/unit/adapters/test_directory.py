@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hilum.adapters.directory import Directory, picture, task_name
+from hilum.adapters.answer_sheet import task_name
+from hilum.adapters.directory import Directory
+from hilum.adapters.question_folders import picture
 from hilum.core.asking import IGNORE, Task
 from hilum.core.errors import RequestError
 from hilum.core.recipes import Choice
@@ -272,7 +274,8 @@ def test_asking_more_leaves_what_people_typed(tmp_path: Path) -> None:
 def test_publishing_leaves_no_half_written_folder(tmp_path: Path) -> None:
     desk = Desk(tmp_path, SEGMENT)
     names = {path.name for path in (desk.folder / desk.tasks[0].selection_id).iterdir()}
-    assert names == {"answers.csv", *(task_name(task) for task in desk.tasks)}
+    tables = {"labels-itksnap.txt", "labels-slicer.ctbl"}
+    assert names == {"answers.csv", *tables, *(task_name(task) for task in desk.tasks)}
 
 
 def test_a_publish_that_cannot_read_an_image_leaves_no_folder_for_it(tmp_path: Path) -> None:
@@ -304,4 +307,8 @@ def test_a_relative_folder_needs_a_store_that_is_a_folder() -> None:
 
 
 def test_the_recipe_that_names_nothing_else_is_enough() -> None:
-    assert annotators.bind(Choice(kind="directory")).keywords == {"folder": "questions", "annotator": "directory"}
+    assert annotators.bind(Choice(kind="directory")).keywords == {
+        "folder": "questions",
+        "annotator": "directory",
+        "dicom": False,
+    }
