@@ -136,6 +136,8 @@ class Directory:
     def _signed(self, task: Task, row: SheetRow) -> str:
         """Who answered. A question that is asked again is another person's to answer."""
         name = row.annotator or self._annotator
+        if "@" in name:
+            raise DataError("it is signed with an address; sign with a short name or a number, which is kept for good")
         if name in task.chosen.answered_by:
             raise DataError(
                 f"'{name}' has answered this before, and somebody else is asked now: let another person answer, and "

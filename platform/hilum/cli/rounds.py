@@ -245,7 +245,8 @@ def _people_table(found: "CampaignStatus", people: "Sequence[Person]") -> Any:
 
     is_told = len(people) > 1 or any(person.median_seconds is not None for person in people)
     rows = [[cell.text for cell in person_row(person, found.question)] for person in people]
-    return table("", headings(found.question), rows) if is_told else ""
+    columns = [f"{heading.text} {heading.detail}".strip() for heading in headings(found.question)]
+    return table("", columns, rows) if is_told else ""
 
 
 def _share(share: float | None) -> str | None:

@@ -249,6 +249,13 @@ def test_who_drew_and_how_long_it_took_may_be_said_on_the_sheet(tmp_path: Path) 
     assert "its seconds are 'soon'" in desk.directory.refused(desk.tasks)[desk.tasks[0].candidate_id]
 
 
+def test_an_address_is_no_signature(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, CLASSIFY)
+    desk.sheet.write_text(f"task,draft,answer,annotator,seconds\n{task_name(desk.tasks[0])},,1,ann@example.org,4\n")
+    assert list(desk.directory.collect(desk.tasks)) == []
+    assert "signed with an address" in desk.directory.refused(desk.tasks)[desk.tasks[0].candidate_id]
+
+
 def test_a_fresh_annotator_counts_revisions_as_the_old_one_did(tmp_path: Path) -> None:
     desk = Desk(tmp_path, CLASSIFY)
     for answer in ("0", "1"):

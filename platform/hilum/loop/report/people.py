@@ -9,21 +9,21 @@ from hilum.loop.people import Agreement, Person
 from hilum.loop.report.tables import ABSENT, Cell, duration_text
 
 _MEASURES: dict[Question, str] = {"classify": "kappa", "segment": "Dice"}
-_DRAFTS: dict[Question, str] = {"classify": "drafts accepted", "segment": "Dice with drafts"}
+_OF_DRAFTS: dict[Question, Cell] = {"classify": Cell("drafts", "accepted"), "segment": Cell("Dice", "with drafts")}
 
 
-def headings(question: Question) -> list[str]:
+def headings(question: Question) -> list[Cell]:
     """What stands above the cells of `person_row`."""
     measure = _MEASURES[question]
     return [
-        "annotator",
-        "answers",
-        "median time",
-        "time in all",
-        "answered by others too",
-        f"{measure} with the others",
-        f"{measure} with what was agreed on",
-        _DRAFTS[question],
+        Cell("annotator"),
+        Cell("answers"),
+        Cell("time", "median"),
+        Cell("time", "in all"),
+        Cell("shared", "with others"),
+        Cell(measure, "with the others"),
+        Cell(measure, "with what was agreed on"),
+        _OF_DRAFTS[question],
     ]
 
 

@@ -96,7 +96,7 @@ def _view(section: Section, name: str, *, most_bytes: int) -> dict[str, Any]:
         "legend": gallery.legend(section.class_names) if section.question == "segment" else [],
         "times": _times(section.times),
         "reuse": [_reuse(row) for row in section.reuse],
-        "people_headings": [headed(one) for one in people.headings(section.question)],
+        "people_headings": people.headings(section.question),
         "people": [_crowd(crowd, section.question) for crowd in section.people],
         "stages": [stage for stage in STAGES if any(stage in t.seconds for t in section.times)],
     }

@@ -9,15 +9,16 @@ ALONE = Person("ann", 20, None, 0.0, 0, None, None, 0, None)
 
 
 def texts(person, question="classify"):
-    return dict(zip(headings(question), (cell.text for cell in person_row(person, question)), strict=True))
+    names = (f"{heading.text} {heading.detail}".strip() for heading in headings(question))
+    return dict(zip(names, (cell.text for cell in person_row(person, question)), strict=True))
 
 
 def test_what_is_not_known_is_a_dash():
     told = texts(ALONE)
-    assert [told[one] for one in ("median time", "time in all", "kappa with the others", "drafts accepted")] == [
+    assert [told[one] for one in ("time median", "time in all", "kappa with the others", "drafts accepted")] == [
         "–"
     ] * 4
-    assert (told["answers"], told["answered by others too"]) == ("20", "0")
+    assert (told["answers"], told["shared with others"]) == ("20", "0")
 
 
 def test_drafts_are_accepted_or_covered():
