@@ -27,8 +27,8 @@ def read_dicom_answer(payload: bytes, grid: Grid, *, candidate_id: str, class_na
             raise DataError("it is DICOM but not a segmentation; export the segmentation, not the image")
         if not _is_of(dataset, candidate_id):
             raise DataError(
-                "it was drawn on another image than this question's: load the series in 'dicom', outline on that, "
-                "and save it in this folder"
+                "it was drawn on another image than this question's: outline on the series in its folder 'dicom' "
+                "(there is one with annotator.dicom: true), and save it beside that folder"
             )
         structures = read_segmentation(dataset, grid)
     return labels_by_name(structures, grid.shape_zyx, class_names)
