@@ -245,7 +245,7 @@ def _people_table(found: "CampaignStatus", people: "Sequence[Person]") -> Any:
 
     is_told = len(people) > 1 or any(person.median_seconds is not None for person in people)
     rows = [[cell.text for cell in person_row(person, found.question)] for person in people]
-    columns = [f"{heading.text} {heading.detail}".strip() for heading in headings(found.question)]
+    columns = [f"{heading.text}\n{heading.detail}".strip() for heading in headings(found.question)]
     return table("", columns, rows) if is_told else ""
 
 

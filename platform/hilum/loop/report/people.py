@@ -22,7 +22,7 @@ def headings(question: Question) -> list[Cell]:
         Cell("time", "in all"),
         Cell("shared", "with others"),
         Cell(measure, "with the others"),
-        Cell(measure, "with what was agreed on"),
+        Cell(measure, "with the consensus"),
         _OF_DRAFTS[question],
     ]
 
