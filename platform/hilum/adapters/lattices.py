@@ -14,6 +14,7 @@ from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
 
 TOLERANCE_MM = 1e-2
+_FARTHEST_MM = 1e9
 ELSEWHERE = "it lies elsewhere in space than the image: its affine differs; save it on the image's grid"
 Voxels = npt.NDArray[Any]
 Whole = npt.NDArray[np.int64]
@@ -51,6 +52,8 @@ def other_size(shape_xyz: Sequence[int], wanted: Grid) -> str:
 
 def _turned(voxels_ZYX: Voxels, found: Grid, wanted: Grid) -> tuple[Voxels, Whole]:
     """The voxels along ``wanted``'s axes, and where in ``wanted`` the first of them lies."""
+    if max(*np.abs(found.origin_mm_xyz), *found.spacing_mm_zyx) > _FARTHEST_MM:
+        raise DataError(ELSEWHERE)
     turn_33 = _turn(found, wanted)
     start_3 = np.rint(wanted.world_to_index(found.origin_mm_xyz)).astype(np.int64)
     _check_corners(found, wanted, turn_33, start_3)
