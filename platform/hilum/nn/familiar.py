@@ -42,7 +42,7 @@ class Familiar:
 
     @cached_property
     def _root_DD(self) -> Doubles:
-        root_DD: Doubles = np.linalg.cholesky(self.covariance)
+        root_DD: Doubles = np.linalg.cholesky(self.covariance).astype(np.float64)
         return root_DD
 
 
