@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hilum.core.drift import Histogram
+from hilum.core.geometry import Zyx
 from hilum.core.ports import Executor
 from hilum.core.recipes import CalibrateRecipe, PoolRecipe
 from hilum.core.resources import Resources
@@ -59,7 +60,9 @@ def run(
         for side in ("pool", "validation")
     )
     assert known is not None, "a pool has at least one patch"
-    record, familiar = _found(known, validation, card, recipe, checkpoint_id=inputs["checkpoint"])
+    record, familiar = _found(
+        known, validation, card, recipe, checkpoint_id=inputs["checkpoint"], window=_window(shards)
+    )
     manifest = this.commit(files=write_calibration(this.url, record, familiar), **_told(record))
     remove(look.parts_url)
     return manifest
@@ -70,8 +73,20 @@ def _windows_an_item(shards: list[Shard], recipe: CalibrateRecipe) -> int:
     return max(1, recipe.num_items // max(1, num_items))
 
 
+def _window(shards: list[Shard]) -> Zyx | None:
+    """The shape of every patch of the pool side, if they are of one."""
+    shapes = {p.shape_zyx for shard in shards if shard.side == "pool" for _, patches in shard.patches for p in patches}
+    return next(iter(shapes)) if len(shapes) == 1 else None
+
+
 def _found(
-    known: Seen, validation: Seen | None, card: Mapping[str, Any], recipe: CalibrateRecipe, *, checkpoint_id: str
+    known: Seen,
+    validation: Seen | None,
+    card: Mapping[str, Any],
+    recipe: CalibrateRecipe,
+    *,
+    checkpoint_id: str,
+    window: Zyx | None,
 ) -> tuple[Record, Familiar | None]:
     fit = _NOBODY if validation is None else validation.evidence.fit()
     familiar = familiar_with(known.windows.embedding)
@@ -83,6 +98,7 @@ def _found(
         no_temperature=fit if isinstance(fit, str) else None,
         num_items=validation.num_items if validation else 0,
         num_voxels=(validation.num_voxels if validation else 0) if is_segmenter else None,
+        window_shape_zyx=window,
         unlike=unlike if isinstance(unlike, Unlike) else None,
         no_unlike=unlike if isinstance(unlike, str) else None,
         usual=_usual(known, validation, card),

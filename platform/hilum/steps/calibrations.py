@@ -57,7 +57,11 @@ class Usual(BaseModel):
 
 
 class Record(BaseModel):
-    """All that is in calibration.json. What is null has its reason beside it."""
+    """All that is in calibration.json. What is null has its reason beside it.
+
+    ``window_shape_zyx`` is that of all patches that were embedded, or null where they differ. Embeddings of windows
+    of another shape lie elsewhere: they cannot be compared with these.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     format_version: int = FORMAT_VERSION
@@ -66,6 +70,7 @@ class Record(BaseModel):
     no_temperature: str | None
     num_items: int
     num_voxels: int | None
+    window_shape_zyx: tuple[int, int, int] | None
     unlike: Unlike | None
     no_unlike: str | None
     usual: Usual
@@ -85,7 +90,10 @@ class Calibration:
         return probs if found is None else tempered(probs, found.temperature, class_axis=class_axis)
 
     def is_unlike(self, embeddings_ND: Floats) -> npt.NDArray[np.bool_] | None:
-        """(N,) which patches are unlike what the model knows, by embeddings of its own; None where nobody can tell."""
+        """(N,) which windows are unlike what the model knows; None where nobody can tell.
+
+        The embeddings must be this checkpoint's, of windows of ``record.window_shape_zyx``.
+        """
         if self.familiar is None or self.record.unlike is None:
             return None
         far_N: npt.NDArray[np.bool_] = self.familiar.distance(embeddings_ND) > self.record.unlike.threshold

@@ -295,6 +295,7 @@ def test_large_images_are_looked_at_window_by_window(trained):
     assert found.unlike.num_validation == found.usual.num_answers == 48
     assert found.unlike.num_known == 48
     assert found.num_items == 12
+    assert found.window_shape_zyx == (1, 8, 8)
 
 
 def test_blocks_of_voxels_are_calibrated_too(tmp_path):

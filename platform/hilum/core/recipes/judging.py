@@ -70,7 +70,7 @@ class CalibrateRecipe(Recipe):
     ``members`` and ``overlap`` are those of the answers that are served.
     """
 
-    num_items: int = Field(default=2048, ge=2)
+    num_items: int = Field(default=1024, ge=2)
     voxels_per_item: int = Field(default=2048, ge=1)
     familiar_share: float = Field(default=0.99, gt=0, lt=1)
     members: Choice = Choice(kind="single")
