@@ -105,6 +105,9 @@ class PeopleWhoKnow:
     def refused(self, tasks):
         return self._questions.refused(tasks)
 
+    def declined(self, tasks):
+        return self._questions.declined(tasks)
+
     def _has_a_draft_like(self, place, asked):
         draft = place / "draft.nii.gz"
         assert not draft.exists() or nib.load(draft).shape == asked.shape

@@ -70,6 +70,9 @@ class Directory:
     def refused(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         return self._read(tasks)[1]
 
+    def declined(self, tasks: Sequence[Task]) -> Mapping[str, str]:  # noqa: ARG002 (an answer that is not there is waited for)
+        return {}
+
     def _read(self, tasks: Sequence[Task]) -> tuple[list[Annotation], dict[str, str]]:
         annotations: list[Annotation] = []
         problems: dict[str, str] = {}

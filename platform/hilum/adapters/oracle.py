@@ -77,6 +77,9 @@ class Oracle:
     def refused(self, tasks: Sequence[Task]) -> Mapping[str, str]:  # noqa: ARG002 (it can use all its own answers)
         return {}
 
+    def declined(self, tasks: Sequence[Task]) -> Mapping[str, str]:  # noqa: ARG002 (it answers everything)
+        return {}
+
     def _answer(self, task: Task) -> Annotation:
         name = self._somebody_for(task)
         # Who answers alone errs as ever; the others err each on their own.

@@ -27,6 +27,7 @@ LOOKS_AT: Mapping[str, tuple[str, ...]] = {
     "label publish": ("checkpoint", "labels"),
     "label collect": ("checkpoint", "labels"),
     "label status": ("checkpoint", "labels"),
+    "label reconcile": ("checkpoint", "labels"),
     "finetune": ("checkpoint", "labels"),
     "evaluate": ("checkpoint",),
     "promote": ("checkpoint",),

@@ -64,6 +64,7 @@ def ledger_of(store: Store) -> Ledger:
 def annotator_of(store: Store, ingest_id: str, choice: Choice) -> Annotator:
     """Whoever a recipe says will be asked."""
     from hilum.adapters import directory, oracle  # noqa: F401 (importing registers them)
+    from hilum.adapters.label_studio import annotator as _label_studio  # noqa: F401
     from hilum.core.registry import annotators
 
     annotator: Annotator = annotators.bind(choice)(store, ingest_id)
@@ -71,9 +72,13 @@ def annotator_of(store: Store, ingest_id: str, choice: Choice) -> Annotator:
 
 
 def where_people_answer(store: Store, choice: Choice) -> str:
-    """The folder in which people find the questions, if that is how they are asked."""
+    """The folder or the address at which people find the questions, if they are asked that way."""
     from hilum.adapters.directory import DirectoryParams
 
+    if choice.kind == "label_studio":
+        from hilum.adapters.label_studio.connection import access
+
+        return access().url
     if choice.kind != "directory":
         return ""
     folder = DirectoryParams.model_validate(choice.params).folder

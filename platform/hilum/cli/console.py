@@ -64,6 +64,11 @@ def complain_softly(message: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold yellow]Note:[/] {escape(message)}")
 
 
+def whisper(message: str) -> None:
+    """One dim line on stderr: what is being done now."""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[dim]{escape(message)}[/]")
+
+
 def wait_for_people(message: str) -> None:
     """One yellow line on stderr: nothing is wrong."""
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold yellow]Waiting:[/] {escape(message)}")

@@ -59,10 +59,14 @@ def status(
     annotator = annotator_of(chain.store, chain.ingest_id, chain.recipe.annotator)
     num_answered = len({answer.patch.candidate_id for answer in annotator.collect(tasks)})
     refused = dict(annotator.refused(tasks))
+    declined = dict(annotator.declined(tasks))
     lines: list[Any] = [f"selection {selection_id}: {num_answered} of {len(tasks)} answered"]
+    if declined:
+        lines.append(table("Not to be answered", ["candidate", "why"], sorted(declined.items())))
     if refused:
         lines.append(table("Cannot be used", ["candidate", "why"], sorted(refused.items())))
-    data = {"selection_id": selection_id, "num_asked": len(tasks), "num_answered": num_answered, "refused": refused}
+    data = {"selection_id": selection_id, "num_asked": len(tasks), "num_answered": num_answered}
+    data |= {"refused": refused, "declined": declined}
     reply(json_, data, *lines, next_commands=[chain.command("label collect")])
 
 

@@ -22,6 +22,7 @@ from hilum.cli import (
     identity,
     importing,
     label,
+    label_studio,
     look,
     measure,
     model,
@@ -125,6 +126,7 @@ app.command(
 )(compare_pretraining.compare_pretraining)
 steps.register_asking(app, panel=STEPS)
 app.command("why", rich_help_panel=STEPS, epilog=f"Example: hilum why {steps.ID} --out why.png")(why.why)
+label_studio.register(label.group)
 app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)
 

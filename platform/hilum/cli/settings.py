@@ -42,6 +42,24 @@ class Settings(BaseSettings):
         description="The folder in which what a PACS sends lies until it is ingested, one that all workers see; "
         "the machine's temporary folder if unset.",
     )
+    label_studio_url: str | None = Field(
+        default=None, description="The Label Studio of annotator 'label_studio'; that of `hilum label up` if unset."
+    )
+    label_studio_token: SecretStr | None = Field(
+        default=None,
+        description="The token of the account there that hilum works as; or HILUM_LABEL_STUDIO_TOKEN_FILE.",
+    )
+    label_studio_token_file: Path | None = Field(default=None, description="A file that holds that token.")
+    label_studio_home: Path | None = Field(
+        default=None,
+        description="Where `hilum label up` keeps all its things; `hilum/label-studio` under the user's data if unset.",
+    )
+    bridge_url: str | None = Field(
+        default=None, description="The bridge as annotators' browsers reach it; that of `hilum label up` if unset."
+    )
+    bridge_url_inside: str | None = Field(
+        default=None, description="The bridge as Label Studio itself reaches it, where that is another address."
+    )
     track: str | None = Field(
         default=None,
         description="Where loss curves and pictures of a training also go as it runs: `tensorboard:FOLDER` or "

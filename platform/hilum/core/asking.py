@@ -50,7 +50,10 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Task:
-    """A candidate as put before an annotator, with the model's first draft of the answer if there is one."""
+    """A candidate as put before an annotator, with the model's first draft of the answer if there is one.
+
+    ``draft_by`` is the checkpoint that drafted it.
+    """
 
     selection_id: str
     chosen: Chosen
@@ -58,6 +61,7 @@ class Task:
     class_names: tuple[str, ...]
     draft_class: int | None = None
     draft_label_map_zyx: LabelMap | None = None
+    draft_by: str | None = None
 
     @property
     def candidate_id(self) -> str:

@@ -76,6 +76,10 @@ class Annotator(Protocol):
         """Answers that were given but cannot be used: candidate id and the reason. They are still waited for."""
         ...
 
+    def declined(self, tasks: Sequence[Task]) -> Mapping[str, str]:
+        """What people looked at and will not answer: candidate id and the reason. Nobody waits for these."""
+        ...
+
 
 @dataclass(frozen=True)
 class CampaignPlace:

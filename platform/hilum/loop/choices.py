@@ -65,6 +65,7 @@ def random_share(recipe: SelectRecipe) -> float:
 def _choices(recipe: CampaignRecipe) -> Iterator[tuple[Registry, Choice]]:
     # Importing them is what registers ours; torch comes with nn, so not before it is needed.
     from hilum.adapters import directory, oracle  # noqa: F401
+    from hilum.adapters.label_studio import annotator  # noqa: F401
     from hilum.nn import nested, pretrained  # noqa: F401
     from hilum.nn.augment import augmentations
     from hilum.nn.losses import losses

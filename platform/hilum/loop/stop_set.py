@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from hilum.core.recipes import StopRecipe
 from hilum.loop.stopping import CHANGE, KAPPA, UNCERTAINTY, kappa, predicted_change
-from hilum.steps.open_rows import pool_rows_of, unanswered
+from hilum.steps.open_rows import are_declined, pool_rows_of, unanswered
 from hilum.steps.pool import read_pool
 from hilum.steps.score_parts import read_scores
 from hilum.store.columns import strings
-from hilum.store.labels import NONE, read_answers
+from hilum.store.labels import NONE, read_answers, read_declined
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, read_manifest
 
@@ -49,7 +49,8 @@ def _open_rows(store: Store, scores: Manifest, stop: StopRecipe, label_set_id: s
     table = read_scores(store, scores, columns=columns)
     answers = [] if label_set_id == NONE else read_answers(store, label_set_id)
     rows = pool_rows_of(read_pool(store, scores.inputs["pool"]), _ids(table))
-    return table.filter(pa.array(unanswered(rows, answers)))
+    is_open = unanswered(rows, answers) & ~are_declined(rows, read_declined(store, label_set_id))
+    return table.filter(pa.array(is_open))
 
 
 def _agreement(before: pa.Table, now: pa.Table, stop: StopRecipe) -> dict[str, float]:

@@ -15,6 +15,7 @@ from hilum.steps.publish import tasks_of
 from hilum.store.labels import (
     AGREED_FILE,
     ANNOTATIONS_FILE,
+    DECLINED,
     NONE,
     commit_label_set,
     read_everybodys_answers,
@@ -43,13 +44,18 @@ def recipe_of(campaign: CampaignRecipe) -> CollectRecipe:
 def run(recipe: CollectRecipe, inputs: Mapping[str, str], *, store: Store, annotator: Annotator) -> Manifest:
     """Collect the answers to ``inputs['select']`` on top of label set ``inputs['labels']``.
 
-    Raises WaitingForPeople while answers are missing. The label set has the run's id.
+    Raises WaitingForPeople while answers are missing; what people declined is not missing, and is not asked again.
+    The label set has the run's id.
     """
     tasks = tasks_of(store, inputs["select"], recipe.question)
     answers = usable_answers(annotator.collect(tasks), tasks)
-    if len({answer.patch.candidate_id for answer in answers}) < len(tasks):
-        raise WaitingForPeople(_missing(tasks, answers, annotator))
+    declined = declined_of(annotator, tasks, answers)
+    num_missing = len(tasks) - len({answer.patch.candidate_id for answer in answers}) - len(declined)
+    if num_missing:
+        raise WaitingForPeople(_missing(tasks, num_missing, annotator))
     named = {"select": inputs["select"], "labels": inputs["labels"], "answers": answers_id(answers)}
+    if declined:
+        named["declined"] = content_id(sorted(declined.items()))
     this = Run(store, "collect", STEP_VERSION, recipe, named)
     manifest = this.finished()
     if manifest is None:
@@ -61,6 +67,7 @@ def run(recipe: CollectRecipe, inputs: Mapping[str, str], *, store: Store, annot
             files=[ANNOTATIONS_FILE, *([AGREED_FILE] if agreed else [])],
             num_answers=len(answers),
             seconds_of_people=sum(answer.seconds for answer in answers),
+            **({DECLINED: declined} if declined else {}),
         )
     commit_label_set(store, this.run_id, None if inputs["labels"] == NONE else inputs["labels"])
     return manifest
@@ -102,6 +109,13 @@ def _agreed(
     )
 
 
+def declined_of(annotator: Annotator, tasks: Sequence[Task], answers: Sequence[Annotation]) -> dict[str, str]:
+    """What people will not answer, and why, of the tasks that have no answer."""
+    answered = {answer.patch.candidate_id for answer in answers}
+    asked = {task.candidate_id for task in tasks}
+    return {name: why for name, why in annotator.declined(tasks).items() if name in asked - answered}
+
+
 def answers_id(answers: Sequence[Annotation]) -> str:
     """The content of answers as one id: who, when, how long, and every label."""
     return content_id([_content(answer) for answer in sorted(answers, key=_by_candidate)])
@@ -141,8 +155,7 @@ def _checked(answer: Annotation, task: Task) -> Annotation:
     return answer
 
 
-def _missing(tasks: Sequence[Task], answers: Sequence[Annotation], annotator: Annotator) -> str:
-    num_missing = len(tasks) - len({answer.patch.candidate_id for answer in answers})
+def _missing(tasks: Sequence[Task], num_missing: int, annotator: Annotator) -> str:
     sentence = f"waiting for {num_missing} of {len(tasks)} annotations."
     refused = annotator.refused(tasks)
     if not refused:

@@ -24,10 +24,10 @@ from hilum.select import builtin  # noqa: F401 (registers our samplers)
 from hilum.select.core_sets import core_set, num_nearest
 from hilum.select.scored import Ints, ScoredPool
 from hilum.steps.constraints import excluded
-from hilum.steps.open_rows import boxes_of, pool_rows_of, unanswered
+from hilum.steps.open_rows import are_declined, boxes_of, pool_rows_of, unanswered
 from hilum.steps.pool import pool_by_volume
 from hilum.store.columns import matrix, strings
-from hilum.store.labels import NONE, read_answers
+from hilum.store.labels import NONE, read_answers, read_declined
 from hilum.store.layout import Store, names_in
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.score_parts import part_names
@@ -159,7 +159,8 @@ def _is_open(plan: _Plan, table: pa.Table, numbers: range) -> npt.NDArray[np.boo
         volumes = _volumes(plan.store, plan.pool_id)
         boxes = partial(boxes_of, min_slices_apart=plan.recipe.min_slices_apart, volumes=volumes)
     answers = _answers(plan.store, plan.label_set_id)
-    return unanswered(rows, answers, boxes=boxes) & ~excluded(plan.recipe.exclude, rows)
+    closed = are_declined(rows, read_declined(plan.store, plan.label_set_id)) | excluded(plan.recipe.exclude, rows)
+    return unanswered(rows, answers, boxes=boxes) & ~closed
 
 
 def _labelled(plan: _Plan) -> pa.Table:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hilum.core.asking import Annotation
+from hilum.core.geometry import Patch
 from hilum.core.imaging import Volume
 from hilum.select.overlap import Boxes
 from hilum.store.columns import matrix, numbered, strings
@@ -44,3 +46,9 @@ def unanswered(
         assert places is not None
         is_open[places.overlapping(answer.patch)] = False
     return is_open
+
+
+def are_declined(rows: pa.Table, declined: Sequence[Patch]) -> npt.NDArray[np.bool_]:
+    """Which rows of a pool people looked at and would not answer. What overlaps them may still be asked about."""
+    ids = pa.array([patch.candidate_id for patch in declined], pa.string())
+    return np.asarray(pc.is_in(rows["candidate_id"], value_set=ids), dtype=np.bool_)

@@ -1,6 +1,7 @@
 """publish: put the chosen candidates before people, each with the model's first draft if there is a model."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -71,7 +72,7 @@ def drafted(tasks: Sequence[Task], checkpoint_id: str, *, store: Store, resource
     for images_NCZYX, batch in _batches(tasks, store, resources.score_batch_size):
         probs_MNC = predictor.predict(images_NCZYX, members=Choice(kind="single"), seed=0)
         for task, probs_C in zip(batch, probs_MNC.mean(axis=0), strict=True):
-            drafts[task.candidate_id] = with_draft(task, probs_C)
+            drafts[task.candidate_id] = replace(with_draft(task, probs_C), draft_by=checkpoint_id)
     return [drafts[task.candidate_id] for task in tasks]
 
 
@@ -79,7 +80,7 @@ def with_draft(task: Task, probs_C: npt.NDArray[np.floating[Any]]) -> Task:
     """The task with the likeliest class of the whole, or of every voxel, as its draft."""
     draft = _likeliest(probs_C, task.chosen.candidate.patch.shape_zyx)
     draft_class, draft_map = (None, draft) if isinstance(draft, np.ndarray) else (draft, None)
-    return Task(task.selection_id, task.chosen, task.question, task.class_names, draft_class, draft_map)
+    return replace(task, draft_class=draft_class, draft_label_map_zyx=draft_map)
 
 
 def draft_of(patch: Patch, checkpoint_id: str, ingest_id: str, *, store: Store) -> int | LabelMap:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from hilum.core.asking import IGNORE, Annotation
 from hilum.core.errors import RecipeError
+from hilum.core.geometry import Patch
 from hilum.core.ports import Executor
 from hilum.core.recipes import ArmRecipe, SelectRecipe
 from hilum.core.resources import Resources
@@ -31,12 +32,12 @@ from hilum.select.scored import ScoredPool
 from hilum.steps.constraints import Volumes, caps_of, check_exclusions, check_slices, excluded, reads_volumes
 from hilum.steps.core_sets import goes_by_core_sets, make_core_sets
 from hilum.steps.costs import rates_of, seconds_of
-from hilum.steps.open_rows import boxes_of, unanswered
+from hilum.steps.open_rows import are_declined, boxes_of, unanswered
 from hilum.steps.pool import read_pool
 from hilum.steps.relabel import asked_again, beside, in_time, row_of_chosen
 from hilum.steps.score_parts import Columns, Parts, ScoreParts, parts_of, row_of
 from hilum.store.columns import matrix, strings
-from hilum.store.labels import NONE, read_answers, read_everybodys_answers
+from hilum.store.labels import NONE, read_answers, read_declined, read_everybodys_answers
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import SELECTION_FILE
@@ -95,7 +96,8 @@ def run(
     if goes_by_core_sets(recipe, arms):
         core_sets = make_core_sets(this, recipe, arms, inputs, store=store, executor=executor, resources=resources)
     parts: Parts = core_sets.parts if core_sets else partial(parts_of, store, scores)
-    opened = _open(store, scores, parts, answers, len(class_names), recipe=recipe, volumes=volumes)
+    declined = read_declined(store, inputs["labels"])
+    opened = _open(store, scores, parts, answers, len(class_names), declined=declined, recipe=recipe, volumes=volumes)
     opened = _priced(opened, rates, answers)
     caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
     wanted = pick_by_arms(
@@ -158,6 +160,7 @@ def _open(
     answers: Sequence[Annotation],
     num_classes: int,
     *,
+    declined: Sequence[Patch],
     recipe: SelectRecipe,
     volumes: Volumes,
 ) -> _Opened:
@@ -167,7 +170,8 @@ def _open(
     boxes = partial(boxes_of, min_slices_apart=recipe.min_slices_apart, volumes=volumes)
     ids = strings(pool["candidate_id"])
     rows = ScoreParts(parts, ids)
-    is_open = unanswered(pool, answers, boxes=boxes) & ~excluded(recipe.exclude, pool) & rows.is_scored
+    closed = are_declined(pool, declined) | excluded(recipe.exclude, pool)
+    is_open = unanswered(pool, answers, boxes=boxes) & ~closed & rows.is_scored
     labelled = {
         a.patch.candidate_id: (row, _fractions_of(a, num_classes))
         for a in answers

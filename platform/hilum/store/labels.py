@@ -17,12 +17,15 @@ from hilum.core.errors import CorruptionError
 from hilum.core.geometry import Patch, Zyx
 from hilum.store.layout import Store, exists
 from hilum.store.manifest import Manifest, read_manifest, write_manifest
+from hilum.store.selections import read_selection
 from hilum.store.tables import ANNOTATIONS, read_table, write_rows
 
 NONE = "none"
 """How a manifest writes an input that is not there."""
 
 ANNOTATIONS_FILE = "annotations.parquet"
+DECLINED = "declined"
+"""A collect run's result that says whom people would not answer about, and why."""
 AGREED_FILE = "agreed.parquet"
 """What stands for several answers about one patch, where a collect run settled it otherwise than by majority."""
 
@@ -105,6 +108,18 @@ def read_everybodys_answers(store: Store, label_set_id: str) -> dict[str, list[A
 def _collected(store: Store, label_set_id: str) -> list[str]:
     """The collect runs of a label set and its ancestors, the oldest first."""
     return [store.run("collect", manifest.inputs["collect"]) for manifest in lineage(store, label_set_id)]
+
+
+def read_declined(store: Store, label_set_id: str) -> list[Patch]:
+    """What people looked at and would not answer, in a label set and its ancestors."""
+    patches = []
+    for manifest in lineage(store, label_set_id):
+        collected = read_manifest(store.run("collect", manifest.inputs["collect"]))
+        declined = collected.results.get(DECLINED, {})
+        if declined:
+            chosen = read_selection(store, collected.inputs["select"])
+            patches += [one.candidate.patch for one in chosen if one.candidate.candidate_id in declined]
+    return patches
 
 
 def pack_label_map(label_map_zyx: LabelMap) -> bytes:

@@ -29,6 +29,7 @@ class AnnotatorTests:
         assert annotator.publish([]) == 0
         assert list(annotator.collect([])) == []
         assert dict(annotator.refused([])) == {}
+        assert dict(annotator.declined([])) == {}
 
     def test_every_answered_task_has_one_answer(
         self, annotator: Annotator, tasks: Sequence[Task], answer: Answer
@@ -39,6 +40,7 @@ class AnnotatorTests:
         assert sorted(a.patch.candidate_id for a in told) == sorted(t.candidate_id for t in tasks)
         assert len({a.annotation_id for a in told}) == len(tasks)
         assert dict(annotator.refused(tasks)) == {}
+        assert dict(annotator.declined(tasks)) == {}
 
     def test_only_what_is_asked_after_is_told(
         self, annotator: Annotator, tasks: Sequence[Task], answer: Answer

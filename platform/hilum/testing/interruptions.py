@@ -106,6 +106,9 @@ class InterruptedAnnotator:
     def refused(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         return self.inner.refused(tasks)
 
+    def declined(self, tasks: Sequence[Task]) -> Mapping[str, str]:
+        return self.inner.declined(tasks)
+
     def _publish(self, task: Task) -> int:
         return self.countdown.around("publishing a task", lambda: self.inner.publish([task]))
 

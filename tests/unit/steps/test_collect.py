@@ -15,7 +15,7 @@ from hilum.core.recipes import Choice, PoolRecipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.steps import collect, publish
 from hilum.steps.publish import tasks_of, with_draft
-from hilum.store.labels import read_annotations, read_answers
+from hilum.store.labels import read_annotations, read_answers, read_declined
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run
 from hilum.store.tables import SELECTION, write_rows
@@ -32,6 +32,7 @@ class People:
     oracle: Oracle
     num_ready: int = 0
     unusable: dict[str, str] = field(default_factory=dict)
+    unwilling: dict[str, str] = field(default_factory=dict)
     change: Mapping[str, object] = field(default_factory=dict)
     asked: list[Sequence[Task]] = field(default_factory=list)
 
@@ -44,6 +45,9 @@ class People:
 
     def refused(self, tasks: Sequence[Task]) -> Mapping[str, str]:
         return self.unusable
+
+    def declined(self, tasks: Sequence[Task]) -> Mapping[str, str]:
+        return self.unwilling
 
 
 @dataclass
@@ -235,3 +239,25 @@ def test_unanswered_voxels_are_an_answer(tmp_path: Path) -> None:
     run = asked.collect()
     stored = read_annotations(f"{asked.store.run('collect', run.run_id)}/annotations.parquet")
     assert all(np.array_equal(answer.label_map_zyx, partly) for answer in stored)
+
+
+def test_what_people_decline_is_not_waited_for_and_is_remembered(tmp_path: Path) -> None:
+    asked = selected(tmp_path, CLASSIFY)
+    *answered, declined = asked.tasks
+    asked.people.num_ready = len(answered)
+    asked.people.unwilling = {declined.candidate_id: "skipped", "0" * 12: "nobody asked about this"}
+    first = asked.collect()
+    assert first.results["declined"] == {declined.candidate_id: "skipped"}
+    assert read_declined(asked.store, first.run_id) == [declined.chosen.candidate.patch]
+    asked.people.num_ready = len(asked.tasks)
+    second = asked.collect()
+    assert "declined" not in second.results
+    assert second.run_id != first.run_id
+    assert read_declined(asked.store, second.run_id) == []
+
+
+def test_an_answer_counts_more_than_having_declined(tmp_path: Path) -> None:
+    asked = selected(tmp_path, CLASSIFY)
+    before = asked.collect()
+    asked.people.unwilling = {asked.tasks[0].candidate_id: "skipped"}
+    assert asked.collect().run_id == before.run_id

@@ -146,6 +146,9 @@ class Forgetful:
     def refused(self, tasks):
         return {}
 
+    def declined(self, tasks):
+        return {}
+
 
 def test_an_annotator_that_asks_twice_or_loses_answers_is_caught(tmp_path):
     phantom = Phantom("classify", num_patients=1, num_frames=4, size=8)

@@ -24,15 +24,16 @@ FILE = "_FILE"
 SHORTEST = 16
 _MOST_KEYS = 2
 _LARGEST_FILE = 4096
+_MAKE_ONE = 'make one with: python -c "import secrets; print(secrets.token_hex())"'
 
 Keys = tuple[bytes, ...]
 
 
-def keys_named(name: str, environment: Mapping[str, str] | None = None) -> Keys:
+def keys_named(name: str, environment: Mapping[str, str] | None = None, *, remedy: str = _MAKE_ONE) -> Keys:
     """The keys of a variable, or of the file that ``<name>_FILE`` names; empty where neither is set.
 
-    RequestError when both are set, the file cannot be read, or a key is shorter than 16 characters. No message
-    repeats a key.
+    RequestError when both are set, the file cannot be read, or a key is shorter than 16 characters; ``remedy`` says
+    where a good one comes from. No message repeats a key.
     """
     given = os.environ if environment is None else environment
     value, file = given.get(name, ""), given.get(name + FILE, "")
@@ -44,10 +45,7 @@ def keys_named(name: str, environment: Mapping[str, str] | None = None) -> Keys:
     if len(words) > _MOST_KEYS:
         raise RequestError(f"{name} holds {len(words)} keys; {_MOST_KEYS} are allowed, the new one first.")
     if any(len(word) < SHORTEST for word in words):
-        raise RequestError(
-            f"{name} is shorter than {SHORTEST} characters; make one with: python -c "
-            '"import secrets; print(secrets.token_hex())".'
-        )
+        raise RequestError(f"{name} is shorter than {SHORTEST} characters; {remedy}.")
     return tuple(word.encode() for word in words)
 
 
