@@ -15,9 +15,10 @@ from hilum.core.errors import RecipeError
 Floats = npt.NDArray[np.floating]
 Doubles = npt.NDArray[np.float64]
 
-# From a tenth to ten, each 2.3 % above the one before; 1 is exactly in the middle.
+# From a tenth to ten, each 2.3 % above the one before, with 1 in the middle. Not refined between them: so all numbers
+# told of the best are counted at it, and its likelihood is never worse than that at 1.
 TEMPERATURES: Doubles = 10.0 ** np.linspace(-1, 1, 201)
-_AS_IT_IS = 100
+_AS_IT_IS = int(np.flatnonzero(TEMPERATURES == 1)[0])
 _NUM_BINS = 15
 _LEAST = np.finfo(np.float32).tiny
 
