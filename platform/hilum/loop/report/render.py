@@ -27,7 +27,7 @@ _QUESTIONS: dict[Question, str] = {
     "classify": "What is this? One label per image.",
     "segment": "Where is it? One label per voxel.",
 }
-STAGES = ("pool", "score", "select", "publish", "collect", "finetune", "evaluate", "promote")
+STAGES = ("pool", "score", "select", "publish", "collect", "finetune", "evaluate", "promote", "calibrate")
 
 
 @dataclass(frozen=True)
