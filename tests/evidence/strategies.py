@@ -39,9 +39,10 @@ CHOSEN_WITH = {"strategies-mednist": 5}
 """How many of the first seeds a set's shipped recipe was chosen with: they flatter its rows."""
 
 KNOWN = {
-    "strategies-structures": "After this table `power-entropy`, with a tenth at random, became the shipped way of "
-    "asking for outlines, instead of `class-stratified`. So its row cannot tell whether that was right; the next table "
-    "can.",
+    "strategies-structures": "When nine of these ways had been run (those up to `typiclust` in the recipe), "
+    "`power-entropy`, with a tenth at random, became the shipped way of asking for outlines, instead of "
+    "`class-stratified`. So its row cannot tell whether that was right; the next table can. The other ten were run "
+    "later, with the same seeds.",
     "strategies-structures-again": "`as-shipped` is `power_top_k` by entropy, with a tenth at random.",
     "strategies-hippocampus": "In these close crops two thirds of what random draws hold foreground anyway, and then "
     "`foreground-random` asks about the same candidates. `clasp-pe` is the `class-stratified` of the tables above; it "

@@ -217,7 +217,8 @@ def test_packaged_images_need_no_mirror(tmp_path):
 
 
 @pytest.fixture
-def website(tmp_path):
+def website(tmp_path, monkeypatch):
+    monkeypatch.delenv("HILUM_DATA_MIRROR", raising=False)
     folder = tmp_path / "website"
     folder.mkdir()
 
