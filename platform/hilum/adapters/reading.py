@@ -27,7 +27,7 @@ from hilum.core.geometry import Grid
 from hilum.core.recipes import PrepareRecipe
 from hilum.core.sources import ReadImage, SourceItem
 
-__all__ = ["ENDINGS", "ending", "read_item", "read_label_map", "read_scan"]
+__all__ = ["ENDINGS", "ending", "read_item", "read_label_map", "read_payload", "read_scan"]
 
 GRID_TOLERANCE_MM = 1e-2
 _LABEL_BYTES_PER_VOXEL = 8
@@ -59,6 +59,17 @@ def read_scan(root: str, item: SourceItem, *, max_bytes: int = MAX_BYTES) -> Rea
     if len(images) != 1 or images[0].num_items != 1 or not images[0].measured_grid:
         raise DataError("It is not one scan whose voxels have a size in millimetres.")
     return images[0]
+
+
+def read_payload(kind: str, payloads: Sequence[bytes], *, max_bytes: int = MAX_BYTES) -> list[ReadImage]:
+    """What is in a file that is at hand, by the ending it would have; of DICOM, all files of a series."""
+    if kind in endings.DICOM:
+        from hilum.adapters.dicom import read_dicom
+
+        return list(read_dicom(payloads, num_files=len(payloads), max_bytes=max_bytes))
+    if kind in (".npz", *endings.ARCHIVES, *endings.PARTS):
+        raise DataError(f"A file of this kind ({kind}) holds no one image.")
+    return [_read("", "", kind, payloads[0], max_bytes)]
 
 
 def read_label_map(root: str, path: str, *, max_bytes: int = MAX_BYTES) -> ReadImage:

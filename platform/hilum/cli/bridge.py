@@ -47,7 +47,7 @@ def bridge(
         import uvicorn
     except ImportError:
         raise RequestError("Serving needs FastAPI and uvicorn: pip install 'hilum[services]'.") from None
-    if not _is_loopback(host) and (read_settings().bridge_open or not keys_named(BRIDGE_KEY)):
+    if not is_loopback(host) and (read_settings().bridge_open or not keys_named(BRIDGE_KEY)):
         raise RequestError(
             f"{host} can be reached from other machines: set {BRIDGE_KEY} and leave HILUM_BRIDGE_OPEN unset, "
             "or listen on 127.0.0.1."
@@ -67,7 +67,7 @@ def bridge(
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from hilum.cli import (
     anomaly,
+    api_keys,
     bridge,
     compare_pretraining,
     data,
@@ -26,9 +27,11 @@ from hilum.cli import (
     measure,
     model,
     plan,
+    predict,
     pretrain,
     recipe,
     rounds,
+    serve,
     simulate,
     smaller,
     steps,
@@ -50,7 +53,7 @@ ORDER = (
     *("campaign", "round", "simulate", "tune", "submit"),
     *("pretrain", "compare-pretraining"),
     *("ask", "pool", "score", "select", "why", "label", "finetune", "evaluate", "promote"),
-    "bridge",
+    *("bridge", "serve", "predict"),
     *("model", "measure", "doctor", "whois"),
 )
 
@@ -130,6 +133,12 @@ app.add_typer(label.group, name="label", rich_help_panel=STEPS)
 steps.register_learning(app, panel=STEPS)
 
 app.command("bridge", rich_help_panel=CARE, epilog="Example: hilum bridge --store ./liver --model liver")(bridge.bridge)
+
+api_keys.register(serve.group)
+app.add_typer(serve.group, name="serve", rich_help_panel=CARE)
+app.command(
+    "predict", rich_help_panel=CARE, epilog="Example: hilum predict brain.nii.gz --model liver --store ./liver"
+)(predict.predict)
 
 smaller.register(model.group)
 model.group.command(

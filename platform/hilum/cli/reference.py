@@ -43,6 +43,8 @@ def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     if not children:
         yield path, command
         return
+    if command.invoke_without_command:
+        yield path, command
     for name in command.list_commands(None):
         if not children[name].hidden:
             yield from commands(children[name], f"{path} {name}")

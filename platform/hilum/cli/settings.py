@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         default=None, description="That user's password, 16 characters or more."
     )
     pre_annotation_password_file: Path | None = Field(default=None, description="A file that holds it instead.")
+    api_keys_file: Path | None = Field(
+        default=None, description="The file of hashed API keys that `hilum serve key` writes; who has one may ask."
+    )
+    inference_open: bool = Field(
+        default=False, description="Answer whoever asks, without a key: on a loopback address only."
+    )
     state: Path = Field(
         default=Path("~/.local/state/hilum"), description="The folder where tracebacks of our own faults are written."
     )

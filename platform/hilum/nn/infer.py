@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from hilum.core.geometry import Patch, Zyx, tile
 
@@ -17,6 +18,32 @@ Floats = npt.NDArray[np.float32]
 
 _SIGMA_SHARE = 1 / 8
 _SMALLEST_WEIGHT = 1e-3
+
+
+class Blend:
+    """Windows of one region, and what was said of them so far: most counts what was said of a window's middle."""
+
+    def __init__(self, shape_zyx: Zyx, window_shape_zyx: Zyx, overlap: float) -> None:
+        self.window_shape_zyx = _smaller(window_shape_zyx, shape_zyx)
+        self.starts = tile(shape_zyx, self.window_shape_zyx, _stride(self.window_shape_zyx, overlap))
+        self._shape_zyx = shape_zyx
+        self._weight_ZYX = torch.from_numpy(gaussian_weight(self.window_shape_zyx))
+        self._weights_ZYX = torch.zeros(shape_zyx)
+        self._total: torch.Tensor | None = None
+
+    def add(self, start_zyx: Zyx, values_CZYX: Floats) -> None:
+        """Take in what was said of the window that begins at ``start_zyx``."""
+        if self._total is None:
+            self._total = torch.zeros((len(values_CZYX), *self._shape_zyx))
+        inside = tuple(slice(a, a + n) for a, n in zip(start_zyx, self.window_shape_zyx, strict=True))
+        self._total[(slice(None), *inside)].addcmul_(torch.from_numpy(values_CZYX), self._weight_ZYX)
+        self._weights_ZYX[inside] += self._weight_ZYX
+
+    def mean(self) -> Floats:
+        """(C, Z, Y, X), once all windows were added."""
+        assert self._total is not None, "a region holds at least one window"
+        blended: Floats = self._total.div_(self._weights_ZYX).numpy()
+        return blended
 
 
 def sliding_window(
@@ -33,23 +60,13 @@ def sliding_window(
     ``read`` returns a window's normalised voxels (C, Z, Y, X), ``predict`` the probabilities
     (N, C, Z, Y, X) of a batch. A window longer than the region is cut to it.
     """
-    shape = _smaller(window_shape_zyx, region.shape_zyx)
-    starts = tile(region.shape_zyx, shape, _stride(shape, overlap))
-    weight_ZYX = gaussian_weight(shape)
-    total: Floats | None = None
-    weights_ZYX = np.zeros(region.shape_zyx, np.float32)
-    for batch in _batches(starts, batch_size):
-        windows = [Patch(region.volume_id, _add(region.start_zyx, start), shape) for start in batch]
+    blend = Blend(region.shape_zyx, window_shape_zyx, overlap)
+    for batch in _batches(blend.starts, batch_size):
+        windows = [Patch(region.volume_id, _add(region.start_zyx, start), blend.window_shape_zyx) for start in batch]
         probs_NCZYX = predict(np.stack([read(window) for window in windows]))
-        if total is None:
-            total = np.zeros((probs_NCZYX.shape[1], *region.shape_zyx), np.float32)
         for start, probs_CZYX in zip(batch, probs_NCZYX, strict=True):
-            inside = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
-            total[(slice(None), *inside)] += probs_CZYX * weight_ZYX
-            weights_ZYX[inside] += weight_ZYX
-    assert total is not None, "a region holds at least one window"
-    total /= weights_ZYX
-    return total
+            blend.add(start, probs_CZYX)
+    return blend.mean()
 
 
 def gaussian_weight(shape_zyx: Zyx) -> Floats:

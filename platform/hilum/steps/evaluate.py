@@ -215,6 +215,11 @@ def patches_of(volume: Volume, pool: PoolRecipe) -> list[Patch]:
     return list(candidate_patches(volume, fitting))
 
 
+def window_of(volume: Volume, pool: PoolRecipe, card: Mapping[str, Any]) -> Zyx:
+    """The shape of the windows in which a segmenter sees an item of this volume."""
+    return _smaller(_window_shape(volume, pool), _trained_shape(card) or volume.item_shape_zyx)
+
+
 def _classified(
     predictor: Answering, reader: VolumeReader, pool: PoolRecipe, batch_size: int, recipe: EvaluateRecipe
 ) -> list[dict[str, Any]]:
@@ -249,7 +254,7 @@ def _segmented(
     rows = []
     for item in range(volume.num_items):
         region = Patch(volume.volume_id, (item * depth, 0, 0), volume.item_shape_zyx)
-        window = _smaller(_window_shape(volume, pool), _trained_shape(predictor) or volume.item_shape_zyx)
+        window = window_of(volume, pool, predictor.card)
         together = max(1, min(batch_size, _VOXELS_TOGETHER // math.prod(window)))
         probs_CZYX = sliding_window(
             region, window, read=read, predict=predict, overlap=recipe.overlap, batch_size=together
@@ -271,10 +276,10 @@ def _window_shape(volume: Volume, pool: PoolRecipe) -> Zyx:
     return _smaller(patch_shape_in(volume, pool), volume.item_shape_zyx)
 
 
-def _trained_shape(predictor: Answering) -> Zyx | None:
+def _trained_shape(card: Mapping[str, Any]) -> Zyx | None:
     """The shape of the blocks that its recipe cut for training: larger ones may not fit into memory."""
-    given = predictor.card.get("crop_shape_zyx")
-    return None if given is None or predictor.card["spatial_dims"] == 2 else (given[0], given[1], given[2])
+    given = card.get("crop_shape_zyx")
+    return None if given is None or card["spatial_dims"] == 2 else (given[0], given[1], given[2])
 
 
 def _smaller(one: Zyx, other: Zyx) -> Zyx:

@@ -6,6 +6,7 @@ labels/<label_set_id>/            snapshots of accepted answers
 checkpoints/<checkpoint_id>/      model.safetensors, card.json, manifest.json
 campaigns/<name>/                 recipe.json, rounds/<n>/events/<k>-<stage>.json
 deliveries/<tool>/<project>/      what a labelling tool told us, a file a revision, written once
+jobs/<job_id>/                    images that inference answers later, for a while
 ledger.sqlite                     who may move a round next (or HILUM_LEDGER_URL)
 hilum.json                        the store's format version
 identity.key                      secret of the pseudonyms, never shared (or HILUM_IDENTITY_KEY)
@@ -52,6 +53,9 @@ class Store:
 
     def deliveries(self, tool: str, project_id: int) -> str:
         return self.path("deliveries", tool, str(project_id))
+
+    def job(self, job_id: str) -> str:
+        return self.path("jobs", job_id)
 
     @property
     def ledger_file(self) -> str:

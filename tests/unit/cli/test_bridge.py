@@ -2,7 +2,7 @@
 
 import pytest
 
-from hilum.cli.bridge import _is_loopback
+from hilum.cli.bridge import is_loopback
 
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -31,7 +31,7 @@ def test_beyond_this_machine_nothing_is_served_without_a_key(host, store, typed,
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
 def test_loopback_is_this_machine(host):
-    assert _is_loopback(host)
+    assert is_loopback(host)
 
 
 def test_without_a_key_it_does_not_start_and_says_how_to_make_one(store, typed):

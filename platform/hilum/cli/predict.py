@@ -1,0 +1,117 @@
+"""`hilum predict`: what a model says of files, here and now, without a service."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hilum.cli.console import reply, table
+from hilum.cli.options import Json, StoreUrl
+from hilum.core.errors import DataError, HilumError, RequestError
+
+if TYPE_CHECKING:
+    from hilum.loop.answering.telling import FileFormat
+    from hilum.nn.engine import Engine
+
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files; a folder is one DICOM series.")]
+Model = Annotated[
+    str, typer.Option("--model", metavar="MODEL", help="name, name@alias or name:checkpoint; a model is its campaign.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where label maps are written.")]
+Format = Annotated[str, typer.Option("--format", help="nifti, npy or png, of label maps.")]
+QualityOf = Annotated[
+    str | None, typer.Option("--quality", help="fast, balanced or accurate, of a network of several depths.")
+]
+Mirrors = Annotated[int | None, typer.Option("--mirrors", min=2, max=8, help="The mean over so many mirror images.")]
+_MAX_BYTES = 8 << 30
+
+
+def predict(
+    images: Images,
+    *,
+    model: Model,
+    out: Out = Path("answers"),
+    format_: Format = "nifti",
+    quality: QualityOf = None,
+    mirrors: Mirrors = None,
+    store: StoreUrl = None,
+    json_: Json = False,
+) -> None:
+    """Say what is on images, or where: classes are printed, label maps written, each on its image's own grid.
+
+    An image that cannot be answered is named with its reason, and the others go on.
+    """
+    from typing import get_args
+
+    from hilum.cli.composition import ledger_of, store_at
+    from hilum.loop.answering.shelf import Quality, Shelf
+    from hilum.loop.answering.telling import FILE_FORMATS
+    from hilum.loop.answering.versions import checkpoint_of, reference, version_of
+    from hilum.nn.engine import Engine
+
+    chosen_format = _one_of("--format", format_, FILE_FORMATS)
+    chosen_quality = None if quality is None else _one_of("--quality", quality, get_args(Quality))
+    opened, asked = store_at(store), reference(model)
+    version = version_of(opened, asked.model, checkpoint_of(opened, ledger_of(opened), asked))
+    shelf = Shelf(opened)
+    depth = None if chosen_quality is None else shelf.depth_for(version, chosen_quality)
+    how = {"version": version, "predictor": shelf.predictor(version, depth), "depth": depth, "mirrors": mirrors}
+    with Engine() as engine:
+        rows = [_answered(file, engine, how, out, chosen_format) for file in images]
+    failed = [row for row in rows if row["error"]]
+    shown = ["image", "answer", "uncertainty", "error"] if failed else ["image", "answer", "uncertainty"]
+    drawn = table("", shown, [[row[column] for column in shown] for row in rows])
+    note = f"{len(failed)} of {len(rows)} images could not be answered." if failed else ""
+    reply(json_, {"model": version.model, "version": version.checkpoint_id, "answers": rows}, drawn, note=note)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _answered(file: Path, engine: "Engine", how: dict[str, Any], out: Path, wanted: "FileFormat") -> dict[str, Any]:
+    """One row: what was answered, or why not."""
+    from hilum.core.recipes import Choice
+    from hilum.loop.answering.answer import Question
+    from hilum.loop.answering.telling import ENDINGS, as_file, classified
+    from hilum.store.manifest import write_bytes
+
+    row: dict[str, Any] = {"image": str(file), "answer": None, "uncertainty": None, "error": None}
+    members = None if how["mirrors"] is None else Choice(kind="mirrors", num_members=how["mirrors"])
+    try:
+        question = Question(
+            _read(file), how["version"], how["predictor"], depth=how["depth"], members=members, max_bytes=_MAX_BYTES
+        )
+        question.submit(engine)
+        answer = question.answer()
+    except HilumError as error:
+        return {**row, "error": str(error)}
+    row["uncertainty"] = round(answer.uncertainty, 4)
+    if answer.label_map_zyx is None:
+        said = classified(answer)
+        return {**row, "answer": said["class"], "probabilities": said["probabilities"]}
+    target = out / f"{_stem(file)}{ENDINGS[wanted]}"
+    write_bytes(str(target.absolute()), as_file(answer, wanted))
+    return {**row, "answer": str(target)}
+
+
+def _read(file: Path) -> Any:
+    """The image in a file, or in a folder's one DICOM series."""
+    from hilum.adapters.bodies import read_body, read_series
+
+    if file.is_dir():
+        return read_series([one.read_bytes() for one in sorted(file.iterdir()) if one.is_file()], max_bytes=_MAX_BYTES)
+    try:
+        return read_body(file.read_bytes(), max_bytes=_MAX_BYTES)
+    except OSError as error:
+        raise DataError(f"It cannot be read ({error.strerror}).") from None
+
+
+def _stem(file: Path) -> str:
+    from hilum.adapters.endings import ending
+
+    return file.name[: len(file.name) - len(ending(file.name))] or file.name
+
+
+def _one_of(option: str, given: str, allowed: tuple[Any, ...]) -> Any:
+    if given not in allowed:
+        raise RequestError(f"{option} is one of {', '.join(allowed)}; given {given!r}.")
+    return given

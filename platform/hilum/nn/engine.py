@@ -1,0 +1,176 @@
+"""Windows of many images through a network together, a full batch at a time: continuous batching.
+
+One thread runs the networks. It takes one window in turn of every image that waits, so that a small image is answered
+beside a large one, and nobody waits for a batch to fill: what came while a batch was running is the next one.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Self
+
+import numpy as np
+
+from hilum.core.errors import HilumError
+from hilum.core.geometry import Zyx
+from hilum.nn.passes import Floats, Pass
+
+_VOXELS_TOGETHER = 1_000_000
+"""What goes through a network in one call at most, unless one window alone is larger."""
+
+
+class BusyError(HilumError):
+    """So many images wait that no other is taken."""
+
+
+@dataclass(frozen=True)
+class Batched:
+    """One call of a network, for whoever watches."""
+
+    num_windows: int
+    num_images: int
+    seconds: float
+
+
+class Engine:
+    """Answers images one batch of windows at a time, at most ``most_waiting`` images at once."""
+
+    def __init__(
+        self, *, batch_size: int = 8, most_waiting: int = 64, watch: Callable[[Batched], None] = lambda _: None
+    ) -> None:
+        self._batch_size, self._most_waiting, self._watch = batch_size, most_waiting, watch
+        self._waiting: OrderedDict[int, tuple[Pass, float | None]] = OrderedDict()
+        self._changed = threading.Condition()
+        self._is_open = True
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    def submit(self, image: Pass, *, seconds: float | None = None) -> Pass:
+        """Have an image answered, within ``seconds`` if given; ``image.done`` says when and what.
+
+        BusyError when too many wait.
+        """
+        with self._changed:
+            if len(self._waiting) >= self._most_waiting:
+                raise BusyError(f"{len(self._waiting)} images are waiting; try again later.")
+            self._waiting[id(image)] = image, None if seconds is None else time.monotonic() + seconds
+            self._changed.notify()
+        return image
+
+    def close(self) -> None:
+        """Answer nothing any more; who waits is told."""
+        with self._changed:
+            self._is_open = False
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting) or not self._is_open)
+                if not self._is_open:
+                    break
+                self._drop_those_that_are_over()
+                batch = self._next_batch()
+            if batch:
+                self._answer(batch)
+        for image, _ in self._waiting.values():
+            image.done.cancel()
+        self._waiting.clear()
+
+    def _drop_those_that_are_over(self) -> None:
+        now = time.monotonic()
+        for key, (image, until) in list(self._waiting.items()):
+            if image.done.cancelled() or image.done.done():
+                del self._waiting[key]
+            elif until is not None and now > until:
+                del self._waiting[key]
+                _fail(image, TimeoutError("the image was not answered in time"))
+
+    def _next_batch(self) -> list[tuple[Pass, Zyx, Floats]]:
+        """Windows of one shape for one network: one in turn of every image, who waited longest first."""
+        if not self._waiting:
+            return []
+        first = next(iter(self._waiting.values()))[0]
+        alike = [image for image, _ in self._waiting.values() if _alike(image) == _alike(first)]
+        most = max(1, min(self._batch_size, _VOXELS_TOGETHER // int(np.prod(first.window_shape_zyx))))
+        batch: list[tuple[Pass, Zyx, Floats]] = []
+        while len(batch) < most and alike:
+            for image in list(alike):
+                window = image.next_window() if len(batch) < most else None
+                if window is None:
+                    alike.remove(image)
+                    continue
+                batch.append((image, *window))
+        for image in {id(image): image for image, *_ in batch}.values():
+            self._waiting.move_to_end(id(image))
+        return sorted(batch, key=lambda window: id(window[0]))
+
+    def _answer(self, batch: list[tuple[Pass, Zyx, Floats]]) -> None:
+        began = time.perf_counter()
+        first = batch[0][0]
+        way, embeds = first.way, any(image.embeds for image, *_ in batch)
+        windows = np.stack([voxels for *_, voxels in batch])
+        try:
+            if embeds:
+                probs_MN, embeddings_N = way.predictor.predict_and_embed(windows, members=way.members)
+            else:
+                probs_MN, embeddings_N = way.predictor.predict(windows, members=way.members), None
+        except Exception as error:
+            for image, *_ in batch:
+                self._leave(image, error)
+            return
+        place = 0
+        for _, of_image in groupby(batch, key=lambda window: id(window[0])):
+            for image, start, _ in of_image:
+                embedding = None if embeddings_N is None or not image.embeds else embeddings_N[place]
+                self._take(image, start, probs_MN[:, place], embedding)
+                place += 1
+        num_images = len({id(image) for image, *_ in batch})
+        self._watch(Batched(len(batch), num_images, time.perf_counter() - began))
+
+    def _take(self, image: Pass, start: Zyx, probs_MC: Floats, embedding_D: Floats | None) -> None:
+        if image.done.done():
+            return
+        try:
+            if image.take(start, probs_MC, embedding_D):
+                answered = image.answered()
+                self._leave(image)
+                if image.done.set_running_or_notify_cancel():
+                    image.done.set_result(answered)
+        except Exception as error:
+            self._leave(image, error)
+
+    def _leave(self, image: Pass, error: Exception | None = None) -> None:
+        with self._changed:
+            self._waiting.pop(id(image), None)
+        if error is not None:
+            _fail(image, error)
+
+
+def _alike(image: Pass) -> Hashable:
+    """What must be equal for windows of several images to go through together."""
+    way = image.way
+    return id(way.predictor), way.members.model_dump_json(), image.window_shape_zyx
+
+
+def _fail(image: Pass, error: Exception) -> None:
+    try:
+        if image.done.set_running_or_notify_cancel():
+            image.done.set_exception(error)
+    except (CancelledError, RuntimeError):
+        pass

@@ -1,0 +1,1 @@
+"""Inference: what a model says of an image, for whoever may ask."""

@@ -1,0 +1,73 @@
+"""Who asks, whether they may, and a line about every request for the audit, which holds nothing of an image."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from fastapi import Request, Response
+
+from hilum.adapters.api_keys import ApiKey, KeyFile, Right
+from hilum_services.inference.limits import Rates
+from hilum_services.refusals import refusal
+
+_log = logging.getLogger("hilum.audit")
+ANYBODY = ApiKey(name="anybody", sha256="0" * 64, may=("predict", "read", "metrics"))
+
+
+class Door:
+    """Lets in who has a key, or everybody where the service was opened explicitly: ``keys`` None."""
+
+    def __init__(self, keys: KeyFile | None) -> None:
+        self._keys = keys
+        self._rates = Rates()
+
+    def admitted(self, request: Request, right: Right, model: str | None = None) -> ApiKey | Response:
+        """Who asks, or the refusal of who may not, or not so often."""
+        holder = self._holder(request)
+        if holder is None:
+            return refusal(401, "A key is missing or wrong: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"})
+        if not holder.allows(right, model):
+            return refusal(403, "This key may not do that, or not with this model, or not any more.")
+        seconds = self._rates.wait_for(holder.sha256, holder.per_minute)
+        if seconds:
+            return refusal(429, "Too many requests in a minute.", {"Retry-After": str(max(1, round(seconds)))})
+        return holder
+
+    def _holder(self, request: Request) -> ApiKey | None:
+        if self._keys is None:
+            return ANYBODY
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        return self._keys.holder(given.strip()) if scheme.lower() == "bearer" and given.strip() else None
+
+
+@dataclass
+class Line:
+    """What the audit is told of one request. ``model`` is the one that answers, once it is known that there is one."""
+
+    verb: str
+    model: str = "unknown"
+    request_id: str = field(default_factory=lambda: uuid4().hex[:16])
+    said: dict[str, Any] = field(default_factory=dict)
+
+    def say(self, **more: Any) -> None:
+        self.said.update(more)
+
+
+@contextmanager
+def audited(verb: str) -> Iterator[Line]:
+    """One JSON line when the request is over, whatever became of it."""
+    line, began = Line(verb), time.perf_counter()
+    try:
+        yield line
+    except BaseException:
+        line.say(outcome="failed")
+        raise
+    finally:
+        seconds = round(time.perf_counter() - began, 4)
+        content = {"request": line.request_id, "verb": line.verb, "seconds": seconds, **line.said}
+        _log.info(json.dumps(content, sort_keys=True))

@@ -1,0 +1,121 @@
+"""Inference as one ASGI application: ``uvicorn --factory hilum_services.inference.app:from_environment``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hilum.adapters.api_keys import KeyFile
+from hilum.adapters.meters import PrometheusMeter
+from hilum.cli.composition import ledger_of, store_at
+from hilum.cli.settings import read_settings
+from hilum.core.errors import RequestError
+from hilum.core.ports import Meter
+from hilum_services.inference.access import Door
+from hilum_services.inference.counter import Counter
+from hilum_services.inference.jobs import Jobs, jobs_router
+from hilum_services.inference.limits import Limits
+from hilum_services.inference.models import models_router
+from hilum_services.inference.predictions import predictions_router
+from hilum_services.inference.service import Service
+from hilum_services.refusals import answer_errors, refusal
+
+_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'")]
+DESCRIPTION = """What hilum's models say of an image: a class, or an outline on the image's own grid.
+
+Every answer names the model's version that made it. Errors are `{"error": sentence}`."""
+
+
+def make_app(service: Service, door: Door) -> FastAPI:
+    """The service of one store, for uvicorn and as an ingress of Ray Serve."""
+
+    jobs = Jobs(service)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        with jobs.running():
+            yield
+        service.close()
+
+    app = FastAPI(
+        title="hilum inference",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    answer_errors(app)
+    app.include_router(predictions_router(Counter(service, door, jobs)))
+    app.include_router(jobs_router(jobs, door))
+    app.include_router(models_router(service, door))
+
+    @app.get("/v1/health", tags=["state"])
+    async def health() -> JSONResponse:
+        """Whether the process lives."""
+        return JSONResponse({"status": "UP"})
+
+    @app.get("/v1/ready", tags=["state"], responses={503: {"description": "Store or ledger cannot be read."}})
+    async def ready() -> Response:
+        """Whether store and ledger can be read now."""
+        if await run_in_threadpool(service.is_ready):
+            return JSONResponse({"status": "READY"})
+        return refusal(503, "The store or its ledger cannot be read.")
+
+    if isinstance(service.meter, PrometheusMeter):
+        app.include_router(metrics_router(service.meter, door))
+    app.add_middleware(WithHeaders)
+    return app
+
+
+def metrics_router(meter: PrometheusMeter, door: Door) -> APIRouter:
+    """``/metrics`` of this process. Where Ray runs many, its own exporters tell of all."""
+    router = APIRouter(tags=["state"])
+
+    @router.get("/metrics", responses={401: {"description": "A key with the right 'metrics' is needed."}})
+    async def metrics(request: Request) -> Response:
+        """Everything counted since this process began, in Prometheus's text format."""
+        holder = door.admitted(request, "metrics")
+        if isinstance(holder, Response):
+            return holder
+        return Response(meter.exposition(), media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+class WithHeaders:
+    """Adds what every answer says to browsers. Plain ASGI, so that a caller who leaves is still seen."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, adding if scope["type"] == "http" else send)
+
+
+def from_environment(store_url: str | None = None, *, meter: Meter | None = None) -> FastAPI:
+    """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words."""
+    door = door_from_environment()
+    store = store_at(store_url)
+    return make_app(Service(store, ledger_of(store), Limits(), meter or PrometheusMeter()), door)
+
+
+def door_from_environment() -> Door:
+    """Who may ask, by HILUM_API_KEYS_FILE or HILUM_INFERENCE_OPEN; RequestError where neither is set."""
+    settings = read_settings()
+    if settings.api_keys_file is None and not settings.inference_open:
+        raise RequestError(
+            "Who may ask? Make a key with `hilum serve key NAME` and set HILUM_API_KEYS_FILE, or, on your own machine, "
+            "set HILUM_INFERENCE_OPEN=true."
+        )
+    file = settings.api_keys_file
+    return Door(None if settings.inference_open or file is None else KeyFile(file.expanduser()))

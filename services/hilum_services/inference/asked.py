@@ -1,0 +1,46 @@
+"""What a request asks for beside its image, as its query says; FastAPI checks it and documents it."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Query
+
+from hilum.loop.answering.shelf import Quality
+
+Verb = Literal["segment", "classify", "score"]
+Format = Literal["nifti", "npy", "png", "json"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of an image, and how: of JSON's kinds only, so that a job can keep it."""
+
+    model: str
+    verb: Verb
+    format: Format = "json"
+    quality: Quality | None = None
+    depth: int | None = None
+    mirrors: int | None = None
+    biomarkers: bool = False
+
+
+QualityOf = Annotated[
+    Quality | None,
+    Query(description="How deep a nested network answers: shallower is faster. Accurate if nothing is said."),
+]
+DepthOf = Annotated[int | None, Query(ge=1, le=16, description="The depth itself, one that the model has.")]
+FormatOf = Annotated[
+    Format,
+    Query(
+        alias="format",
+        description="nifti: a label map on the image's grid; npy: the same as an array (Z, Y, X); png: the slice that "
+        "holds most, tinted; json: polygons and sizes.",
+    ),
+]
+MirrorsOf = Annotated[
+    int | None, Query(ge=2, le=8, description="Mean over so many mirror images; says where they disagree.")
+]
+BiomarkersOf = Annotated[bool, Query(description="Volume, diameters and surface of every class (json).")]
+LaterOf = Annotated[
+    bool, Query(description="Answer with 202 and a job, whatever the size; large images always become jobs.")
+]

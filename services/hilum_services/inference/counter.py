@@ -1,0 +1,123 @@
+"""Where images are taken in and answers given out: at once, or, of a large image, later."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from hilum.core.errors import DataError, NotFoundError, RecipeError, RequestError
+from hilum.core.sources import ReadImage
+from hilum.loop.answering.answer import Question
+from hilum.loop.answering.versions import Version, reference
+from hilum.nn.engine import BusyError
+from hilum_services.bodies import body_of
+from hilum_services.inference.access import Door, Line, audited
+from hilum_services.inference.asked import Asked, Verb
+from hilum_services.inference.jobs import Jobs, told
+from hilum_services.inference.replies import reply
+from hilum_services.inference.service import Service, check_verb
+from hilum_services.refusals import refusal
+
+_CALLER_LEFT = 499
+"""Nobody reads it; the audit does."""
+
+
+class Counter:
+    """Takes images in and gives answers out. What can be refused before a body is read, is."""
+
+    def __init__(self, service: Service, door: Door, jobs: Jobs) -> None:
+        self._service, self._door, self._jobs = service, door, jobs
+        self._reading = asyncio.Semaphore(service.limits.most_read_at_once)
+
+    async def answer(self, request: Request, asked: Asked, *, later: bool) -> Response:
+        """The answer, a job, or the refusal."""
+        with audited(asked.verb) as line:
+            try:
+                response = await self._answered(request, asked, line, later=later)
+            except NotFoundError as error:
+                response = refusal(404, str(error))
+            except (DataError, RecipeError, RequestError) as error:
+                response = refusal(422, str(error))
+            except (BusyError, TimeoutError):
+                response = _busy()
+            line.say(status=response.status_code)
+            self._service.meter.count(
+                "hilum_inference_requests_total",
+                verb=asked.verb,
+                model=line.model,
+                status=str(response.status_code),
+            )
+            response.headers["Hilum-Request"] = line.request_id
+            return response
+
+    async def _answered(self, request: Request, asked: Asked, line: Line, *, later: bool) -> Response:
+        meant = reference(asked.model)
+        holder = self._door.admitted(request, "predict", meant.model)
+        if isinstance(holder, Response):
+            return holder
+        line.say(caller=holder.name, model=meant.model)
+        version = await run_in_threadpool(self._service.version, meant)
+        line.say(version=version.checkpoint_id)
+        line.model = version.model
+        check_verb(version, asked.verb)
+        if self._service.engine.num_waiting >= self._service.limits.most_waiting:
+            return _busy()
+        body = await body_of(request, self._service.limits.largest_body)
+        if isinstance(body, Response):
+            return body
+        async with self._reading:
+            with self._timed(asked.verb, "read"):
+                image = await run_in_threadpool(self._service.read, body)
+                line.say(num_bytes=len(body), shape_zyx=list(image.grid.shape_zyx))
+                if later or image.image_czyx.size > self._service.limits.at_once_voxels:
+                    return await self._kept(image, version, asked, holder.sha256)
+                question = await run_in_threadpool(self._service.question, image, version, asked)
+        with self._timed(asked.verb, "answer"):
+            question.submit(self._service.engine, seconds=self._service.limits.slowest_answer)
+            if not await _seen(question, request):
+                return Response(status_code=_CALLER_LEFT)
+        with self._timed(asked.verb, "reply"):
+            return await run_in_threadpool(self._rendered, question, asked)
+
+    async def _kept(self, image: ReadImage, version: Version, asked: Asked, owner: str) -> Response:
+        job = await run_in_threadpool(self._jobs.add, image, version, asked, owner)
+        return told(job, status_code=202)
+
+    def _rendered(self, question: Question, asked: Asked) -> Response:
+        answer = question.answer()
+        self._service.note(answer)
+        return reply(asked, answer)
+
+    @contextmanager
+    def _timed(self, verb: Verb, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._service.meter.observe("hilum_inference_seconds", time.perf_counter() - began, verb=verb, stage=stage)
+
+
+async def _seen(question: Question, request: Request) -> bool:
+    """Whether all of it was seen before its caller left."""
+    everything: asyncio.Future[Any] = asyncio.gather(*(asyncio.wrap_future(one.done) for one in question.passes))
+    leaving: asyncio.Future[Any] = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait([everything, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not everything.done():
+            question.cancel()
+            return False
+        everything.result()
+        return True
+    finally:
+        leaving.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _busy() -> Response:
+    return refusal(503, "Too many images wait; try again in a moment.", {"Retry-After": "1"})

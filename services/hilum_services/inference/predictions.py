@@ -1,0 +1,61 @@
+"""``segment``, ``classify`` and ``score``: an image comes as the body, its answer goes back."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from hilum_services.inference.asked import Asked, BiomarkersOf, DepthOf, FormatOf, LaterOf, MirrorsOf, QualityOf
+from hilum_services.inference.counter import Counter
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One image: PNG, JPEG, TIFF, NIfTI, NRRD, DICOM (one file, or a zip of one series) or .npy.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    202: {"description": "The image is answered later: a job, and where it is."},
+    400: {"description": "The body was cut short, or the request is not one that is understood here."},
+    401: {"description": "A key is missing or wrong."},
+    403: {"description": "The key may not do that."},
+    404: {"description": "There is no such model or version."},
+    408: {"description": "The body did not come in time."},
+    413: {"description": "The body is too long."},
+    422: {"description": "The image or what is wished cannot be answered; the sentence says why."},
+    429: {"description": "Too many requests; Retry-After says when."},
+    503: {"description": "Too many images wait, or the answer took too long; Retry-After says when."},
+}
+
+
+def predictions_router(counter: Counter) -> APIRouter:
+    """``POST /v1/models/{model}/segment | classify | score``."""
+    router = APIRouter(prefix="/v1/models", tags=["predictions"])
+
+    @router.post("/{model}/segment", openapi_extra=_BODY, responses=_REFUSALS)
+    async def segment(
+        request: Request,
+        model: str,
+        *,
+        format_: FormatOf = "nifti",
+        quality: QualityOf = None,
+        depth: DepthOf = None,
+        mirrors: MirrorsOf = None,
+        biomarkers: BiomarkersOf = False,
+        later: LaterOf = False,
+    ) -> Response:
+        """Where is it? The likeliest class of every voxel, on the image's own grid."""
+        asked = Asked(model, "segment", format_, quality, depth, mirrors, biomarkers)
+        return await counter.answer(request, asked, later=later)
+
+    @router.post("/{model}/classify", openapi_extra=_BODY, responses=_REFUSALS)
+    async def classify(request: Request, model: str, *, mirrors: MirrorsOf = None, later: LaterOf = False) -> Response:
+        """What is this? A probability for every class."""
+        return await counter.answer(request, Asked(model, "classify", mirrors=mirrors), later=later)
+
+    @router.post("/{model}/score", openapi_extra=_BODY, responses=_REFUSALS)
+    async def score(request: Request, model: str, *, mirrors: MirrorsOf = None, later: LaterOf = False) -> Response:
+        """How unsure is the model? What a campaign would rank this image by."""
+        return await counter.answer(request, Asked(model, "score", mirrors=mirrors), later=later)
+
+    return router

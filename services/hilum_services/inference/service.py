@@ -1,0 +1,126 @@
+"""What one process of the inference service holds: networks at hand, the engine that runs them, and who is champion."""
+
+import threading
+import time
+from collections.abc import Mapping
+
+from hilum.adapters.bodies import read_body
+from hilum.core.errors import DataError, HilumError
+from hilum.core.ports import Ledger, Meter
+from hilum.core.recipes import Choice
+from hilum.core.sources import ReadImage
+from hilum.loop.answering.answer import Answer, Question
+from hilum.loop.answering.shelf import Shelf
+from hilum.loop.answering.versions import Reference, Version, checkpoint_of, models_of, version_of
+from hilum.nn.engine import Batched, Engine
+from hilum.store.layout import Store
+from hilum_services.inference.asked import Asked, Verb
+from hilum_services.inference.limits import Limits
+
+_QUESTIONS: Mapping[Verb, tuple[str, ...]] = {
+    "segment": ("segment",),
+    "classify": ("classify",),
+    "score": ("segment", "classify"),
+}
+
+
+class Service:
+    """Answers for the models of one store. Its methods block and are called by several threads at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        limits: Limits,
+        meter: Meter,
+        *,
+        num_kept: int = 3,
+        batch_size: int = 8,
+        fresh_for: float = 1.0,
+    ) -> None:
+        """``fresh_for``: after how many seconds an alias is looked up again; that is how long a promotion takes."""
+        self.store, self.ledger, self.limits, self.meter = store, ledger, limits, meter
+        self.shelf = Shelf(store, num_kept=num_kept)
+        self.engine = Engine(batch_size=batch_size, most_waiting=limits.most_waiting, watch=self._batched)
+        self._fresh_for = fresh_for
+        self._known: dict[Reference, tuple[float, Version]] = {}
+        self._lock = threading.Lock()
+
+    def version(self, asked: Reference) -> Version:
+        """The version that is meant, as an alias pointed not long ago. NotFoundError where there is none.
+
+        A new champion's network is built before it answers; whoever asks meanwhile is answered by the one before.
+        """
+        known = self._known.get(asked)
+        if known is not None and time.monotonic() - known[0] < self._fresh_for:
+            return known[1]
+        version = version_of(self.store, asked.model, checkpoint_of(self.store, self.ledger, asked))
+        if known is not None and version.checkpoint_id != known[1].checkpoint_id:
+            if not self._lock.acquire(blocking=False):
+                return known[1]  # somebody else builds the new one
+            try:
+                self.shelf.predictor(version)
+            finally:
+                self._lock.release()
+        self._known[asked] = time.monotonic(), version
+        return version
+
+    def models(self) -> dict[str, Version]:
+        """Every model that answers, with its champion."""
+        return {
+            model: version_of(self.store, model, checkpoint_id)
+            for model, checkpoint_id in models_of(self.ledger).items()
+        }
+
+    def read(self, body: bytes) -> ReadImage:
+        """The image in a body, within the limits; DataError else."""
+        image = read_body(body, max_bytes=self.limits.largest_body)
+        if image.image_czyx.size > self.limits.most_voxels:
+            raise DataError(
+                f"The image has {image.image_czyx.size:,} voxels; at most {self.limits.most_voxels:,} are answered."
+            )
+        return image
+
+    def question(self, image: ReadImage, version: Version, asked: Asked) -> Question:
+        """The image as the version reads it; DataError where it cannot, RecipeError for wishes it cannot fulfil."""
+        check_verb(version, asked.verb)
+        depth = asked.depth
+        if depth is None and asked.quality is not None:
+            depth = self.shelf.depth_for(version, asked.quality)
+        return Question(
+            image,
+            version,
+            self.shelf.predictor(version, depth),
+            depth=depth,
+            members=None if asked.mirrors is None else Choice(kind="mirrors", num_members=asked.mirrors),
+            max_bytes=4 * self.limits.largest_body,
+        )
+
+    def note(self, answer: Answer) -> None:
+        """Count an answer that goes out."""
+        whose = {"model": answer.version.model, "version": answer.version.checkpoint_id}
+        self.meter.observe("hilum_inference_uncertainty", answer.uncertainty, **whose)
+
+    def is_ready(self) -> bool:
+        """Whether the ledger answers and every champion's card can be read."""
+        try:
+            self.models()
+        except (HilumError, OSError):
+            return False
+        return True
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def _batched(self, batch: Batched) -> None:
+        self.meter.observe("hilum_inference_batch_windows", batch.num_windows)
+        self.meter.observe("hilum_inference_batch_images", batch.num_images)
+        self.meter.set("hilum_inference_waiting_images", self.engine.num_waiting)
+
+
+def check_verb(version: Version, verb: Verb) -> None:
+    """DataError where the version answers another question."""
+    if version.question not in _QUESTIONS[verb]:
+        raise DataError(
+            f"Model '{version.model}' answers '{version.question}', not '{verb}'; ask it at /{version.question}."
+        )

@@ -1,0 +1,70 @@
+"""`hilum predict`: files answered here and now, and what cannot be answered named among them."""
+
+import gzip
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from hilum.adapters.nifti_patches import affine_of, nifti_bytes
+from hilum.core.geometry import Grid
+from hilum.store.ledger import open_ledger
+from hilum.testing.phantoms import Phantom, lesion_image, phantom_store
+from hilum.testing.untrained import untrained_checkpoint
+
+SEGMENT, CLASSIFY = Phantom("segment", 3, size=16), Phantom("classify", 2, size=16)
+GRID = Grid((16, 18, 20), (2.0, 0.7, 0.9), (11.0, -4.0, 3.0))
+
+
+@pytest.fixture
+def store(tmp_path):
+    made, _ = phantom_store(str(tmp_path / "store"), SEGMENT)
+    for seed, (model, phantom) in enumerate({"liver": SEGMENT, "chest": CLASSIFY}.items()):
+        open_ledger(made).point(model, "champion", untrained_checkpoint(made, phantom, seed=seed), expected=None)
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def scan(tmp_path):
+    image_CZYX, _ = lesion_image(np.random.default_rng(1), GRID.shape_zyx)
+    (tmp_path / "scan.nii.gz").write_bytes(nifti_bytes(image_CZYX, GRID))
+    return tmp_path / "scan.nii.gz"
+
+
+def test_a_label_map_is_written_on_the_images_own_grid(store, scan, typed, tmp_path):
+    answer = typed(f"predict {scan} --model liver --store {store} --out {tmp_path / 'out'} --json")
+    (row,) = json.loads(answer.out)["answers"]
+    written = nib.Nifti1Image.from_bytes(gzip.decompress((tmp_path / "out" / "scan.nii.gz").read_bytes()))
+    assert row["answer"] == str(tmp_path / "out" / "scan.nii.gz")
+    assert written.shape == GRID.shape_zyx[::-1]
+    np.testing.assert_allclose(written.affine, affine_of(GRID), atol=1e-5)
+
+
+def test_classes_are_printed_and_one_bad_file_does_not_stop_the_others(store, typed, tmp_path):
+    picture = lesion_image(np.random.default_rng(2), CLASSIFY.patch_shape_zyx)[0][0, 0]
+    Image.fromarray((picture / 8).astype(np.uint8)).save(tmp_path / "frame.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    files = f"{tmp_path / 'bad.png'} {tmp_path / 'frame.png'} {tmp_path / 'nowhere.png'}"
+    answer = typed(f"predict {files} --model chest --store {store} --json")
+    bad, good, missing = json.loads(answer.out)["answers"]
+    assert answer.code == 2
+    assert good["answer"] in good["probabilities"]
+    assert "Readable" in bad["error"]
+    assert "cannot be read" in missing["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--model lung", "no model 'lung'"),
+        ("--model li/ver", "name@alias"),
+        ("--model liver --format exe", "nifti, npy, png"),
+        ("--model liver --quality best", "fast, balanced, accurate"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_before_any_work(words, said, store, scan, typed):
+    answer = typed(f"predict {scan} --store {store} {words}")
+    assert answer.code == 2
+    assert said in answer.err
