@@ -1,4 +1,4 @@
-"""Label Studio keeps the annotators' contract, for both questions, in 2D and 3D, against the real server."""
+"""Label Studio keeps the annotators' contract, for both questions, against the real server; and blocks come back."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -54,11 +54,12 @@ class TestLabelStudioThatSegments(OnPhantom):
             np.testing.assert_array_equal(told.label_map_zyx, middle_of(tasks[0]))
 
 
-class TestLabelStudioThatSegmentsBlocks(OnPhantom):
-    phantom = Phantom("segment", 3, size=8)
-
-    def test_the_voxels_that_were_outlined_come_back(self, annotator: LabelStudio, tasks: list[Task]) -> None:
-        annotator.publish(tasks)
-        People(annotator).answer(tasks[:1])
-        (told,) = annotator.collect(tasks)
-        np.testing.assert_array_equal(told.label_map_zyx, middle_of(tasks[0]))
+def test_the_voxels_of_a_block_come_back(as_hilum: Server, tmp_path: Path) -> None:
+    blocks = Phantom("segment", 3, size=8)
+    place = phantom_store(str(tmp_path), blocks)
+    tasks = phantom_tasks(*place, blocks, num=1)
+    annotator = LabelStudio(*place, project=f"Blocks {uuid4().hex[:12]}")
+    annotator.publish(tasks)
+    People(annotator).answer(tasks)
+    (told,) = annotator.collect(tasks)
+    np.testing.assert_array_equal(told.label_map_zyx, middle_of(tasks[0]))

@@ -1,156 +1,193 @@
-"""A person draws in the real web interface, and the next label set holds exactly what was drawn."""
+"""A person draws on real slices in the real web interface; the next training is given exactly what was drawn.
 
+What is expected is computed from the NIfTI files and with the SDK's decoder, not with hilum's geometry.
+"""
+
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import requests
 from label_studio_sdk.converter.brush import decode_rle
 from PIL import Image
-from tests.label_studio.browser import Person
-from tests.label_studio.people import middle_of
+from tests.label_studio import brains
+from tests.label_studio.browser import Person, Place
+from tests.label_studio.people import People
 from tests.label_studio.servers import Server, free_port
-from tests.unit.steps.test_collect import Asked, selected
 
 from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.label_studio import local_bridge, local_server
 from hilum.adapters.label_studio.annotator import LabelStudio
 from hilum.adapters.label_studio.local_access import local_access
 from hilum.adapters.label_studio.rows import CANDIDATE
-from hilum.core.asking import Task
-from hilum.core.resources import Resources
-from hilum.steps import collect, finetune
-from hilum.steps.predictor import load_predictor
+from hilum.adapters.oracle import Oracle
+from hilum.core.asking import LabelMap, Task
+from hilum.core.errors import WaitingForPeople
+from hilum.loop.campaign import Campaign
+from hilum.loop.events import history, runs_of
+from hilum.loop.stages import Stage
+from hilum.steps.finetune import AnsweredPatches, usable_answers
 from hilum.steps.publish import tasks_of
-from hilum.steps.teaching import inputs_of
-from hilum.store.labels import NONE, read_answers
+from hilum.store.labels import read_answers, read_declined
 from hilum.store.layout import Store
-from hilum.store.volumes import open_volume, volumes_of
-from hilum.testing.campaigns import tiny_recipe
-from hilum.testing.phantoms import Phantom
+from hilum.store.ledger import open_ledger
+from hilum.store.manifest import read_manifest
+from hilum.store.volumes import volumes_of
 
-PHANTOM = Phantom("segment", 2, size=64)
-SCALE = 8
-"""A voxel of 64 is 8 pixels of the 512 that a page is drawn with."""
-
-
-@pytest.fixture
-def asked(tmp_path: Path) -> Asked:
-    return selected(tmp_path / "store", PHANTOM, num=4)
+Page = npt.NDArray[np.bool_]
+CHAMPION = "c1c1c1c1c1c1"
 
 
 @pytest.fixture
-def annotator(as_hilum: Server, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabelStudio]:
+def place(tmp_path: Path) -> tuple[Store, str]:
+    return brains.taken_in(tmp_path)
+
+
+@pytest.fixture
+def annotator(as_hilum: Server, place: tuple[Store, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[LabelStudio]:
     known = local_access(as_hilum.folder)
     assert known is not None
-    known = local_bridge.up(as_hilum.folder, known, asked.store, port=free_port(), say=print)
+    known = local_bridge.up(as_hilum.folder, known, place[0], port=free_port(), say=print)
     monkeypatch.setenv("HILUM_BRIDGE_URL", known["bridge_url"])
     monkeypatch.setenv("HILUM_BRIDGE_KEY", known["bridge_key"])
     monkeypatch.setenv("HILUM_WEBHOOK_SECRET", known["webhook_secret"])
-    ingest_id = next(path.name for path in Path(asked.store.url, "runs", "ingest").iterdir())
     try:
-        yield LabelStudio(asked.store, ingest_id, project=f"Drawn {uuid4().hex[:12]}")
+        yield LabelStudio(*place, project=f"Drawn {uuid4().hex[:12]}")
     finally:
         local_bridge.down(known)
         assert local_server.is_up(as_hilum.folder, known)
 
 
 @pytest.mark.timeout(1200)
-def test_what_is_drawn_in_the_browser_is_what_is_trained_on(
-    annotator: LabelStudio, asked: Asked, label_studio: Server, tmp_path: Path
+def test_what_is_drawn_on_real_slices_is_what_is_trained_on(
+    annotator: LabelStudio, place: tuple[Store, str], label_studio: Server, tmp_path: Path
 ) -> None:
-    tasks = tasks_of(asked.store, asked.selection_id, "segment")
-    brushed, boxed, drafted, skipped = tasks
-    annotator.publish([replace(task, draft_label_map_zyx=middle_of(task), draft_by="c1c1c1c1c1c1") for task in tasks])
-    project_id = annotator.project_id
-    row_of = {row["data"][CANDIDATE]: row["id"] for row in annotator.connection.tasks(project_id)}
-    drawn = {}
+    store, ingest_id = place
+    campaign = Campaign.create(store, "brains", brains.recipe(num=5), ledger=open_ledger(store))
+    with pytest.raises(WaitingForPeople, match="waiting for 5 of 5"):
+        campaign.run(executor=InlineExecutor(), annotator=annotator)
+    tasks = _drafted_with_the_truth(place, _runs(store)["select"])
+    assert annotator.publish(tasks) == 0
+    by_structures = sorted(tasks, key=lambda task: -np.count_nonzero(_draft(task)))
+    erased, brushed, boxed, by_program, skipped = by_structures
+    drawn = {by_program.candidate_id: _sent_by_a_program(annotator, by_program)}
     with Person(label_studio) as person:
-        for task in tasks:
-            assert person.open_next(project_id) == row_of[task.candidate_id]
-            person.look(tmp_path / f"{task.chosen.rank}-opened.png")
-            assert [region["origin"] for region in person.regions()] == ["prediction"]
+        for task in (task for task in tasks if task is not by_program):
+            assert person.open_next(annotator.project_id) == _number_of(annotator, task)
+            _check_what_is_shown(person, annotator, task, tmp_path)
             if task is brushed:
-                person.brush("lesion", _to_and_fro(0.7))
+                person.brush("hippocampus", [(0.3, 0.3), (0.6, 0.35), (0.3, 0.4)])
             if task is boxed:
-                person.rectangle("lesion", (0.1, 0.6), (0.4, 0.95))
-            if task is drafted:
-                person.erase(0, _to_and_fro(0.3))
+                person.rectangle("thalamus", (0.2, 0.6), (0.4, 0.75))
+            if task is erased:
+                person.erase(0, _over_the_middle_of(person.regions()[0]))
             person.look(tmp_path / f"{task.chosen.rank}-drawn.png")
             drawn[task.candidate_id] = person.skip() if task is skipped else person.submit()
         assert person.errors == []
-    manifest = collect.run(
-        collect.CollectRecipe(question="segment"),
-        {"select": asked.selection_id, "labels": "none"},
-        store=asked.store,
-        annotator=annotator,
-    )
-    assert list(manifest.results["declined"]) == [skipped.candidate_id]
-    answers = {answer.patch.candidate_id: answer for answer in read_answers(asked.store, manifest.run_id)}
-    assert sorted(answers) == sorted(task.candidate_id for task in (brushed, boxed, drafted))
-    for task in (brushed, boxed, drafted):
-        expected = _voxels(drawn[task.candidate_id]["result"])
-        found = answers[task.candidate_id].label_map_zyx
-        assert found is not None
-        np.testing.assert_array_equal(found[0], expected)
-        assert np.any(found != middle_of(task))
-    _check_pictures(asked.store, annotator, tasks)
-    _check_that_it_is_learned(asked.store, annotator, manifest.run_id, drawn)
+    while (event := campaign.advance(executor=InlineExecutor(), annotator=annotator)) and event.stage != Stage.TRAINED:
+        pass
+    runs = _runs(store)
+    assert read_manifest(store.checkpoint(runs["finetune"])).inputs["labels"] == runs["collect"]
+    assert read_declined(store, runs["collect"]) == [skipped.chosen.candidate.patch]
+    answered = {answer.patch.candidate_id: answer for answer in read_answers(store, runs["collect"])}
+    examples = AnsweredPatches(store, usable_answers(store, runs["collect"]), volumes_of(store, ingest_id))
+    learned = {
+        answer.patch.candidate_id: np.squeeze(examples.read(number).label_map_ZYX)
+        for number, answer in enumerate(usable_answers(store, runs["collect"]))
+    }
+    assert answered.keys() == learned.keys() == drawn.keys() - {skipped.candidate_id}
+    for task in (brushed, boxed, erased, by_program):
+        expected = _voxels(drawn[task.candidate_id]["result"], _draft(task).shape)
+        np.testing.assert_array_equal(np.squeeze(answered[task.candidate_id].label_map_zyx), expected)
+        np.testing.assert_array_equal(learned[task.candidate_id], expected)
+        assert (task is by_program) == np.array_equal(expected, _draft(task))
 
 
-def _check_that_it_is_learned(store: Store, annotator: LabelStudio, labels: str, drawn: dict[str, dict]) -> None:
-    """The next round trains on this label set; what it is given of every answer is what was drawn, voxel for voxel."""
-    recipe = tiny_recipe("segment").finetune
-    inputs = inputs_of(recipe, labels=labels, start=NONE, ingest=annotator._ingest_id, store=store)
-    trained = finetune.run(recipe, inputs, store=store, executor=InlineExecutor(), resources=Resources())
-    assert trained.inputs["labels"] == labels
-    assert trained.results["reuse"]["num_labels"] == 3
-    load_predictor(store, trained.run_id)  # refuses what is no checkpoint
-    answers = finetune.usable_answers(store, labels)
-    examples = finetune.AnsweredPatches(store, answers, volumes_of(store, annotator._ingest_id))
-    for place, answer in enumerate(answers):
-        given = examples.read(place).label_map_ZYX
-        np.testing.assert_array_equal(np.squeeze(given), _voxels(drawn[answer.patch.candidate_id]["result"]))
+def _runs(store: Store) -> dict[str, str]:
+    (events,) = history(store, "brains")
+    return dict(runs_of(events))
 
 
-def _to_and_fro(top: float) -> list[tuple[float, float]]:
-    """A stroke that fills about four voxels down and thirty across."""
-    ends = (0.35, 0.8)
-    return [(x, top + row / 100) for row in range(6) for x in (ends if row % 2 == 0 else ends[::-1])]
+def _drafted_with_the_truth(place: tuple[Store, str], selection_id: str) -> list[Task]:
+    tasks = tasks_of(place[0], selection_id, "segment")
+    answers = Oracle(*place).collect(tasks)
+    return [
+        replace(task, draft_label_map_zyx=answer.label_map_zyx, draft_by=CHAMPION)
+        for task, answer in zip(tasks, answers, strict=True)
+    ]
 
 
-def _voxels(result: list[dict]) -> npt.NDArray[np.uint16]:
-    """What was submitted, by other means than hilum's: the SDK's decoder, and corners of a rectangle."""
-    voxels = np.zeros((64, 64), np.uint16)
-    for region in result:
-        value = region["value"]
-        if region["type"] == "brushlabels":
-            rgba = np.asarray(decode_rle(value["rle"])).reshape(512, 512, 4)
-            pixels = rgba[..., 3] >= 128
-        else:
-            rows, columns = np.mgrid[:512, :512] + 0.5
-            left, top = value["x"] * 5.12, value["y"] * 5.12
-            right, bottom = left + value["width"] * 5.12, top + value["height"] * 5.12
-            pixels = (columns >= left) & (columns < right) & (rows >= top) & (rows < bottom)
-        blocks = pixels.reshape(64, SCALE, 64, SCALE).sum(axis=(1, 3))
-        voxels[blocks * 2 >= SCALE * SCALE] = 1
+def _draft(task: Task) -> LabelMap:
+    assert task.draft_label_map_zyx is not None
+    return task.draft_label_map_zyx[0]
+
+
+def _sent_by_a_program(annotator: LabelStudio, task: Task) -> dict[str, Any]:
+    assert task.draft_label_map_zyx is not None
+    sent: dict[str, Any] = People(annotator).outline(task, task.draft_label_map_zyx).model_dump(mode="json")
+    return sent
+
+
+def _number_of(annotator: LabelStudio, task: Task) -> int:
+    rows = annotator.connection.tasks(annotator.project_id)
+    return next(row["id"] for row in rows if row["data"][CANDIDATE] == task.candidate_id)
+
+
+def _check_what_is_shown(person: Person, annotator: LabelStudio, task: Task, folder: Path) -> None:
+    """The slice upright and windowed as in its file, and on it the draft, where the file has the structures."""
+    person.look(folder / f"{task.chosen.rank}-opened.png")
+    patch = task.chosen.candidate.patch
+    page = Image.open(io.BytesIO(requests.get(annotator.data(task)["pages"][0], timeout=60).content))
+    slice_z = patch.start_zyx[0]
+    grey = brains.as_radiologists_see(folder, "images", slice_z).astype(np.float64)
+    scale = page.height // grey.shape[0]
+    assert page.size == (grey.shape[1] * scale, grey.shape[0] * scale)
+    volume = annotator._volumes[patch.volume_id]
+    windowed = np.rint(np.clip((grey - volume.low) / (volume.high - volume.low), 0, 1) * 255)
+    assert np.abs(np.asarray(page)[::scale, ::scale].astype(np.float64) - windowed).max() <= 1
+    truth = brains.as_radiologists_see(folder, "labels", slice_z)
+    assert not np.array_equal(truth, truth[:, ::-1]) or not truth.any()
+    regions = person.regions()
+    assert {region["origin"] for region in regions} <= {"prediction"}
+    assert len(regions) == len(np.unique(truth)) - 1
+    for region in regions:
+        (label,) = region["value"]["brushlabels"]
+        shown = _pixels(region)[::scale, ::scale]
+        np.testing.assert_array_equal(shown, truth == brains.CLASSES.index(label))
+
+
+def _over_the_middle_of(region: dict[str, Any]) -> list[Place]:
+    """To and fro over some of the rows that a region covers, from edge to edge of it."""
+    rows, columns = np.nonzero(_pixels(region))
+    middle = float(np.median(rows)) / region["original_height"]
+    left, right = columns.min() / region["original_width"], columns.max() / region["original_width"]
+    return [(x, middle + row / 100) for row in range(-3, 4) for x in ((left, right) if row % 2 else (right, left))]
+
+
+def _pixels(region: dict[str, Any]) -> Page:
+    """What a region covers of its page: read by the SDK, or between the corners of a rectangle."""
+    height, width, value = region["original_height"], region["original_width"], region["value"]
+    if region["type"] == "brushlabels":
+        return np.asarray(decode_rle(value["rle"])).reshape(height, width, 4)[..., 3] >= 128
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    left, top = value["x"] * width / 100, value["y"] * height / 100
+    right, bottom = left + value["width"] * width / 100, top + value["height"] * height / 100
+    return (columns >= left) & (columns < right) & (rows >= top) & (rows < bottom)
+
+
+def _voxels(result: list[dict[str, Any]], shape_yx: tuple[int, int]) -> LabelMap:
+    """What was submitted as a slice of the file: what people drew lies over what was drafted, half a voxel fills it."""
+    voxels = np.zeros(shape_yx, np.uint16)
+    for region in sorted(result, key=lambda region: region.get("origin") != "prediction"):
+        pixels = _pixels(region)
+        scale = len(pixels) // shape_yx[0]
+        blocks = pixels.reshape(shape_yx[0], scale, shape_yx[1], scale).sum(axis=(1, 3))
+        (label,) = region["value"][region["type"]]
+        voxels[(blocks * 2 >= scale * scale)[::-1, ::-1]] = brains.CLASSES.index(label)
     return voxels
-
-
-def _check_pictures(store: Store, annotator: LabelStudio, tasks: list[Task]) -> None:
-    """The image that the person saw is the patch, windowed and upright."""
-    import io
-
-    import requests
-
-    for task in tasks[:1]:
-        patch = task.chosen.candidate.patch
-        volume = volumes_of(store, annotator._ingest_id)[patch.volume_id]
-        picture = requests.get(annotator.data(task)["pages"][0], timeout=60)
-        shown = np.asarray(Image.open(io.BytesIO(picture.content)))
-        grey = open_volume(store, volume).read_CZYX(patch)[0, 0].astype(np.float32)
-        expected = np.rint(np.clip((grey - volume.low) / (volume.high - volume.low), 0, 1) * 255)
-        assert np.abs(shown[::SCALE, ::SCALE].astype(float) - expected).max() <= 1

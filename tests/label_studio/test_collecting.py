@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.label_studio.people import People, middle_of
 from tests.label_studio.servers import Server
+from tests.label_studio.unruly import unruly
 from tests.unit.steps.test_collect import Asked, selected
 
 from hilum.adapters.label_studio.annotator import LabelStudio
@@ -87,6 +88,19 @@ def test_what_cannot_be_used_is_waited_for_with_its_reason(
     people.change(spoilt.id, [good])
     assert annotator.refused(tasks) == {}
     assert len(read_answers(asked.store, collected(asked, annotator))) == 3
+
+
+def test_answers_are_collected_through_whatever_is_between(
+    asked: Asked, annotator: LabelStudio, tasks: list[Task], as_hilum: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    annotator.publish(tasks)
+    People(annotator).answer(tasks)
+    ingest_id = next(path.name for path in Path(asked.store.url, "runs", "ingest").iterdir())
+    with unruly(as_hilum.url) as between:
+        monkeypatch.setenv("HILUM_LABEL_STUDIO_URL", between.url)
+        between.moods.extend(["500", "429", "html", "drop", "503"])
+        assert len(LabelStudio(asked.store, ingest_id, project=annotator.named).collect(tasks)) == 3
+        assert not between.moods
 
 
 def test_of_several_answers_the_last_counts(asked: Asked, annotator: LabelStudio, tasks: list[Task]) -> None:

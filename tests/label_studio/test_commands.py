@@ -53,11 +53,13 @@ def type_(label_studio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def typed(line: str, *, code: int = 0) -> dict[str, Any]:
         command = [sys.executable, "-m", "hilum", "label", *line.split(), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+        said.write(done.stdout + done.stderr)
         assert done.returncode == code, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout) if done.stdout else {"said": done.stderr}
         return answer
 
-    yield typed
+    with (tmp_path / "said.log").open("w", buffering=1) as said:
+        yield typed
     local_bridge.down(local_access(label_studio.folder) or {})
 
 
@@ -88,3 +90,20 @@ def test_a_round_is_asked_answered_put_right_and_taken_in(
     type_(f"collect {at}", code=3)
     people.answer(tasks[:1])
     assert type_(f"collect {at}")["run_id"]
+    _check_that_no_secret_is_told(label_studio, store)
+
+
+def _check_that_no_secret_is_told(server: Server, store: Store) -> None:
+    """Neither to whoever lists processes, nor in a log, nor in what was typed and said, nor in the store."""
+    known = local_access(server.folder)
+    assert known is not None
+    secrets = [server.password, *(known[name] for name in ("token", "bridge_key", "webhook_secret"))]
+    processes = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert f"hilum bridge --store {store.url}" in processes
+    files = [path for path in Path(store.url).parent.rglob("*") if path.is_file()]
+    assert {"said.log", "hilum.json"} <= {path.name for path in files}
+    logs = [server.folder / name for name in ("bridge.log", "label-studio.log")]
+    for told in (processes.encode(), *(path.read_bytes() for path in (*files, *logs))):
+        assert not any(secret.encode() in told for secret in secrets)
+    for name in ("access.json", "password.txt", "bridge.log", "label-studio.log"):
+        assert (server.folder / name).stat().st_mode & 0o077 == 0

@@ -1,9 +1,7 @@
 """Every task is asked once, whatever breaks; drafts follow the model; nothing that people began is touched."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from tests.label_studio import publisher
 from tests.label_studio.people import People, middle_of
 from tests.label_studio.servers import Server
 from tests.label_studio.unruly import Mood, Unruly, unruly
@@ -157,20 +156,22 @@ def test_links_that_end_soon_are_renewed(annotator: LabelStudio, tasks: list[Tas
 
 
 def test_two_publishers_and_a_kill_leave_every_task_once(
-    annotator: LabelStudio, tasks: list[Task], place: tuple[Store, str], label_studio: Server
+    annotator: LabelStudio, place: tuple[Store, str], label_studio: Server
 ) -> None:
-    annotator.publish(tasks[:1])
-    command = [sys.executable, "-m", "tests.label_studio.publisher", place[0].url, place[1], str(annotator.named)]
-    environment = os.environ | label_studio.environment
-    first, second = (
-        subprocess.Popen([*command, tasks[0].selection_id], env=environment, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    )
-    assert first.stdout is not None
-    first.stdout.readline()
-    project_id = annotator.project_id
-    while len(publishing.rows_of(annotator.connection, project_id, tasks[0].selection_id)) < 20:
-        time.sleep(0.05)
+    selection_id, title = uuid4().hex[:12], str(annotator.named)
+    annotator.publish(publisher.tasks_about(*place, selection_id, 1))
+
+    def started() -> subprocess.Popen[str]:
+        return publisher.started(place, title, selection_id, num=60, batch=4, environment=label_studio.environment)
+
+    def wait_for(num: int) -> None:
+        while len(publishing.rows_of(annotator.connection, annotator.project_id, selection_id)) < num:
+            time.sleep(0.05)
+
+    first = started()
+    wait_for(2)
+    second = started()
+    wait_for(20)
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert second.wait(timeout=240) == 0

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from hilum.cli.console import reply, table
-from hilum.cli.options import Checkpoint, Ingest, Json, Labels, RecipeName, StoreUrl
+from hilum.cli.options import AskedName, Checkpoint, Ingest, Json, Labels, RecipeName, StoreUrl
 
 group = typer.Typer(no_args_is_help=True, help="Put questions before people and take in their answers.")
 
@@ -40,7 +40,7 @@ def publish(
 
 @group.command("status", epilog="Example: hilum label status liver.yaml")
 def status(
-    recipe: RecipeName,
+    recipe: AskedName,
     *,
     store: StoreUrl = None,
     ingest: Ingest = None,
@@ -49,14 +49,14 @@ def status(
     json_: Json = False,
 ) -> None:
     """Say how many answers are in, and which cannot be used and why."""
+    from hilum.cli.asked_round import asked_round
     from hilum.cli.composition import annotator_of
-    from hilum.cli.round_steps import chain_for
     from hilum.steps.publish import tasks_of
 
-    chain = chain_for(recipe, store, ingest, checkpoint, labels)
-    selection_id = chain.collect_inputs()["select"]
-    tasks = tasks_of(chain.store, selection_id, chain.recipe.question)
-    annotator = annotator_of(chain.store, chain.ingest_id, chain.recipe.annotator)
+    asked = asked_round(recipe, store, ingest, checkpoint, labels)
+    selection_id = asked.collect_inputs()["select"]
+    tasks = tasks_of(asked.store, selection_id, asked.recipe.question)
+    annotator = annotator_of(asked.store, asked.ingest_id, asked.recipe.annotator)
     num_answered = len({answer.patch.candidate_id for answer in annotator.collect(tasks)})
     refused = dict(annotator.refused(tasks))
     declined = dict(annotator.declined(tasks))
@@ -67,7 +67,7 @@ def status(
         lines.append(table("Cannot be used", ["candidate", "why"], sorted(refused.items())))
     data = {"selection_id": selection_id, "num_asked": len(tasks), "num_answered": num_answered}
     data |= {"refused": refused, "declined": declined}
-    reply(json_, data, *lines, next_commands=[chain.command("label collect")])
+    reply(json_, data, *lines, next_commands=[asked.command("label collect")])
 
 
 @group.command("collect", epilog="Example: hilum label collect liver.yaml")

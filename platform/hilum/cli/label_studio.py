@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilum.cli.console import reply, whisper
-from hilum.cli.options import Checkpoint, Ingest, Json, Labels, RecipeName, StoreUrl
+from hilum.cli.options import AskedName, Checkpoint, Ingest, Json, Labels, StoreUrl
 
 if TYPE_CHECKING:
     from hilum.adapters.label_studio.annotator import LabelStudio
+    from hilum.cli.asked_round import CampaignRound
     from hilum.cli.chain import Chain
 
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Where Label Studio listens.")]
@@ -64,26 +65,26 @@ def down(*, json_: Json = False) -> None:
 
 
 def open_(
-    recipe: RecipeName,
+    recipe: AskedName,
     *,
     store: StoreUrl = None,
     ingest: Ingest = None,
     no_browser: NoBrowser = False,
     json_: Json = False,
 ) -> None:
-    """Open the recipe's project in the browser."""
-    from hilum.cli.round_steps import chain_for
+    """Open the project in which a recipe or a campaign asks, in the browser."""
+    from hilum.cli.asked_round import asked_round
 
-    chain = chain_for(recipe, store, ingest)
-    annotator = _label_studio(chain)
+    asked = asked_round(recipe, store, ingest)
+    annotator = _label_studio(asked)
     address = f"{annotator.connection.url}/projects/{annotator.project_id}/data"
     if not no_browser and not json_:
         typer.launch(address)
-    reply(json_, {"url": address}, address, next_commands=[chain.command("label status")])
+    reply(json_, {"url": address}, address, next_commands=[asked.command("label status")])
 
 
 def reconcile(
-    recipe: RecipeName,
+    recipe: AskedName,
     *,
     store: StoreUrl = None,
     ingest: Ingest = None,
@@ -96,18 +97,19 @@ def reconcile(
     from dataclasses import asdict
 
     from hilum.adapters.label_studio import reconciling
-    from hilum.cli.round_steps import chain_for, facts
+    from hilum.cli.asked_round import asked_round
+    from hilum.cli.round_steps import facts
     from hilum.core.resources import Resources
     from hilum.steps.publish import drafted, tasks_of
     from hilum.store.labels import NONE
 
-    chain = chain_for(recipe, store, ingest, checkpoint, labels)
-    annotator = _label_studio(chain)
-    selection_id = chain.collect_inputs()["select"]
-    tasks = tasks_of(chain.store, selection_id, chain.recipe.question)
-    if chain.checkpoint != NONE:
-        tasks = drafted(tasks, chain.checkpoint, store=chain.store, resources=Resources())
-    found = asdict(reconciling.reconcile(annotator, tasks, chain.store, retire_others=retire))
+    asked = asked_round(recipe, store, ingest, checkpoint, labels)
+    annotator = _label_studio(asked)
+    selection_id = asked.collect_inputs()["select"]
+    tasks = tasks_of(asked.store, selection_id, asked.recipe.question)
+    if asked.checkpoint != NONE:
+        tasks = drafted(tasks, asked.checkpoint, store=asked.store, resources=Resources())
+    found = asdict(reconciling.reconcile(annotator, tasks, asked.store, retire_others=retire))
     num_answered = len({answer.patch.candidate_id for answer in annotator.collect(tasks)})
     found["num_answered"] = num_answered
     reply(
@@ -115,19 +117,19 @@ def reconcile(
         {"selection_id": selection_id, **found},
         f"selection {selection_id}: {num_answered} of {len(tasks)} answered",
         *facts(found),
-        next_commands=[chain.command("label status"), chain.command("label collect")],
+        next_commands=[asked.command("label status"), asked.command("label collect")],
     )
 
 
-def _label_studio(chain: "Chain") -> "LabelStudio":
+def _label_studio(asked: "Chain | CampaignRound") -> "LabelStudio":
     from hilum.adapters.label_studio.annotator import LabelStudio
     from hilum.cli.composition import annotator_of
     from hilum.core.errors import RequestError
 
-    annotator = annotator_of(chain.store, chain.ingest_id, chain.recipe.annotator)
+    annotator = annotator_of(asked.store, asked.ingest_id, asked.recipe.annotator)
     if not isinstance(annotator, LabelStudio):
         raise RequestError(
-            f"Recipe '{chain.recipe_name}' asks '{chain.recipe.annotator.kind}', not Label Studio. Give it "
+            f"Recipe '{asked.recipe_name}' asks '{asked.recipe.annotator.kind}', not Label Studio. Give it "
             "'annotator: {kind: label_studio}'."
         )
     return annotator

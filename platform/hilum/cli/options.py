@@ -41,6 +41,14 @@ RecipeName = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped recipe's name (see `hilum recipe list`).")
 ]
 
+AskedName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A YAML file or a shipped recipe's name, or the name of a campaign: its last round is meant.",
+    ),
+]
+
 Ingest = Annotated[
     str | None, typer.Option("--ingest", metavar="ID", help="Which images, if the store has several ingests.")
 ]

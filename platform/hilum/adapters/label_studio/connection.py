@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 URL = "HILUM_LABEL_STUDIO_URL"
 TOKEN = "HILUM_LABEL_STUDIO_TOKEN"  # noqa: S105 (a variable's name)
 
-NUM_TRIES = 7
+NUM_TRIES = 8
 LONGEST_PAUSE_SECONDS = 20.0
 TIMEOUT_SECONDS = 120.0
 """Of one request. Five hundred tasks with drafts take a few seconds."""

@@ -39,11 +39,16 @@ def start_detached(command: Sequence[str], environment: Mapping[str, str], log: 
 
 def is_running(pid: int | None, mark: str) -> bool:
     """Whether process ``pid`` is there and has ``mark`` in its command line: numbers are given again."""
+    return pid is not None and mark in _living(pid)
+
+
+def _living(pid: int) -> str:
+    """State and command line of a process; '' when it is gone. One that ends has lost its command line before."""
     ps = shutil.which("ps")
-    if pid is None or ps is None:
-        return False
+    if ps is None:
+        return ""
     said = subprocess.run([ps, "-p", str(pid), "-o", "stat=,command="], capture_output=True, text=True, check=False)  # noqa: S603
-    return mark in said.stdout and not said.stdout.lstrip().startswith("Z")
+    return "" if said.stdout.lstrip().startswith("Z") else said.stdout.strip()
 
 
 def stop(pid: int | None, mark: str, *, seconds: float = 20) -> bool:
@@ -57,7 +62,7 @@ def stop(pid: int | None, mark: str, *, seconds: float = 20) -> bool:
         while time.monotonic() < deadline:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-            if not is_running(pid, mark):
+            if not _living(pid):
                 return True
             time.sleep(0.1)
     raise HilumError(f"Process {pid} does not end.")

@@ -28,7 +28,7 @@ FULL = "full"
 SOFT_TISSUE = "abdomen"
 WINDOWS = (FULL, *WINDOWS_HU)
 JPEG_QUALITY = 90
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 """Raised when the same address gives another picture than before."""
 
 _PNG_EFFORT = 3
@@ -120,7 +120,10 @@ def draw_page(reader: VolumeReader, view: View, page: int) -> Picture:
     flat = Pages(plane, plane.start_zyx, plane.shape_zyx, pages.through, pages.down, pages.across, pages.scale_yx)
     grey_CYX = flat.picture(windowed(reader.read_CZYX(plane), view, reader.volume), 0)
     picture = np.ascontiguousarray(np.moveaxis(grey_CYX, 0, -1)) if len(grey_CYX) == 3 else grey_CYX[0].copy()
-    _frame(picture, *pages.asked_box())
+    if pages.plane(page) is None:
+        _cross(picture)
+    else:
+        _frame(picture, *pages.asked_box())
     return picture
 
 
@@ -156,6 +159,15 @@ def _frame(picture: Picture, rows: slice, columns: slice) -> None:
     for column in (left, right):
         if 0 <= column < width:
             picture[down, column] = _dashes(down, picture.ndim)
+
+
+def _cross(picture: Picture) -> None:
+    """Dashes from corner to corner of a page that is context: nobody is asked about it."""
+    height, width = picture.shape[:2]
+    along = np.arange(max(height, width))
+    rows, columns = along * height // len(along), along * width // len(along)
+    for across in (columns, width - 1 - columns):
+        picture[rows, across] = _dashes(along, picture.ndim)
 
 
 def _dashes(along: npt.NDArray[np.int64], num_axes: int) -> Picture:

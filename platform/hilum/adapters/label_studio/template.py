@@ -185,7 +185,12 @@ def _control(control: Control, class_names: Sequence[str]) -> str:
             smart = ' smart="true"' if "smart" in control.attributes else ""
             shade = colour("segment", list(class_names).index(label))
             lines.append(f'    <Label value={_quoted(label)} background="{shade}"{smart}/>')
-    return "\n".join([*lines, f"  </{control.tag}>"])
+    lines.append(f"  </{control.tag}>")
+    if control.tag == "Choices":
+        return "\n".join(lines)
+    # Every tool has the same labels: without its name nobody knows which row draws how.
+    named = f'    <Header value="{control.name}" size="5" style="min-width: 6em; margin: 0"/>'
+    return "\n".join(['  <View style="display: flex; align-items: baseline">', named, *lines, "  </View>"])
 
 
 def _quoted(text: str) -> str:

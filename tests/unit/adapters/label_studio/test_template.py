@@ -45,7 +45,7 @@ def test_markup_in_a_name_stays_a_name(kind):
     assert "<img" not in xml
     assert 'onerror="' not in xml
     assert {element.tag for element in ET.fromstring(xml).iter()} <= {
-        "View", "Image", "Label", "Choice", "Choices", *(control.tag for control in CONTROLS[kind])
+        "View", "Header", "Image", "Label", "Choice", "Choices", *(control.tag for control in CONTROLS[kind])
     }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_only_scribbles_and_points_mark_background():
 def test_a_class_keeps_its_colour_whatever_it_is_called_and_whoever_joins():
     before = ET.fromstring(labelling_config("segment", ("background", "liver", "tumour")))
     after = ET.fromstring(labelling_config("segment", ("background", "Leber", "tumour", "vessel")))
-    colours = [[label.get("background") for label in root.find("BrushLabels")] for root in (before, after)]
+    colours = [[label.get("background") for label in root.find(".//BrushLabels")] for root in (before, after)]
     assert colours[0] == colours[1][:2]
     assert len(set(colours[1])) == 3
     assert colour("segment", 0) not in colours[1]
