@@ -12,7 +12,7 @@ SIDES: tuple[Side, ...] = ("pool", "validation", "test")
 HOUNSFIELD = ("CT", "OT")
 """Modalities whose grey levels may be Hounsfield units: a NIfTI does not say what it is."""
 
-_BACKGROUND = 0.05
+BACKGROUND_SHARE = 0.05
 """Up to this share of the way from a volume's low to its high is background."""
 
 
@@ -59,7 +59,7 @@ class Volume:
     @property
     def background_level(self) -> float:
         """The highest grey level that counts as background."""
-        return self.low + _BACKGROUND * (self.high - self.low)
+        return self.low + BACKGROUND_SHARE * (self.high - self.low)
 
     def item_index(self, patch: Patch) -> int:
         """Which item of the stack a patch lies in."""

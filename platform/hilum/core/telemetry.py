@@ -41,4 +41,8 @@ METRICS: tuple[Metric, ...] = (
         ("model", "version"),
         _SHARES,
     ),
+    Metric(
+        "hilum_inference_unlike_total", "counter", "Images unlike those that the model knows.", ("model", "version")
+    ),
+    Metric("hilum_inference_drift", "gauge", "Population stability index against the calibration.", ("model", "of")),
 )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from hilum.core.candidates import as_image, from_image
 from hilum.core.geometry import Zyx
+from hilum.core.imaging import BACKGROUND_SHARE
 from hilum.core.recipes import Choice
 from hilum.nn.infer import Blend
 from hilum.nn.predictor import SINGLE, Predictor
@@ -39,12 +40,15 @@ class Answered:
     """What a network says of one image. ``probs`` are (W, C) of a classifier, a row a window, and (C, Z, Y, X) else.
 
     ``disagreement`` is the mutual information of its members (nats), one number a window or a voxel; None of a single
-    one. ``embedding`` is the mean over its windows, None where it was not asked for.
+    one. The rest is of the N windows that hold enough to be looked at: where the network puts each, where that was
+    asked for, how sure its likeliest class is (of voxels the mean), and how much of it is not the first class.
     """
 
     probs: Floats
     disagreement: Floats | None
-    embedding: Floats | None
+    embeddings_ND: Floats | None  # noqa: N815 (shape letters)
+    confidences_N: Floats  # noqa: N815
+    foreground_N: Floats  # noqa: N815
     num_windows: int
     num_blank: int
 
@@ -56,12 +60,21 @@ class Pass:
     """
 
     def __init__(
-        self, image_CZYX: Floats, way: Way, *, embed: bool = False, starts_zyx: Sequence[Zyx] = ((0, 0, 0),)
+        self,
+        image_CZYX: Floats,
+        way: Way,
+        *,
+        embed: bool = False,
+        starts_zyx: Sequence[Zyx] = ((0, 0, 0),),
+        min_occupancy: float = 0.0,
     ) -> None:
+        """``min_occupancy``: a window of which a smaller share is above the background is answered, not looked at."""
         self.way, self.embeds = way, embed
         self.done: Future[Answered] = Future()
         self._image_CZYX = image_CZYX
         self._embeddings: list[Floats] = []
+        self._looks: list[tuple[float, float]] = []
+        self._min_occupancy = min_occupancy
         self._rows: dict[Zyx, Floats] = {}
         self._blend = None
         if way.predictor.card["question"] == "segment":
@@ -97,8 +110,8 @@ class Pass:
         if not np.isfinite(probs_MC).all():
             raise FloatingPointError("the network answered what is no number")
         self._num_seen += 1
-        if embedding_D is not None:
-            self._embeddings.append(embedding_D)
+        if start_zyx != self._pattern and self._is_occupied(start_zyx):
+            self._look(probs_MC, embedding_D)
         said = with_disagreement(probs_MC)
         for place in self._blank if start_zyx == self._pattern else [start_zyx]:
             if self._blend is None:
@@ -116,11 +129,28 @@ class Pass:
         probs, disagreement = said, None
         if self.way.members.kind != "single":
             probs, disagreement = said[:-1], said[-1]
-        embedding: Floats | None = None
-        if self._embeddings:
-            embedding = np.stack(self._embeddings).mean(axis=0)
         rows = probs.T if self._blend is None else probs
-        return Answered(rows, disagreement, embedding, self.num_windows, len(self._blank))
+        looks_N2 = np.array(self._looks, np.float32).reshape(-1, 2)
+        return Answered(
+            rows,
+            disagreement,
+            np.stack(self._embeddings) if self._embeddings else None,
+            looks_N2[:, 0],
+            looks_N2[:, 1],
+            self.num_windows,
+            len(self._blank),
+        )
+
+    def _look(self, probs_MC: Floats, embedding_D: Floats | None) -> None:
+        mean_C = probs_MC.mean(axis=0)
+        self._looks.append((float(mean_C.max(axis=0).mean()), float((mean_C.argmax(axis=0) > 0).mean())))
+        if embedding_D is not None:
+            self._embeddings.append(embedding_D)
+
+    def _is_occupied(self, start_zyx: Zyx) -> bool:
+        if not self._min_occupancy:
+            return True
+        return bool((self._voxels(start_zyx) > BACKGROUND_SHARE).mean() >= self._min_occupancy)
 
     def _voxels(self, start_zyx: Zyx) -> Floats:
         inside = tuple(slice(a, a + n) for a, n in zip(start_zyx, self.window_shape_zyx, strict=True))

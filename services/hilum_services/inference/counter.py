@@ -89,7 +89,7 @@ class Counter:
 
     def _rendered(self, question: Question, asked: Asked) -> Response:
         answer = question.answer()
-        self._service.note(answer)
+        self._service.note(question, answer)
         return reply(asked, answer)
 
     @contextmanager

@@ -101,7 +101,7 @@ class Jobs:
             if not self._seen(job, question):
                 return
             answer = question.answer()
-            self._service.note(answer)
+            self._service.note(question, answer)
             response = reply(asked, answer)
         except HilumError as error:
             job.fail(str(error))

@@ -38,6 +38,8 @@ def _headers(answer: Answer) -> dict[str, str]:
         "Hilum-Depth": "" if answer.depth is None else str(answer.depth),
         "Hilum-Licence": answer.version.licence.encode("ascii", "replace").decode(),
         "Hilum-Uncertainty": f"{answer.uncertainty:.6f}",
+        "Hilum-Calibrated": str(answer.is_calibrated).lower(),
+        "Hilum-Unlike": "" if answer.is_unlike is None else str(answer.is_unlike).lower(),
         "Hilum-Classes": json.dumps(list(answer.version.class_names)),
     }
     return {name: value for name, value in said.items() if value}

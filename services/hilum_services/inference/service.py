@@ -13,8 +13,10 @@ from hilum.loop.answering.answer import Answer, Question
 from hilum.loop.answering.shelf import Shelf
 from hilum.loop.answering.versions import Reference, Version, checkpoint_of, models_of, version_of
 from hilum.nn.engine import Batched, Engine
+from hilum.steps.calibrations import Calibration, read_calibration
 from hilum.store.layout import Store
 from hilum_services.inference.asked import Asked, Verb
+from hilum_services.inference.drift import Drift
 from hilum_services.inference.limits import Limits
 
 _QUESTIONS: Mapping[Verb, tuple[str, ...]] = {
@@ -22,6 +24,7 @@ _QUESTIONS: Mapping[Verb, tuple[str, ...]] = {
     "classify": ("classify",),
     "score": ("segment", "classify"),
 }
+_LOOK_FOR_CALIBRATION_SECONDS = 60.0
 
 
 class Service:
@@ -43,6 +46,8 @@ class Service:
         self.shelf = Shelf(store, num_kept=num_kept)
         self.engine = Engine(batch_size=batch_size, most_waiting=limits.most_waiting, watch=self._batched)
         self._fresh_for = fresh_for
+        self._calibrations: dict[str, tuple[float, Calibration | None]] = {}
+        self._drifts: dict[str, Drift] = {}
         self._known: dict[Reference, tuple[float, Version]] = {}
         self._lock = threading.Lock()
 
@@ -92,14 +97,31 @@ class Service:
             version,
             self.shelf.predictor(version, depth),
             depth=depth,
+            calibration=self._calibration(version),
             members=None if asked.mirrors is None else Choice(kind="mirrors", num_members=asked.mirrors),
             max_bytes=4 * self.limits.largest_body,
         )
 
-    def note(self, answer: Answer) -> None:
+    def note(self, question: Question, answer: Answer) -> None:
         """Count an answer that goes out."""
-        whose = {"model": answer.version.model, "version": answer.version.checkpoint_id}
+        version = answer.version
+        whose = {"model": version.model, "version": version.checkpoint_id}
         self.meter.observe("hilum_inference_uncertainty", answer.uncertainty, **whose)
+        if answer.is_unlike:
+            self.meter.count("hilum_inference_unlike_total", 1, **whose)
+        drift = self._drifts.get(version.checkpoint_id)
+        if drift is not None and answer.depth is None:
+            drift.see(question, answer)
+
+    def _calibration(self, version: Version) -> Calibration | None:
+        """What is known of a version's own images; looked for now and then, for it may come later."""
+        looked, found = self._calibrations.get(version.checkpoint_id, (0.0, None))
+        if found is None and (not looked or time.monotonic() - looked > _LOOK_FOR_CALIBRATION_SECONDS):
+            found = read_calibration(self.store, version.checkpoint_id)
+            self._calibrations[version.checkpoint_id] = time.monotonic(), found
+            if found is not None:
+                self._drifts.setdefault(version.checkpoint_id, Drift(found, self.meter, version.model))
+        return found
 
     def is_ready(self) -> bool:
         """Whether the ledger answers and every champion's card can be read."""

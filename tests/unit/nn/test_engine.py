@@ -106,8 +106,9 @@ def test_slices_of_any_direction_are_answered(question):
     if question == "classify":
         windows = np.stack([sagittal[:, z : z + 8, y : y + 8, 0][:, None] for z, y, _ in starts])
         np.testing.assert_allclose(found.probs, network.predict(windows)[0], atol=1e-5)
-    assert found.embedding is not None
-    assert found.embedding.shape == (8,)
+    assert found.embeddings_ND is not None
+    assert found.embeddings_ND.shape[1] == 8
+    assert len(found.embeddings_ND) == len(found.confidences_N) == found.num_windows
 
 
 def test_several_members_say_where_they_disagree():

@@ -6,7 +6,7 @@ Shape letters: C = channels in and classes out, D = embedding, W = windows, Z, Y
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,12 @@ from hilum.nn.engine import Engine
 from hilum.nn.normalise import normalise
 from hilum.nn.passes import Answered, Pass, Way, entropy
 from hilum.nn.predictor import Predictor
+from hilum.steps.calibrations import Calibration
 from hilum.steps.evaluate import patches_of, window_shape
 
 Floats = npt.NDArray[np.float32]
 
+MOST_UNLIKE = 0.1
 _NOBODY = Study("", "")
 _MOST_ROWS = 10_000
 
@@ -40,6 +42,8 @@ class Answer:
     every patch that it looked at, in order, and a segmenter's share of voxels for each class, one row.
     ``uncertainty`` is the mean entropy as a share of the largest there can be, 0 (sure) to 1;
     ``uncertainty_zyx`` the same voxel by voxel. ``disagreement`` is that of its members (nats), None of one alone.
+    ``unlike_share`` is the share of its windows that are unlike what the model knows, None where nobody can tell.
+    All are at the temperature that the version's calibration found, if it ``is_calibrated``.
     """
 
     version: Version
@@ -50,9 +54,23 @@ class Answer:
     uncertainty: float
     uncertainty_zyx: Floats | None
     disagreement: float | None
-    embedding_D: Floats | None  # noqa: N815 (shape letters)
-    num_windows: int
-    num_blank: int
+    is_calibrated: bool
+    unlike_share: float | None
+    seen: tuple[Answered, ...]
+
+    @property
+    def num_windows(self) -> int:
+        return sum(one.num_windows for one in self.seen)
+
+    @property
+    def num_blank(self) -> int:
+        """Windows that hold nothing."""
+        return sum(one.num_blank for one in self.seen)
+
+    @property
+    def is_unlike(self) -> bool | None:
+        """Whether the image is unlike what the model knows: ten times as many windows are as of images it knows."""
+        return None if self.unlike_share is None else self.unlike_share > MOST_UNLIKE
 
     @cached_property
     def probs_C(self) -> Floats:
@@ -72,24 +90,27 @@ class Question:
         *,
         depth: int | None = None,
         members: Choice | None = None,
-        embed: bool = False,
+        calibration: Calibration | None = None,
         maps: bool = False,
         max_bytes: int,
     ) -> None:
         """DataError where the image is not of the kind that the version reads, or cannot be prepared so."""
         _check_channels(image, version)
         self.image, self.version, self._depth, self._maps = image, version, depth, maps
+        # A pruned network puts images elsewhere, and is sure of other things.
+        self._calibration = calibration if depth is None else None
         self._seen = prepared(image, version.prepare, max_bytes=max_bytes)
         volume = _volume_of(self._seen)
-        voxels_CZYX = normalise(self._seen.image_czyx, volume.low, volume.high)
+        self._voxels_CZYX = normalise(self._seen.image_czyx, volume.low, volume.high)
         is_segmenter = version.question == "segment"
         chosen = members or version.members
+        pass_of = partial(Pass, embed=self._can_tell_unlike, min_occupancy=version.pool.min_occupancy)
         if is_segmenter:
             way = Way(predictor, window_shape(volume, version.pool, predictor.card), version.overlap, chosen)
-            self.passes = [Pass(item, way, embed=embed) for item in _items(voxels_CZYX, volume)]
+            self.passes = [pass_of(item, way) for item in _items(self._voxels_CZYX, volume)]
             return
         starts, shape = _places(volume, version)
-        self.passes = [Pass(voxels_CZYX, Way(predictor, shape, members=chosen), embed=embed, starts_zyx=starts)]
+        self.passes = [pass_of(self._voxels_CZYX, Way(predictor, shape, members=chosen), starts_zyx=starts)]
 
     @property
     def progress(self) -> float:
@@ -115,6 +136,8 @@ class Question:
         """The answer, once every pass is done; raises what went wrong with one."""
         found = [one.done.result() for one in self.passes]
         probs = found[0].probs if self.version.question == "classify" else _along_z([f.probs for f in found])
+        if self._calibration is not None:
+            probs = self._calibration.probabilities(probs, class_axis=1 if probs.ndim == 2 else 0).astype(np.float32)
         apart = None if found[0].disagreement is None else float(np.mean([f.disagreement.mean() for f in found]))  # type: ignore[union-attr]
         unsure = entropy(probs.T if probs.ndim == 2 else probs) / np.float32(math.log(max(2, _num_classes(probs))))
         label_map = uncertainty_map = None
@@ -132,10 +155,28 @@ class Question:
             float(unsure.mean(dtype=np.float64)),
             uncertainty_map,
             apart,
-            _embedding(found),
-            sum(f.num_windows for f in found),
-            sum(f.num_blank for f in found),
+            self._calibration is not None and self._calibration.record.temperature is not None,
+            self._unlike_share(found),
+            tuple(found),
         )
+
+    @property
+    def grey_levels_CZYX(self) -> Floats:
+        """The whole image as the network sees it."""
+        return self._voxels_CZYX
+
+    @property
+    def _can_tell_unlike(self) -> bool:
+        return self._calibration is not None and self._calibration.familiar is not None
+
+    def _unlike_share(self, found: Sequence[Answered]) -> float | None:
+        rows = [one.embeddings_ND for one in found if one.embeddings_ND is not None]
+        if self._calibration is None or not rows:
+            return None
+        if self._calibration.record.window_shape_zyx != self.passes[0].window_shape_zyx:
+            return None  # embeddings of windows of another shape lie elsewhere
+        far_N = self._calibration.is_unlike(np.concatenate(rows))
+        return None if far_N is None else float(far_N.mean())
 
 
 def _check_channels(image: ReadImage, version: Version) -> None:
@@ -183,8 +224,3 @@ def _along_z(parts: Sequence[Floats]) -> Floats:
 
 def _num_classes(probs: Floats) -> int:
     return probs.shape[1] if probs.ndim == 2 else len(probs)
-
-
-def _embedding(found: Sequence[Answered]) -> Floats | None:
-    rows = [one.embedding for one in found if one.embedding is not None]
-    return np.mean(rows, axis=0, dtype=np.float32) if rows else None

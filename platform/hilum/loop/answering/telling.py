@@ -37,6 +37,9 @@ def about(answer: Answer) -> dict[str, Any]:
         "licence": version.licence,
         "uncertainty": round(answer.uncertainty, _DIGITS),
         "disagreement": None if answer.disagreement is None else round(answer.disagreement, _DIGITS),
+        "calibrated": answer.is_calibrated,
+        "unlike": answer.is_unlike,
+        "unlike_share": None if answer.unlike_share is None else round(answer.unlike_share, _DIGITS),
         "num_windows": answer.num_windows,
         "num_blank_windows": answer.num_blank,
     }

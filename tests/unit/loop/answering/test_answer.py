@@ -111,12 +111,12 @@ def test_what_is_resampled_comes_back_where_it_was():
 def test_shares_uncertainty_and_embedding_are_of_the_whole_image():
     network = predictor("segment")
     small = PoolRecipe(patch_shape_zyx=(3, 4, 5))
-    found = answered(scan(), network, version(network, pool=small), embed=True, maps=True)
+    found = answered(scan(), network, version(network, pool=small), maps=True)
     expected = truth(scan().image_czyx)
     np.testing.assert_allclose(found.probs_C, [(expected == c).mean() for c in range(3)], rtol=1e-6)
     assert 0 <= found.uncertainty < 0.01
     assert found.uncertainty_zyx.shape == GRID.shape_zyx
-    assert found.embedding_D.shape == (1,)
+    assert (found.is_calibrated, found.is_unlike) == (False, None)
     assert found.disagreement is None
     assert found.num_blank > 0
 
