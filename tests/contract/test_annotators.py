@@ -82,6 +82,14 @@ class TestDirectoryThatSegmentsBlocks(DirectoryKeeps):
     phantom = Phantom("segment", 3, size=8)
 
 
+class TestDirectoryWithDicom(DirectoryKeeps):
+    phantom = Phantom("segment", 3, size=8)
+
+    @pytest.fixture
+    def annotator(self, place: tuple[Store, str]) -> Annotator:
+        return Directory(*place, dicom=True)
+
+
 def _work_through_folders(store: Store, tasks: Sequence[Task]) -> None:
     """A person with an image viewer: opens every image, and saves a label map or fills in the sheet."""
     for task in tasks:

@@ -14,7 +14,15 @@ from pydicom.dataset import Dataset
 from hilum.adapters.dicom_contours import CLOSED, read_contours
 from hilum.adapters.dicom_header import first_item, is_dicom, open_dataset, quietly, text
 from hilum.adapters.dicom_segmentations import read_segmentation
-from hilum.adapters.dicom_structures import BACKGROUND, DrawnLabels, Structure, draw, identity_words, structure_name
+from hilum.adapters.dicom_structures import (
+    BACKGROUND,
+    PLACE_UNKNOWN,
+    DrawnLabels,
+    Structure,
+    draw,
+    identity_words,
+    structure_name,
+)
 from hilum.adapters.hostile import MAX_BYTES, refusing
 from hilum.adapters.payloads import read_bytes, read_start
 from hilum.core.errors import DataError
@@ -204,7 +212,7 @@ def _structures(payload: bytes | bytearray, image: ReadImage, max_bytes: int) ->
         if text(dataset, "SOPClassUID") == STRUCTURE_SET:
             return read_contours(dataset, image)
         if text(dataset, "SOPClassUID") in SEGMENTATIONS:
-            return read_segmentation(dataset, image)
+            return read_segmentation(dataset, image.grid, is_placed=PLACE_UNKNOWN not in image.flags)
         raise DataError("The label file is DICOM but neither a segmentation nor a structure set.")
 
 

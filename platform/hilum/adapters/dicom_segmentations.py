@@ -15,7 +15,6 @@ import pydicom
 
 from hilum.adapters.dicom_structures import (
     CERTAIN,
-    PLACE_UNKNOWN,
     Structure,
     identity_words,
     index_of_lps,
@@ -23,8 +22,7 @@ from hilum.adapters.dicom_structures import (
     structure_name,
 )
 from hilum.core.errors import DataError
-from hilum.core.geometry import Zyx
-from hilum.core.sources import ReadImage
+from hilum.core.geometry import Grid, Zyx
 
 TOLERANCE_VOXELS = 0.2
 _OTHER_GRID = "The segmentation lies on another grid than its image; draw or save it on the image's own voxels."
@@ -32,17 +30,20 @@ _Steps = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int6
 _Claims = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 
 
-def read_segmentation(dataset: pydicom.Dataset, image: ReadImage) -> list[Structure]:
-    """Every segment, in the order of the file. A fraction of one half or more belongs to the segment."""
+def read_segmentation(dataset: pydicom.Dataset, grid: Grid, *, is_placed: bool = True) -> list[Structure]:
+    """Every segment, in the order of the file. A fraction of one half or more belongs to the segment.
+
+    Of an image that ``is_placed`` nowhere in the patient, frames lie on the frames that they name.
+    """
     identity = identity_words(dataset)
-    shape_zyx = image.grid.shape_zyx
+    shape_zyx = grid.shape_zyx
     _check_frames(dataset, shape_zyx)
     file = hd.seg.Segmentation.from_dataset(dataset, copy=False)
     claims: dict[int, list[_Claims]] = defaultdict(list)
     for number in range(1, file.number_of_frames + 1):
         pixels = file.get_stored_frame(number)
         if pixels.any():
-            placing = _placing(dataset, number, image)
+            placing = (_placing if is_placed else _placing_by_number)(dataset, number, grid)
             for segment, inside in _segments_of(dataset, number, pixels):
                 claims[segment].append(_claims(inside, placing, shape_zyx))
     names = {
@@ -93,11 +94,9 @@ def _claims(inside: npt.NDArray[np.uint8], placing: _Steps, shape_zyx: Zyx) -> _
     return flat.astype(np.int64), inside[rows, columns]
 
 
-def _placing(dataset: pydicom.Dataset, number: int, image: ReadImage) -> _Steps:
+def _placing(dataset: pydicom.Dataset, number: int, grid: Grid) -> _Steps:
     """The voxel of a frame's first pixel, and the step in voxels to the next row and the next column."""
-    if PLACE_UNKNOWN in image.flags:
-        return _placing_by_number(dataset, number, image.grid.shape_zyx)
-    grid, position = image.grid, _group(dataset, number, "PlanePositionSequence")
+    position = _group(dataset, number, "PlanePositionSequence")
     cosines = np.asarray(_group(dataset, number, "PlaneOrientationSequence").ImageOrientationPatient, dtype=float)
     spacing = np.asarray(_group(dataset, number, "PixelMeasuresSequence").PixelSpacing, dtype=float)
     first = index_of_lps(grid, np.asarray(position.ImagePositionPatient, dtype=float)[np.newaxis])[0]
@@ -116,12 +115,12 @@ def _placing(dataset: pydicom.Dataset, number: int, image: ReadImage) -> _Steps:
     return start, down, right
 
 
-def _placing_by_number(dataset: pydicom.Dataset, number: int, shape_zyx: Zyx) -> _Steps:
+def _placing_by_number(dataset: pydicom.Dataset, number: int, grid: Grid) -> _Steps:
     """Without a place in the patient (radiographs, ultrasound) a frame lies on the image's frame that it names."""
-    if (int(dataset.Rows), int(dataset.Columns)) != shape_zyx[1:]:
+    if (int(dataset.Rows), int(dataset.Columns)) != grid.shape_zyx[1:]:
         raise DataError(_OTHER_GRID)
     frame = 1
-    if shape_zyx[0] > 1:
+    if grid.shape_zyx[0] > 1:
         derived = _group(dataset, number, "DerivationImageSequence")
         named = derived.SourceImageSequence[0].ReferencedFrameNumber
         frame = int(named[0] if isinstance(named, pydicom.multival.MultiValue) else named)

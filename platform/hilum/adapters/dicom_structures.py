@@ -7,13 +7,16 @@ RAS: x and y change sign.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid, Zyx
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 BACKGROUND = "background"
 CERTAIN = 255
@@ -81,7 +84,7 @@ def structure_name(text: object, identity: frozenset[str]) -> str:
     return name
 
 
-def identity_words(dataset: pydicom.Dataset) -> frozenset[str]:
+def identity_words(dataset: "Dataset") -> frozenset[str]:
     """The words by which this file's patient could be recognised in a free text of the same file."""
     return _words(" ".join(str(dataset.get(keyword) or "") for keyword in _IDENTIFYING))
 

@@ -1,7 +1,8 @@
 """An annotator that is a folder: people open the images with their own tools and save answers beside them.
 
-    <folder>/<selection_id>/<rank>-<candidate_id>/image.nii.gz (or image.png), draft.nii.gz, task.json
-    <folder>/<selection_id>/<rank>-<candidate_id>/answer.nii.gz     saved by a person (where is it?)
+    <folder>/<selection_id>/<rank>-<candidate_id>/image.nii.gz (or image.png), draft.nii.gz, task.json, …
+    <folder>/<selection_id>/<rank>-<candidate_id>/answer.nii.gz     saved by a person (where is it?), or
+                                                                    answer.seg.nrrd, or answer.dcm
     <folder>/<selection_id>/answers.csv                             filled in by a person (what is this?), and by
                                                                     whom and how long it took (both)
 
@@ -9,40 +10,35 @@ A person's file is never moved or changed. One that cannot be used gets a ``prob
 beside it, which goes away when the answer is put right.
 """
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
+from hilum.adapters.answer_files import find_answer, read_answer
 from hilum.adapters.answer_log import AnswerLog
 from hilum.adapters.answer_sheet import ANSWER_SHEET, SheetRow, extend_sheet, read_sheet, task_name
-from hilum.adapters.nifti_patches import nifti_bytes, read_label_map
-from hilum.core.asking import Annotation, LabelMap, Task
+from hilum.adapters.question_folders import fill_folder, grid_of_task, write_label_tables, written_files
+from hilum.core.asking import Annotation, Task
 from hilum.core.errors import DataError, RequestError
-from hilum.core.geometry import Grid
 from hilum.core.imaging import Volume
 from hilum.core.registry import Params, annotators
 from hilum.store.layout import Store, filesystem, is_local
 from hilum.store.manifest import write_bytes
-from hilum.store.volumes import open_volume, volumes_of
+from hilum.store.volumes import volumes_of
 
-FORMAT_VERSION = 1
-ANSWER = "answer.nii.gz"
 PROBLEM = "problem.txt"
 
 
 class DirectoryParams(Params):
-    """``folder`` is where people work; a relative one lies in the store. ``annotator`` signs the answers."""
+    """``folder`` is where people work; a relative one lies in the store. ``annotator`` signs the answers.
+
+    With ``dicom`` images of outlines are written as DICOM series, too, and drafts as DICOM segmentations of them.
+    """
 
     folder: str = "questions"
     annotator: str = "directory"
+    dicom: bool = False
 
 
 @annotators.register("directory", params=DirectoryParams)
@@ -50,18 +46,27 @@ class Directory:
     """Asks by writing folders, and reads what people saved in them."""
 
     def __init__(
-        self, store: Store, ingest_id: str, *, folder: str = "questions", annotator: str = "directory"
+        self,
+        store: Store,
+        ingest_id: str,
+        *,
+        folder: str = "questions",
+        annotator: str = "directory",
+        dicom: bool = False,
     ) -> None:
         self._store = store
         self._volumes = volumes_of(store, ingest_id)
         self._folder = _local_folder(store, folder)
         self._annotator = annotator
+        self._dicom = dicom
 
     def publish(self, tasks: Sequence[Task]) -> int:
         num_new = sum(self._write_task(task) for task in tasks)
         for selection_id in sorted({task.selection_id for task in tasks}):
             asked = [task for task in tasks if task.selection_id == selection_id]
             extend_sheet(self._folder / selection_id, asked)
+            if asked[0].question == "segment":
+                write_label_tables(self._folder / selection_id, asked[0].class_names)
         return num_new
 
     def collect(self, tasks: Sequence[Task]) -> Sequence[Annotation]:
@@ -112,10 +117,11 @@ class Directory:
         )
 
     def _map_answer(self, task: Task, log: AnswerLog, sheet: "_Sheet") -> Annotation | None:
-        path = self._task_folder(task) / ANSWER
-        if not path.exists():
+        folder = self._task_folder(task)
+        path = find_answer(folder, written_files(folder))
+        if path is None:
             return None
-        label_map_ZYX = read_label_map(path, self._grid(task), len(task.class_names))
+        label_map_ZYX = read_answer(path, grid_of_task(task, self._volume(task)), task)
         # Who drew it and how long it took may be said on the sheet, and need not be.
         row = sheet.row(task) or SheetRow("", "", "")
         said = f",{row.annotator},{row.seconds}" if row.annotator or row.seconds else ""
@@ -133,6 +139,8 @@ class Directory:
     def _signed(self, task: Task, row: SheetRow) -> str:
         """Who answered. A question that is asked again is another person's to answer."""
         name = row.annotator or self._annotator
+        if "@" in name:
+            raise DataError("it is signed with an address; sign with a short name or a number, which is kept for good")
         if name in task.chosen.answered_by:
             raise DataError(
                 f"'{name}' has answered this before, and somebody else is asked now: let another person answer, and "
@@ -159,7 +167,7 @@ class Directory:
         partial = folder.with_name(f"{folder.name}.{uuid4().hex}.partial")
         try:
             partial.mkdir(parents=True)
-            self._fill(partial, task)
+            fill_folder(partial, task, self._volume(task), store=self._store, dicom=self._dicom)
             partial.rename(folder)
         except OSError:
             # A folder with something in it cannot be renamed over: another publisher was first.
@@ -170,22 +178,8 @@ class Directory:
             shutil.rmtree(partial, ignore_errors=True)
         return True
 
-    def _fill(self, folder: Path, task: Task) -> None:
-        patch = task.chosen.candidate.patch
-        volume = self._volumes[patch.volume_id]
-        image_CZYX = open_volume(self._store, volume).read_CZYX(patch)
-        if task.question == "classify" and patch.shape_zyx[0] == 1:
-            picture(image_CZYX, volume).save(folder / "image.png")
-        else:
-            (folder / "image.nii.gz").write_bytes(nifti_bytes(image_CZYX, self._grid(task)))
-        if task.draft_label_map_zyx is not None:
-            draft: LabelMap = task.draft_label_map_zyx.astype(np.uint16)
-            (folder / "draft.nii.gz").write_bytes(nifti_bytes(draft[None], self._grid(task)))
-        (folder / "task.json").write_text(json.dumps(_description(task), indent=2, sort_keys=True) + "\n")
-
-    def _grid(self, task: Task) -> Grid:
-        patch = task.chosen.candidate.patch
-        return self._volumes[patch.volume_id].grid.cropped(patch.start_zyx, patch.shape_zyx)
+    def _volume(self, task: Task) -> Volume:
+        return self._volumes[task.chosen.candidate.patch.volume_id]
 
     def _task_folder(self, task: Task) -> Path:
         return self._folder / task.selection_id / task_name(task)
@@ -207,32 +201,6 @@ class _Sheet:
         if self._problem:
             raise DataError(self._problem)
         return self._rows.get(task_name(task))
-
-
-def picture(image_CZYX: npt.NDArray[Any], volume: Volume) -> Image.Image:
-    """The first slice as an 8-bit picture, windowed to the volume's low and high; three channels are colours."""
-    span = max(volume.high - volume.low, 1e-12)
-    window = np.clip((image_CZYX[:, 0].astype(np.float64) - volume.low) / span, 0, 1)
-    pixels_CYX = np.rint(window * 255).astype(np.uint8)
-    return Image.fromarray(pixels_CYX.transpose(1, 2, 0) if len(pixels_CYX) == 3 else pixels_CYX[0])
-
-
-def _description(task: Task) -> dict[str, Any]:
-    patch = asdict(task.chosen.candidate.patch)
-    return {
-        "format_version": FORMAT_VERSION,
-        "selection_id": task.selection_id,
-        "candidate_id": task.candidate_id,
-        "question": task.question,
-        "classes": dict(enumerate(task.class_names)),
-        "rank": task.chosen.rank,
-        "arm": task.chosen.arm,
-        "reason": task.chosen.reason,
-        "answered_by": list(task.chosen.answered_by),
-        "patch": {key: patch[key] for key in ("volume_id", "start_zyx", "shape_zyx")},
-        "draft_class": task.draft_class,
-        "answer_in": f"../{ANSWER_SHEET}" if task.question == "classify" else ANSWER,
-    }
 
 
 def _local_folder(store: Store, folder: str) -> Path:

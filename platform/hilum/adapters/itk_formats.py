@@ -28,6 +28,8 @@ MAX_HEADER_BYTES = 64 << 10
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _HARMLESS = re.compile(r"[\w \t.,+()\-\"]*\Z", re.ASCII)
 _BLOCK = 1 << 20
+_UNESCAPED = re.compile(r"\\([n\\])")
+_ESCAPES = {"n": "\n", "\\": "\\"}
 
 
 def _dtype(code: str) -> np.dtype[Any]:
@@ -141,6 +143,14 @@ def data_file(start: bytes, ending: str) -> str | None:
     return name
 
 
+def nrrd_key_values(payload: bytes) -> dict[str, str]:
+    """What programs add to an NRRD's header (``key:=value``); of a key that is there twice, the last."""
+    start = bytes(payload[:MAX_HEADER_BYTES])
+    text = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0].decode("utf-8", "replace")
+    pairs = (line.partition(":=") for line in text.splitlines() if not line.startswith("#"))
+    return {key: _UNESCAPED.sub(lambda found: _ESCAPES[found[1]], value) for key, mark, value in pairs if mark}
+
+
 def _nrrd_header(payload: bytes) -> _Header:
     start = bytes(payload[:MAX_HEADER_BYTES])
     if not start.startswith(b"NRRD000"):
@@ -148,7 +158,8 @@ def _nrrd_header(payload: bytes) -> _Header:
     end = re.search(rb"\r?\n\r?\n", start)
     text = start[: end.start() if end else len(start)].decode("utf-8", "replace")
     magic, *lines = text.splitlines()
-    pairs = [line.split(": ", 1) for line in lines if not line.startswith("#") and ": " in line]
+    said = (line.partition(": ") for line in lines if not line.startswith("#"))
+    pairs = [(key, value) for key, mark, value in said if mark and ":=" not in key]
     fields = {key.strip().lower(): value.strip() for key, value in pairs}
     if len(fields) != len(pairs):
         raise DataError("The NRRD header says something twice.")

@@ -198,7 +198,7 @@ def _drawn(
     # 16-bit pictures are resized as 32-bit ones: Pillow turns the former around on some machines.
     labels = np.array(Image.fromarray(label_map_YX.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
     for class_id in (int(c) for c in np.unique(labels) if 0 < c < IGNORE):
-        _tint(picture, labels == class_id, colour_of(class_id))
+        _tint(picture, labels == class_id, class_id)
     return picture
 
 
@@ -207,8 +207,14 @@ def colour_of(class_id: int) -> str:
     return COLOURS[(class_id - 1) % len(COLOURS)]
 
 
-def _tint(picture: Picture, mask_YX: npt.NDArray[np.bool_], colour: str) -> None:
-    rgb = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)], dtype=np.float32)
+def rgb_of(class_id: int) -> tuple[int, int, int]:
+    """The same colour as red, green and blue, 0 to 255."""
+    red, green, blue = (int(colour_of(class_id)[k : k + 2], 16) for k in (1, 3, 5))
+    return red, green, blue
+
+
+def _tint(picture: Picture, mask_YX: npt.NDArray[np.bool_], class_id: int) -> None:
+    rgb = np.array(rgb_of(class_id), dtype=np.float32)
     picture[mask_YX] = ((1 - OPACITY) * picture[mask_YX] + OPACITY * rgb).astype(np.uint8)
     picture[mask_YX & ~ndimage.binary_erosion(mask_YX)] = rgb.astype(np.uint8)
 

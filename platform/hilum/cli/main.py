@@ -16,6 +16,7 @@ from hilum.cli import (
     anomaly,
     api_keys,
     bridge,
+    calibrate,
     compare_pretraining,
     data,
     demo,
@@ -148,6 +149,7 @@ model.group.command(
 model.group.command("anomaly", epilog=f"Example: hilum model anomaly {steps.ID} --volume {steps.ID} --out map.nii.gz")(
     anomaly.anomaly
 )
+model.group.command("calibrate", epilog="Example: hilum model calibrate liver")(calibrate.calibrate)
 app.add_typer(model.group, name="model", rich_help_panel=CARE)
 app.command("measure", rich_help_panel=CARE, epilog="Example: hilum measure mask.nii.gz --image scan.nii.gz")(
     measure.measure

@@ -172,7 +172,9 @@ def _event_line(event: "Event") -> str:
 def _tell_status(json_: bool, campaign: "Campaign", store: str | None, *, already_done: bool = False) -> None:
     from dataclasses import asdict
 
-    found, people = campaign.status(), campaign.people()
+    from hilum.loop.report.people import agreement_line
+
+    found, people, agreement = campaign.status(), campaign.people(), campaign.agreement()
     where = f"finished, {found.ending}" if found.finished else f"round {found.round_number}, {found.stage}"
     lines: list[Any] = [f"campaign {found.name}: {'already done, ' if already_done else ''}{where}"]
     lines.append(f"  answers: {found.num_answered} of at most {found.num_in_total} ({found.num_asked} asked)")
@@ -181,10 +183,17 @@ def _tell_status(json_: bool, campaign: "Campaign", store: str | None, *, alread
     if found.metric and found.champion_metric is not None:
         lines.append(f"  {found.metric.replace('_', ' ')} on validation patients: {found.champion_metric:.3f}")
     lines += [_curve_table(found), _reuse_table(found), _people_table(found, people)]
+    if agreement is not None:
+        lines.append(f"  {agreement_line(agreement)}")
     following = [_typed("round log", found.name, store)]
     if not found.finished:
         following.insert(0, _typed("campaign run", found.name, store))
-    data = {**_summary(found), "people": [asdict(person) for person in people], "already_done": already_done}
+    data = {
+        **_summary(found),
+        "people": [asdict(person) for person in people],
+        "agreement": None if agreement is None else asdict(agreement),
+        "already_done": already_done,
+    }
     reply(json_, data, *lines, next_commands=following)
 
 
@@ -231,22 +240,13 @@ def _reuse_table(found: "CampaignStatus") -> Any:
 
 
 def _people_table(found: "CampaignStatus", people: "Sequence[Person]") -> Any:
-    """Who answered how much, how fast and how often as all agreed, where they are several."""
-    from hilum.loop.report.tables import duration_text
+    """Who answered how much, how fast and how well, where they are several or tell their time."""
+    from hilum.loop.report.people import headings, person_row
 
-    rows = [
-        [
-            person.annotator,
-            person.num_answers,
-            None if person.median_seconds is None else duration_text(person.median_seconds),
-            person.num_shared,
-            person.agreement,
-        ]
-        for person in people
-    ]
-    measure = "kappa" if found.question == "classify" else "Dice"
-    columns = ["annotator", "answers", "median time", "answered by others too", f"{measure} with what was agreed on"]
-    return table("", columns, rows) if len(people) > 1 else ""
+    is_told = len(people) > 1 or any(person.median_seconds is not None for person in people)
+    rows = [[cell.text for cell in person_row(person, found.question)] for person in people]
+    columns = [f"{heading.text}\n{heading.detail}".strip() for heading in headings(found.question)]
+    return table("", columns, rows) if is_told else ""
 
 
 def _share(share: float | None) -> str | None:

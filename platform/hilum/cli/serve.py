@@ -25,6 +25,7 @@ Replicas = Annotated[int, typer.Option("--replicas", min=1, help="How many proce
 Most = Annotated[int | None, typer.Option("--most-replicas", min=1, help="Grow to so many when more is asked.")]
 Cpus = Annotated[float, typer.Option("--cpus", min=0, help="Cores of a replica.")]
 Gpus = Annotated[float, typer.Option("--gpus", min=0, help="GPUs of a replica; a part of one is allowed.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows that go through a network together.")]
 WithoutRay = Annotated[bool, typer.Option("--without-ray", help="Answer in this process alone: for a small machine.")]
 FastProxy = Annotated[bool, typer.Option("--fast-proxy", help="Ray's HAProxy in front instead of its Python proxy.")]
 _KEEP_ALIVE_SECONDS = 30
@@ -41,6 +42,7 @@ def serve(
     most_replicas: Most = None,
     cpus: Cpus = 1,
     gpus: Gpus = 0,
+    batch_size: BatchSize = 8,
     address: Address = None,
     without_ray: WithoutRay = False,
     fast_proxy: FastProxy = False,
@@ -61,9 +63,10 @@ def serve(
     _services(APP).door_from_environment()
     store_at(store)
     if without_ray:
-        _in_this_process(store, host, port, json_)
+        _in_this_process(store, host, port, batch_size=batch_size, json_=json_)
         return
-    shape = _shape(store, settings, replicas=replicas, most_replicas=most_replicas, cpus=cpus, gpus=gpus)
+    each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size}
+    shape = _shape(store, settings, replicas=replicas, most_replicas=most_replicas, **each)
     _on_ray(shape, host, port, address, fast_proxy=fast_proxy, json_=json_)
 
 
@@ -77,13 +80,15 @@ def config(
     most_replicas: Most = None,
     cpus: Cpus = 1,
     gpus: Gpus = 0,
+    batch_size: BatchSize = 8,
 ) -> None:
     """Print the Serve config, for `serve deploy` and for serveConfigV2 of KubeRay's RayService."""
     import yaml
 
     from hilum.cli.settings import read_settings
 
-    shape = _shape(store, read_settings(), replicas=replicas, most_replicas=most_replicas, cpus=cpus, gpus=gpus)
+    each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size}
+    shape = _shape(store, read_settings(), replicas=replicas, most_replicas=most_replicas, **each)
     content = _services(SERVE).config(shape, host=host, port=port)
     typer.echo(yaml.safe_dump(content, sort_keys=False), nl=False)
 
@@ -96,9 +101,9 @@ def _check_open(host: str, settings: "Settings") -> None:
         )
 
 
-def _in_this_process(store: str | None, host: str, port: int, json_: bool) -> None:
+def _in_this_process(store: str | None, host: str, port: int, *, batch_size: int, json_: bool) -> None:
     uvicorn = _services("uvicorn")
-    app = _services(APP).from_environment(store)
+    app = _services(APP).from_environment(store, batch_size=batch_size)
     config = uvicorn.Config(
         app, host=host, port=port, access_log=False, server_header=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS
     )

@@ -1,6 +1,6 @@
 """Several people's answers about one patch, and the one answer that stands for them.
 
-Shape letters: Z, Y, X = space.
+Shape letters: N = candidates, C = classes; Z, Y, X = space.
 """
 
 from collections import Counter
@@ -82,6 +82,22 @@ def majority_map(label_maps: Sequence[LabelMap]) -> LabelMap:
 def label_maps_of(votes: Sequence[Annotation]) -> list[LabelMap]:
     """The label maps among votes."""
     return [vote.label_map_zyx for vote in votes if vote.label_map_zyx is not None]
+
+
+def fleiss_kappa(counts_NC: npt.NDArray[np.integer]) -> float | None:
+    """How far several people agree about classes: 1 is total agreement, 0 what chance would give.
+
+    ``counts_NC`` says how many gave each class. Fleiss 1971 (https://doi.org/10.1037/h0031619) has equally many answers
+    about every candidate; where they differ, every candidate counts alike (Gwet 2014, "Handbook of Inter-Rater
+    Reliability", chapter 2). Candidates with one answer are left out. None where none are left, or all is one class.
+    """
+    counts_NC = counts_NC[counts_NC.sum(axis=1) > 1].astype(np.float64)
+    num_N = counts_NC.sum(axis=1)
+    if not len(counts_NC):
+        return None
+    observed = float(np.mean((counts_NC * (counts_NC - 1)).sum(axis=1) / (num_N * (num_N - 1))))
+    by_chance = float(((counts_NC / num_N[:, np.newaxis]).mean(axis=0) ** 2).sum())
+    return (observed - by_chance) / (1 - by_chance) if by_chance < 1 else None
 
 
 def answered_dice(one_ZYX: npt.NDArray[Any], other_ZYX: npt.NDArray[Any]) -> float:

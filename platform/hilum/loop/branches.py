@@ -96,13 +96,15 @@ def full_recipe(campaign: CampaignRecipe, num_candidates: int) -> CampaignRecipe
 def branch_recipe(recipe: CampaignRecipe, seed: int) -> CampaignRecipe:
     """A strategy's recipe for one seed: an oracle answers, the whole budget is spent, every draw is its own.
 
-    The split is left alone: all branches are measured on the same patients.
+    The split is left alone: all branches are measured on the same patients. Nobody serves their models, so none is
+    calibrated.
     """
     apart = _SEEDS_APART * seed
     oracle = recipe.annotator if recipe.annotator.kind == "oracle" else Choice(kind="oracle")
     return recipe.model_copy(
         update={
             "annotator": oracle,
+            "calibrate": None,
             "campaign": recipe.campaign.model_copy(update={"stop": None}),
             **{
                 part: getattr(recipe, part).model_copy(update={"seed": getattr(recipe, part).seed + apart})

@@ -18,9 +18,9 @@ from hilum.loop.choices import check_choices
 from hilum.loop.definition import Definition, known_campaigns, read_definition, write_definition
 from hilum.loop.events import Event, history, read_event, round_events, runs_of, write_event
 from hilum.loop.lease import claimed
-from hilum.loop.people import Person, people_of
+from hilum.loop.people import Agreement, Person, agreement_of, people_of
 from hilum.loop.stages import Stage, next_stages
-from hilum.loop.status import CampaignStatus, summarise
+from hilum.loop.status import CampaignStatus, asked_and_told, summarise
 from hilum.loop.stopping import is_finished
 from hilum.steps.promote import CHAMPION
 from hilum.store.labels import NONE
@@ -84,9 +84,14 @@ class Campaign:
         return summarise(self.name, self.recipe, self._rounds(self._place()))
 
     def people(self) -> tuple[Person, ...]:
-        """Who has answered so far, how much, how fast and how often as all agreed."""
-        collected = [row.runs["collect"] for row in self.status().history if "collect" in row.runs]
-        return people_of(self.store, collected[-1]) if collected else ()
+        """Who has answered so far, how much, how fast and how well."""
+        rounds = asked_and_told(self.status().history)
+        return people_of(self.store, rounds[-1][1], rounds) if rounds else ()
+
+    def agreement(self) -> Agreement | None:
+        """How far those who have answered agree; None where no two answered the same."""
+        rounds = asked_and_told(self.status().history)
+        return agreement_of(self.store, rounds[-1][1]) if rounds else None
 
     def run(
         self,

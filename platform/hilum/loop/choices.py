@@ -76,6 +76,8 @@ def _choices(recipe: CampaignRecipe) -> Iterator[tuple[Registry, Choice]]:
     reduction(recipe.score.reduce)
     yield members, recipe.score.members
     yield members, recipe.evaluate.members
+    if recipe.calibrate is not None:
+        yield members, recipe.calibrate.members
     yield members, recipe.finetune.misclassified.members
     yield from ((scorers, choice) for choice in recipe.score.scorers)
     yield from ((samplers, arm.sampler) for arm in recipe.select.of_round(0).arms)

@@ -14,7 +14,19 @@ from hilum.loop.events import round_events, runs_of
 from hilum.loop.lease import waited_for
 from hilum.loop.stages import Stage
 from hilum.loop.stop_set import stop_counts
-from hilum.steps import collect, evaluate, finetune, pool, promote, publish, score, select, starting, teaching
+from hilum.steps import (
+    calibrate,
+    collect,
+    evaluate,
+    finetune,
+    pool,
+    promote,
+    publish,
+    score,
+    select,
+    starting,
+    teaching,
+)
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
@@ -184,8 +196,17 @@ def _promote(turn: Turn) -> Outcome:
     )
     if manifest.results["promoted"]:
         outcome.stage = Stage.PROMOTED
+        _calibrate(turn, outcome)
     outcome.counts = dict(manifest.results)
     return outcome
+
+
+def _calibrate(turn: Turn, outcome: Outcome) -> None:
+    """What serving will compare production with, where the recipe wants it for every champion."""
+    recipe = turn.recipe.calibrate
+    if recipe is not None:
+        inputs = _held_out_from(turn, turn.runs["finetune"])
+        outcome.timed("calibrate", lambda: _run(turn, calibrate, recipe, **inputs))
 
 
 _MOVES: Mapping[Stage, Callable[[Turn], Outcome]] = {
@@ -200,8 +221,12 @@ _MOVES: Mapping[Stage, Callable[[Turn], Outcome]] = {
 
 
 def _evaluated(turn: Turn, checkpoint_id: str) -> Manifest:
-    inputs = {"checkpoint": checkpoint_id, "ingest": turn.runs["ingest"], "pool": turn.runs["pool"]}
-    return _run(turn, evaluate, turn.recipe.evaluate, **inputs)
+    return _run(turn, evaluate, turn.recipe.evaluate, **_held_out_from(turn, checkpoint_id))
+
+
+def _held_out_from(turn: Turn, checkpoint_id: str) -> dict[str, str]:
+    """A checkpoint, and the runs that say who is held out from it."""
+    return {"checkpoint": checkpoint_id, "ingest": turn.runs["ingest"], "pool": turn.runs["pool"]}
 
 
 def _run(turn: Turn, step: Any, recipe: Recipe, **inputs: str) -> Manifest:

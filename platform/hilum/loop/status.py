@@ -1,6 +1,6 @@
 """Where a campaign stands and how it got there, read from its events alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,11 @@ def summarise(name: str, recipe: CampaignRecipe, rounds: Rounds) -> CampaignStat
         curve=tuple(_curve(rounds)),
         ending=why,
     )
+
+
+def asked_and_told(rows: Sequence[RoundSummary]) -> tuple[tuple[str, str], ...]:
+    """The publish and the collect run of every round that people have answered."""
+    return tuple((row.runs["publish"], row.runs["collect"]) for row in rows if "collect" in row.runs)
 
 
 def _summary(events: dict[Stage, Event]) -> RoundSummary:

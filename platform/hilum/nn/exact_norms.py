@@ -5,6 +5,7 @@ float64's, where means of rows, and then means of those, are as close as PyTorch
 """
 
 import copy
+from collections.abc import Callable
 from typing import TypeVar, cast
 
 import torch
@@ -36,11 +37,18 @@ class NormOfMeans(nn.Module):
 def with_exact_norms(network: Module) -> Module:
     """A copy of the network whose group and instance norms add up axis by axis. Batch norm adds up nothing."""
     copied = copy.deepcopy(network)
-    for parent in list(copied.modules()):
-        for name, child in parent.named_children():
-            if type(child) in _OURS:
-                setattr(parent, name, NormOfMeans(cast(Norm, child)))
+    replace_norms(copied, _OURS, lambda norm: NormOfMeans(cast(Norm, norm)))
     return copied
+
+
+def replace_norms(
+    network: nn.Module, kinds: tuple[type[nn.Module], ...], make: Callable[[nn.Module], nn.Module]
+) -> None:
+    """Put what ``make`` makes of it in the place of every norm of these very kinds."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if type(child) in kinds:
+                setattr(parent, name, make(child))
 
 
 def _mean(grouped: Tensor) -> Tensor:

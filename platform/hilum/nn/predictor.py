@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hilum.core.errors import CorruptionError, RecipeError
 from hilum.core.recipes import Choice
+from hilum.nn.channels_last import channels_last, layout
 from hilum.nn.heads import Network, build_network
 from hilum.nn.members import members as member_sets
 
@@ -26,14 +27,26 @@ EMBEDS = "embed"
 
 
 class Predictor:
-    """One network in evaluation, with its card. Keep it: building it costs more than a small batch."""
+    """One network in evaluation, with its card. Keep it: building it costs more than a small batch.
 
-    def __init__(self, network: Network, card: Mapping[str, Any], *, precision: Precision = "float32") -> None:
+    One that ``lies_last`` is laid out channels last: faster, and equal up to rounding.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        card: Mapping[str, Any],
+        *,
+        precision: Precision = "float32",
+        lies_last: bool = False,
+    ) -> None:
         self.card = dict(card)
         self.precision = precision
         self.spatial_dims = int(card["spatial_dims"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network = network.to(self.device).eval()
+        self._layout = layout(self.spatial_dims) if lies_last else torch.contiguous_format
+        placed = channels_last(network, self.spatial_dims) if lies_last else network
+        self.network = placed.to(self.device).eval()
 
     @property
     def num_classes(self) -> int:
@@ -69,10 +82,10 @@ class Predictor:
             )
         images = torch.from_numpy(np.ascontiguousarray(images_NCZYX, dtype=np.float32)).to(self.device)
         if self.spatial_dims == 3:
-            return images
+            return images.contiguous(memory_format=self._layout)
         if images.shape[2] != 1:
             raise RecipeError(f"This checkpoint reads 2D images (Z = 1); given Z = {images.shape[2]}.")
-        return images[:, :, 0]
+        return images[:, :, 0].contiguous(memory_format=self._layout)
 
     def _probs(self, opinions: list[Tensor]) -> Floats:
         probs = torch.stack(opinions)
@@ -88,12 +101,16 @@ class Predictor:
 
 
 def predictor_from(
-    tensors: Mapping[str, npt.NDArray[Any]], card: Mapping[str, Any], *, precision: Precision = "float32"
+    tensors: Mapping[str, npt.NDArray[Any]],
+    card: Mapping[str, Any],
+    *,
+    precision: Precision = "float32",
+    lies_last: bool = False,
 ) -> Predictor:
     """The predictor that a checkpoint's tensors and card describe."""
     network = network_of_card(_without_fetching(card))
     load_weights(network, tensors)
-    return Predictor(network, card, precision=precision)
+    return Predictor(network, card, precision=precision, lies_last=lies_last)
 
 
 def network_of_card(card: Mapping[str, Any], *, seed: int = 0) -> Network:

@@ -30,7 +30,7 @@ from hilum.nn.outline_metrics import outline_metrics, patient_metrics
 from hilum.nn.outlines import OutlineRules, outline_counts
 from hilum.steps.predictor import load_predictor
 from hilum.store import checkpoints
-from hilum.store.layout import Store, exists, filesystem
+from hilum.store.layout import Store, exists, remove
 from hilum.store.manifest import Manifest, Run, read_json, read_manifest, write_json
 from hilum.store.tables import METRICS, PATIENT_METRICS, write_rows
 from hilum.store.volumes import VolumeReader, open_volume, volumes_of
@@ -96,7 +96,7 @@ def run(
     write_rows(this.path(PATIENTS_FILE), PATIENT_METRICS, _patient_rows(by_side, card, recipe))
     summaries = {side: _summary(of_side) for side, of_side in measured.items()}
     manifest = this.commit(files=[METRICS_FILE, PATIENTS_FILE], **summaries)
-    _remove(this.path("parts"))
+    remove(this.path("parts"))
     return manifest
 
 
@@ -207,17 +207,52 @@ def measure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any], recipe: 
 
 def patches_of(volume: Volume, pool: PoolRecipe) -> list[Patch]:
     """What the pool would hold of this volume, its patches cut to the size of an item that is smaller."""
+    return list(candidate_patches(volume, fitted(volume, pool)))
+
+
+def fitted(volume: Volume, pool: PoolRecipe) -> PoolRecipe:
+    """``pool`` with its patches cut to the size of an item that is smaller."""
     if pool.slices is not None:
-        return list(candidate_patches(volume, pool))
-    shape = _window_shape(volume, pool)
-    stride = _smaller(pool.stride_zyx or shape, shape)
-    fitting = pool.model_copy(update={"patch_shape_zyx": shape, "stride_zyx": stride})
-    return list(candidate_patches(volume, fitting))
+        return pool
+    shape = _patch_shape(volume, pool)
+    return pool.model_copy(update={"patch_shape_zyx": shape, "stride_zyx": _smaller(pool.stride_zyx or shape, shape)})
 
 
-def window_of(volume: Volume, pool: PoolRecipe, card: Mapping[str, Any]) -> Zyx:
-    """The shape of the windows in which a segmenter sees an item of this volume."""
-    return _smaller(_window_shape(volume, pool), _trained_shape(card) or volume.item_shape_zyx)
+def window_shape(volume: Volume, pool: PoolRecipe, card: Mapping[str, Any]) -> Zyx:
+    """The windows in which a segmenter answers this volume's items."""
+    return _smaller(_patch_shape(volume, pool), _trained_shape(card) or volume.item_shape_zyx)
+
+
+def num_together(shape_zyx: Zyx, batch_size: int) -> int:
+    """How many images of a shape go through a network in one call."""
+    return max(1, min(batch_size, _VOXELS_TOGETHER // math.prod(shape_zyx)))
+
+
+def answer_region(
+    reader: VolumeReader,
+    region: Patch,
+    window: Zyx,
+    *,
+    answer: Callable[[Floats], Floats],
+    overlap: float,
+    together: int,
+) -> Floats:
+    """Probabilities (C, Z, Y, X) of one item, window by window. ``answer`` is asked of windows as networks see them."""
+    volume = reader.volume
+
+    def read(window: Patch) -> Floats:
+        return normalise(reader.read_CZYX(window), volume.low, volume.high)
+
+    def predict(images_NCZYX: Floats) -> Floats:
+        _, _, *shape = images_NCZYX.shape
+        return from_image(answer(as_image(images_NCZYX)), (shape[0], shape[1], shape[2]))
+
+    return sliding_window(region, window, read=read, predict=predict, overlap=overlap, batch_size=together)
+
+
+def region_of(volume: Volume, item: int) -> Patch:
+    """All of one item."""
+    return Patch(volume.volume_id, (item * volume.item_shape_zyx[0], 0, 0), volume.item_shape_zyx)
 
 
 def _classified(
@@ -241,23 +276,17 @@ def _segmented(
     predictor: Answering, reader: VolumeReader, pool: PoolRecipe, batch_size: int, recipe: EvaluateRecipe
 ) -> list[dict[str, Any]]:
     volume = reader.volume
-    depth = volume.item_shape_zyx[0]
-
-    def read(window: Patch) -> Floats:
-        return normalise(reader.read_CZYX(window), volume.low, volume.high)
-
-    def predict(images_NCZYX: Floats) -> Floats:
-        _, _, *shape = images_NCZYX.shape
-        probs_NCZYX = _mean_answer(predictor, as_image(images_NCZYX), recipe)
-        return from_image(probs_NCZYX, (shape[0], shape[1], shape[2]))
-
+    window = window_shape(volume, pool, predictor.card)
     rows = []
     for item in range(volume.num_items):
-        region = Patch(volume.volume_id, (item * depth, 0, 0), volume.item_shape_zyx)
-        window = window_of(volume, pool, predictor.card)
-        together = max(1, min(batch_size, _VOXELS_TOGETHER // math.prod(window)))
-        probs_CZYX = sliding_window(
-            region, window, read=read, predict=predict, overlap=recipe.overlap, batch_size=together
+        region = region_of(volume, item)
+        probs_CZYX = answer_region(
+            reader,
+            region,
+            window,
+            answer=lambda images_NCZYX: _mean_answer(predictor, images_NCZYX, recipe),
+            overlap=recipe.overlap,
+            together=num_together(window, batch_size),
         )
         truth_ZYX, answer_ZYX = reader.read_label_map_ZYX(region), probs_CZYX.argmax(axis=0)
         counts_KK = confusion(truth_ZYX, answer_ZYX, predictor.num_classes)
@@ -272,7 +301,7 @@ def _mean_answer(predictor: Answering, images_NCZYX: Floats, recipe: EvaluateRec
     return probs
 
 
-def _window_shape(volume: Volume, pool: PoolRecipe) -> Zyx:
+def _patch_shape(volume: Volume, pool: PoolRecipe) -> Zyx:
     return _smaller(patch_shape_in(volume, pool), volume.item_shape_zyx)
 
 
@@ -315,9 +344,3 @@ def _patient_rows(
             found = patient_recalls(np.array([row["truth"] for row in rows]), answered_N, names, patients)
         for row in found:
             yield {"side": side, **row}
-
-
-def _remove(url: str) -> None:
-    fs, path = filesystem(url)
-    if fs.exists(path):
-        fs.rm(path, recursive=True)

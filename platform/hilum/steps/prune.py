@@ -25,7 +25,7 @@ from hilum.nn.pruning import depths_of, prune_network
 from hilum.steps.evaluate import evaluate_shard, held_out, measure, rows_of_shards, shards_of
 from hilum.steps.promote import AUTO_METRICS
 from hilum.store import checkpoints
-from hilum.store.layout import Store, filesystem
+from hilum.store.layout import Store, remove
 from hilum.store.manifest import Manifest, Run, read_json, read_manifest, write_json
 
 STEP_VERSION = 1
@@ -69,7 +69,7 @@ def run(
         deepest=depths[-1],
         scores={str(row["depth"]): row["score"] for row in rows},
     )
-    _remove_parts(this)
+    remove(this.path("parts"))
     return manifest
 
 
@@ -158,9 +158,3 @@ def _card(card: Mapping[str, Any], recipe: PruneRecipe, inputs: Mapping[str, str
         "inputs": dict(inputs),
         "hilum_version": version("hilum"),
     }
-
-
-def _remove_parts(this: Run) -> None:
-    fs, path = filesystem(this.path("parts"))
-    if fs.exists(path):
-        fs.rm(path, recursive=True)

@@ -2,25 +2,30 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hilum.core.asking import LabelMap, Task
+from hilum.core.asking import Annotation, LabelMap, Task
 from hilum.core.candidates import as_image, from_image
 from hilum.core.geometry import Patch, Zyx
 from hilum.core.ports import Annotator
 from hilum.core.recipes import Choice, Question, Recipe
 from hilum.core.resources import Resources
-from hilum.store.labels import NONE
-from hilum.store.layout import Store
+from hilum.store.labels import NONE, read_annotations, write_annotations
+from hilum.store.layout import Store, exists
 from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.selections import read_selection
 from hilum.store.volumes import open_volume, volumes_of
 
 STEP_VERSION = 1
+DRAFTS_FILE = "drafts.parquet"
+"""What people were shown, to be compared with what they made of it."""
+
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PublishRecipe(Recipe):
@@ -45,7 +50,16 @@ def run(
     if inputs["checkpoint"] != NONE:
         tasks = drafted(tasks, inputs["checkpoint"], store=store, resources=resources)
     annotator.publish(tasks)
-    return this.commit(num_tasks=len(tasks))
+    drafts = [_as_answer(task, inputs["checkpoint"]) for task in tasks if _has_draft(task)]
+    if drafts:
+        write_annotations(this.path(DRAFTS_FILE), drafts)
+    return this.commit(files=[DRAFTS_FILE] if drafts else [], num_tasks=len(tasks))
+
+
+def read_drafts(store: Store, publish_id: str) -> list[Annotation]:
+    """What people were shown as drafts, each as the answer of its checkpoint; empty where there was no model."""
+    url = f"{store.run('publish', publish_id)}/{DRAFTS_FILE}"
+    return read_annotations(url) if exists(url) else []
 
 
 def tasks_of(store: Store, selection_id: str, question: Question) -> list[Task]:
@@ -81,6 +95,23 @@ def with_draft(task: Task, probs_C: npt.NDArray[np.floating[Any]]) -> Task:
     draft = _likeliest(probs_C, task.chosen.candidate.patch.shape_zyx)
     draft_class, draft_map = (None, draft) if isinstance(draft, np.ndarray) else (draft, None)
     return replace(task, draft_class=draft_class, draft_label_map_zyx=draft_map)
+
+
+def _has_draft(task: Task) -> bool:
+    return task.draft_class is not None or task.draft_label_map_zyx is not None
+
+
+def _as_answer(task: Task, checkpoint_id: str) -> Annotation:
+    return Annotation(
+        annotation_id=f"draft-{task.candidate_id}",
+        revision=1,
+        patch=task.chosen.candidate.patch,
+        annotator=checkpoint_id,
+        answered_at=_NO_TIME,
+        seconds=0.0,
+        class_id=task.draft_class,
+        label_map_zyx=task.draft_label_map_zyx,
+    )
 
 
 def draft_of(patch: Patch, checkpoint_id: str, ingest_id: str, *, store: Store) -> int | LabelMap:

@@ -103,3 +103,10 @@ def names_in(url: str) -> set[str]:
     fs, folder = filesystem(url)
     fs.invalidate_cache()
     return {path.rsplit("/", 1)[-1] for path in fs.ls(folder, detail=False)} if fs.exists(folder) else set()
+
+
+def remove(url: str) -> None:
+    """Remove a folder, if it is there."""
+    fs, path = filesystem(url)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)

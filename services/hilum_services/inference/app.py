@@ -102,11 +102,12 @@ class WithHeaders:
         await self._app(scope, receive, adding if scope["type"] == "http" else send)
 
 
-def from_environment(store_url: str | None = None, *, meter: Meter | None = None) -> FastAPI:
+def from_environment(store_url: str | None = None, *, meter: Meter | None = None, batch_size: int = 8) -> FastAPI:
     """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words."""
     door = door_from_environment()
     store = store_at(store_url)
-    return make_app(Service(store, ledger_of(store), Limits(), meter or PrometheusMeter()), door)
+    service = Service(store, ledger_of(store), Limits(), meter or PrometheusMeter(), batch_size=batch_size)
+    return make_app(service, door)
 
 
 def door_from_environment() -> Door:

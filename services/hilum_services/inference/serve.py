@@ -5,6 +5,7 @@ read the same ``HILUM_*`` environment as `hilum serve` does.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,13 +27,14 @@ class Shape(BaseModel):
     most_replicas: int | None = Field(default=None, ge=1)
     cpus: float = Field(default=1, ge=0)
     gpus: float = Field(default=0, ge=0)
+    batch_size: int = Field(default=8, ge=1)
     most_ongoing: int = Field(default=128, ge=1)
     environment: dict[str, str] = {}
 
 
 def application(shape: Shape = Shape()) -> serve.Application:  # noqa: B008 (frozen; Serve passes a config's args)
     """The application for ``serve.run`` and for a Serve config's ``args``."""
-    replica = serve.deployment(serve.ingress(_ingress)(), name=NAME, **options(shape))
+    replica = serve.deployment(serve.ingress(partial(_ingress, shape.batch_size))(), name=NAME, **options(shape))
     return replica.bind()
 
 
@@ -82,8 +84,8 @@ def _environment(shape: Shape) -> Mapping[str, str]:
     return {"OMP_NUM_THREADS": threads, **shape.environment}
 
 
-def _ingress() -> FastAPI:
+def _ingress(batch_size: int) -> FastAPI:
     from hilum.adapters.meters import RayMeter
     from hilum_services.inference.app import from_environment
 
-    return from_environment(meter=RayMeter())
+    return from_environment(meter=RayMeter(), batch_size=batch_size)

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hilum.adapters.directory import Directory, picture, task_name
+from hilum.adapters.answer_sheet import task_name
+from hilum.adapters.directory import Directory
+from hilum.adapters.question_folders import picture
 from hilum.core.asking import IGNORE, Task
 from hilum.core.errors import RequestError
 from hilum.core.recipes import Choice
@@ -247,6 +249,13 @@ def test_who_drew_and_how_long_it_took_may_be_said_on_the_sheet(tmp_path: Path) 
     assert "its seconds are 'soon'" in desk.directory.refused(desk.tasks)[desk.tasks[0].candidate_id]
 
 
+def test_an_address_is_no_signature(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, CLASSIFY)
+    desk.sheet.write_text(f"task,draft,answer,annotator,seconds\n{task_name(desk.tasks[0])},,1,ann@example.org,4\n")
+    assert list(desk.directory.collect(desk.tasks)) == []
+    assert "signed with an address" in desk.directory.refused(desk.tasks)[desk.tasks[0].candidate_id]
+
+
 def test_a_fresh_annotator_counts_revisions_as_the_old_one_did(tmp_path: Path) -> None:
     desk = Desk(tmp_path, CLASSIFY)
     for answer in ("0", "1"):
@@ -272,7 +281,8 @@ def test_asking_more_leaves_what_people_typed(tmp_path: Path) -> None:
 def test_publishing_leaves_no_half_written_folder(tmp_path: Path) -> None:
     desk = Desk(tmp_path, SEGMENT)
     names = {path.name for path in (desk.folder / desk.tasks[0].selection_id).iterdir()}
-    assert names == {"answers.csv", *(task_name(task) for task in desk.tasks)}
+    tables = {"labels-itksnap.txt", "labels-slicer.ctbl"}
+    assert names == {"answers.csv", *tables, *(task_name(task) for task in desk.tasks)}
 
 
 def test_a_publish_that_cannot_read_an_image_leaves_no_folder_for_it(tmp_path: Path) -> None:
@@ -304,4 +314,8 @@ def test_a_relative_folder_needs_a_store_that_is_a_folder() -> None:
 
 
 def test_the_recipe_that_names_nothing_else_is_enough() -> None:
-    assert annotators.bind(Choice(kind="directory")).keywords == {"folder": "questions", "annotator": "directory"}
+    assert annotators.bind(Choice(kind="directory")).keywords == {
+        "folder": "questions",
+        "annotator": "directory",
+        "dicom": False,
+    }

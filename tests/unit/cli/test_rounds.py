@@ -127,9 +127,15 @@ def test_several_annotators_are_told_apart_where_there_are_several(typed, store,
     assert sum(person["num_answers"] for person in people) == status.num_answered
     assert {person["median_seconds"] for person in people} == {8.0}
     assert people[0]["num_shared"] == people[1]["num_shared"] > 0
+    assert sum(person["total_seconds"] for person in people) == 8 * status.num_answered
+    with_a_model = status.num_answered - status.history[0].num_answered
+    assert sum(person["num_drafted"] for person in people) == with_a_model > 0
+    assert all((person["with_drafts"] is not None) == (person["num_drafted"] > 0) for person in people)
+    assert answer.document["agreement"]["measure"] == "Cohen's kappa"
+    assert answer.document["agreement"]["num_shared"] == people[0]["num_shared"]
     out = typed(f"round status crowd --store {store.url}").out
     assert "oracle-2" in out
-    assert "with what was agreed on" in " ".join(out.split())
+    assert "Cohen's kappa of 2 annotators" in " ".join(out.split())
 
 
 def test_a_campaign_s_status_accounts_for_what_each_round_used_again(typed, begun):

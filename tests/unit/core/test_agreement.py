@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hilum.core.agreement import (
     answered_dice,
     by_majority,
+    fleiss_kappa,
     majority_class,
     majority_map,
     mean_pairwise_dice,
@@ -96,3 +97,46 @@ def test_dice_is_one_only_where_the_foreground_is_the_same(seed):
 def test_the_mean_of_all_pairs():
     maps = [np.array([[[1, 1]]]), np.array([[[1, 0]]]), np.array([[[0, 0]]])]
     assert mean_pairwise_dice(maps) == pytest.approx((2 / 3 + 0 + 0) / 3)
+
+
+WORKED_EXAMPLE = np.array(
+    [
+        [0, 0, 0, 0, 14],
+        [0, 2, 6, 4, 2],
+        [0, 0, 3, 5, 6],
+        [0, 3, 9, 2, 0],
+        [2, 2, 8, 1, 1],
+        [7, 7, 0, 0, 0],
+        [3, 2, 6, 3, 0],
+        [2, 5, 3, 2, 2],
+        [6, 5, 2, 1, 0],
+        [0, 2, 2, 3, 7],
+    ]
+)
+"""Ten subjects, fourteen raters, five categories: https://en.wikipedia.org/wiki/Fleiss%27_kappa#Worked_example."""
+
+
+def test_fleiss_kappa_of_the_published_example():
+    assert fleiss_kappa(WORKED_EXAMPLE) == pytest.approx(0.210, abs=5e-4)
+
+
+def test_candidates_with_one_answer_or_none_say_nothing_about_agreement():
+    alone = np.array([[1, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+    assert fleiss_kappa(np.concatenate([WORKED_EXAMPLE, alone])) == fleiss_kappa(WORKED_EXAMPLE)
+    assert fleiss_kappa(alone) is None
+
+
+def test_agreement_about_one_class_is_no_kappa_and_about_two_is_one():
+    assert fleiss_kappa(np.array([[3, 0], [2, 0]])) is None
+    assert fleiss_kappa(np.array([[3, 0], [0, 2]])) == 1.0
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 5)] * 3), min_size=1, max_size=8), st.permutations([0, 1, 2]))
+def test_fleiss_kappa_is_at_most_one_whatever_the_classes_are_called(counts, order):
+    counts_NC = np.array(counts)
+    found, renamed = fleiss_kappa(counts_NC), fleiss_kappa(counts_NC[:, order])
+    if found is None:
+        assert renamed is None
+    else:
+        assert -1 <= found <= 1 + 1e-12
+        assert renamed == pytest.approx(found, abs=1e-9)

@@ -8,6 +8,7 @@ from hilum.core.errors import RecipeError
 from hilum.core.recipes import (
     ArmRecipe,
     BudgetRecipe,
+    CalibrateRecipe,
     CampaignRecipe,
     Choice,
     FinetuneRecipe,
@@ -51,6 +52,11 @@ def test_everything_but_the_asking_is_the_same_for_random():
     active, random = made["active", 1].recipe, made["random", 1].recipe
     for part in ("question", "pool", "annotator", "finetune", "evaluate", "promote", "campaign"):
         assert getattr(active, part) == getattr(random, part)
+
+
+def test_models_that_nobody_serves_are_not_calibrated():
+    campaign = CAMPAIGN.model_copy(update={"calibrate": CalibrateRecipe()})
+    assert all(b.recipe.calibrate is None for b in branches_of("sim", simulation(campaign=campaign), num_candidates=9))
 
 
 def test_a_strategy_changes_what_it_says_and_nothing_else():

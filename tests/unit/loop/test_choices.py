@@ -45,6 +45,7 @@ def test_every_shipped_comparison_names_only_what_there_is(name):
     [
         ({"score": {"scorers": [{"kind": "entropi"}]}}, "entropy"),
         ({"score": {"members": {"kind": "mirors"}}}, "mirrors"),
+        ({"calibrate": {"members": {"kind": "mirors"}}}, "mirrors"),
         ({"score": {"reduce": {"kind": "maen"}}}, "mean"),
         ({"select": {"arms": [{"share": 1, "sampler": {"kind": "top_key"}}]}}, "top_k"),
         ({"select": {"cold_start": {"kind": "typyclust"}}}, "typiclust"),

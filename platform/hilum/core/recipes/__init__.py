@@ -40,7 +40,7 @@ from hilum.core.recipes.images import (
     SplitRecipe,
     WindowRecipe,
 )
-from hilum.core.recipes.judging import EvaluateRecipe, PromoteRecipe, PruneRecipe
+from hilum.core.recipes.judging import CalibrateRecipe, EvaluateRecipe, PromoteRecipe, PruneRecipe
 from hilum.core.recipes.pretraining import DISCOVERING, DiscoverRecipe, DiscoveryRecipe, PretrainRecipe, SamplingRecipe
 from hilum.core.recipes.schedules import ScheduleRecipe
 from hilum.core.recipes.training import (
@@ -58,6 +58,7 @@ __all__ = [
     "ArmRecipe",
     "BodyCropRecipe",
     "BudgetRecipe",
+    "CalibrateRecipe",
     "CampaignRecipe",
     "Choice",
     "ComparePretrainingRecipe",

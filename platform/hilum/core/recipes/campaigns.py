@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from hilum.core.recipes.asking import ScoreRecipe, SelectRecipe
 from hilum.core.recipes.base import Choice, Question, Recipe
 from hilum.core.recipes.images import IngestRecipe, PoolRecipe
-from hilum.core.recipes.judging import EvaluateRecipe, PromoteRecipe
+from hilum.core.recipes.judging import CalibrateRecipe, EvaluateRecipe, PromoteRecipe
 from hilum.core.recipes.training import FinetuneRecipe
 
 _BY_PREDICTIONS = ("min_kappa", "max_change", "max_uncertainty")
@@ -99,7 +99,8 @@ class CampaignRecipe(Recipe):
     """One campaign, read top to bottom as one round.
 
     ``ingest`` is for ``hilum ingest --recipe``; its voxels are laid out for the pool's patches
-    unless it says otherwise.
+    unless it says otherwise. With ``calibrate`` every new champion is calibrated when it is
+    promoted; without it ``hilum model calibrate`` does so when somebody asks.
     """
 
     question: Question
@@ -111,6 +112,7 @@ class CampaignRecipe(Recipe):
     finetune: FinetuneRecipe = FinetuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
     promote: PromoteRecipe = PromoteRecipe()
+    calibrate: CalibrateRecipe | None = None
     campaign: BudgetRecipe = BudgetRecipe()
 
     @model_validator(mode="after")

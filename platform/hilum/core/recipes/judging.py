@@ -59,3 +59,20 @@ class PruneRecipe(Recipe):
     depth: int | None = Field(default=None, ge=1)
     metric: str = "auto"
     evaluate: EvaluateRecipe = EvaluateRecipe()
+
+
+class CalibrateRecipe(Recipe):
+    """What serving compares production with, looked up once in a checkpoint's own images.
+
+    At most ``num_items`` patches of the pool side and as many items (or windows) of the validation side are looked
+    at, and of each segmented item about ``voxels_per_item`` voxels say how sure the model may be. A patch is unlike
+    what the model knows when it is farther from it than the share ``familiar_share`` of validation patches.
+    ``members`` and ``overlap`` are those of the answers that are served.
+    """
+
+    num_items: int = Field(default=1024, ge=2)
+    voxels_per_item: int = Field(default=2048, ge=1)
+    familiar_share: float = Field(default=0.99, gt=0, lt=1)
+    members: Choice = Choice(kind="single")
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)

@@ -24,7 +24,7 @@ from hilum.nn.engine import Engine
 from hilum.nn.normalise import normalise
 from hilum.nn.passes import Answered, Pass, Way, entropy
 from hilum.nn.predictor import Predictor
-from hilum.steps.evaluate import patches_of, window_of
+from hilum.steps.evaluate import patches_of, window_shape
 
 Floats = npt.NDArray[np.float32]
 
@@ -85,7 +85,7 @@ class Question:
         is_segmenter = version.question == "segment"
         chosen = members or version.members
         if is_segmenter:
-            way = Way(predictor, window_of(volume, version.pool, predictor.card), version.overlap, chosen)
+            way = Way(predictor, window_shape(volume, version.pool, predictor.card), version.overlap, chosen)
             self.passes = [Pass(item, way, embed=embed) for item in _items(voxels_CZYX, volume)]
             return
         starts, shape = _places(volume, version)

@@ -39,7 +39,9 @@ class Shelf:
             if depth not in built:
                 whole = built[None]
                 built[depth] = Predictor(
-                    *prune_network(whole.network, whole.card, depth or 0), precision=self._precision
+                    *prune_network(whole.network, whole.card, depth or 0),
+                    precision=self._precision,
+                    lies_last=True,
                 )
             self._keep(version.checkpoint_id, built)
         return built[depth]
@@ -60,7 +62,9 @@ class Shelf:
         return depths[0] if quality == "fast" else depths[len(depths) // 2]
 
     def _built(self, version: Version) -> Predictor:
-        return predictor_from(*checkpoints.load(self._store, version.checkpoint_id), precision=self._precision)
+        return predictor_from(
+            *checkpoints.load(self._store, version.checkpoint_id), precision=self._precision, lies_last=True
+        )
 
     def _keep(self, checkpoint_id: str, built: dict[int | None, Predictor]) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from hilum.core.recipes import Question
 from hilum.loop.comparison import Comparison
 from hilum.loop.curves import Interval
 from hilum.loop.findings import Findings, findings
+from hilum.loop.people import Agreement, Person
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,15 @@ class ReuseRow:
 
 
 @dataclass(frozen=True)
+class Crowd:
+    """The annotators of one strategy: each the mean over its seeds, and how far all of them agreed in each."""
+
+    strategy: str
+    people: tuple[Person, ...]
+    agreements: tuple[Agreement, ...]
+
+
+@dataclass(frozen=True)
 class Section:
     """Everything one simulation has to show. ``facts`` are shown as given, label and value."""
 
@@ -96,6 +106,7 @@ class Section:
     gallery: Mapping[str, tuple[AskedRound, ...]] = field(default_factory=dict)
     times: tuple[StageTime, ...] = ()
     reuse: tuple[ReuseRow, ...] = ()
+    people: tuple[Crowd, ...] = ()
     caveats: tuple[str, ...] = ()
 
     @property

@@ -22,11 +22,13 @@ from hilum.loop.budget import told
 from hilum.loop.curves import RANDOM, Interval, t_interval
 from hilum.loop.definition import read_definition
 from hilum.loop.events import history
-from hilum.loop.report.content import AskedRound, ClassRow, ReuseRow, Section, StageTime, Tile
+from hilum.loop.people import Person, agreement_of, people_of
+from hilum.loop.report.content import AskedRound, ClassRow, Crowd, ReuseRow, Section, StageTime, Tile
 from hilum.loop.report.gallery import MOST_TILES, shown_8bit
+from hilum.loop.report.people import mean_person
 from hilum.loop.report.reuse import is_worth_showing, reuse_row
 from hilum.loop.simulate import Simulation, simulation_of
-from hilum.loop.status import RoundSummary, summarise
+from hilum.loop.status import RoundSummary, asked_and_told, summarise
 from hilum.steps.publish import drafted, tasks_of
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
@@ -70,6 +72,7 @@ def section_of(
         gallery={strategy: tuple(_gallery(seen, strategy)) for strategy in seen.strategies},
         times=tuple(_times(seen)),
         reuse=tuple(_reuse(seen)),
+        people=tuple(_crowds(seen)),
         caveats=tuple(caveats) if seen.simulation.side == "test" else (*caveats, _NO_TEST),
     )
 
@@ -280,6 +283,21 @@ def _times(seen: _Seen) -> Iterable[StageTime]:
                 for step, seconds in summary.seconds.items():
                     totals[step] = totals.get(step, 0.0) + seconds / len(branches)
         yield StageTime(strategy, totals)
+
+
+def _crowds(seen: _Seen) -> Iterable[Crowd]:
+    """Who answered each strategy's questions; nothing where one annotator answered all."""
+    for strategy in seen.strategies:
+        rounds = [asked_and_told(seen.rounds[strategy, seed]) for seed in seen.seeds(strategy)]
+        told = [each for each in rounds if each]
+        by_name: dict[str, list[Person]] = {}
+        for each in told:
+            for person in people_of(seen.store, each[-1][1], each):
+                by_name.setdefault(person.annotator, []).append(person)
+        if len(by_name) > 1:
+            agreements = (agreement_of(seen.store, each[-1][1]) for each in told)
+            people = tuple(mean_person(ones) for _, ones in sorted(by_name.items()))
+            yield Crowd(strategy, people, tuple(one for one in agreements if one is not None))
 
 
 def _reuse(seen: _Seen) -> list[ReuseRow]:

@@ -12,9 +12,9 @@ from hilum.core.recipes import Question
 from hilum.loop.comparison import RANDOMS_FINAL
 from hilum.loop.curves import Interval
 from hilum.loop.findings import Findings, Verdict, headed, metric_title, percent, saving_interval, saving_text, signed
-from hilum.loop.report import figures, gallery, tables
+from hilum.loop.report import figures, gallery, people, tables
 from hilum.loop.report.colours import DARK, LIGHT, strategy_class
-from hilum.loop.report.content import AskedRound, ReuseRow, Section, StageTime, Tile
+from hilum.loop.report.content import AskedRound, Crowd, ReuseRow, Section, StageTime, Tile
 from hilum.store.manifest import write_bytes
 
 _BADGES: dict[Verdict, str] = {
@@ -27,7 +27,7 @@ _QUESTIONS: dict[Question, str] = {
     "classify": "What is this? One label per image.",
     "segment": "Where is it? One label per voxel.",
 }
-STAGES = ("pool", "score", "select", "publish", "collect", "finetune", "evaluate", "promote")
+STAGES = ("pool", "score", "select", "publish", "collect", "finetune", "evaluate", "promote", "calibrate")
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ def _view(section: Section, name: str, *, most_bytes: int) -> dict[str, Any]:
         "legend": gallery.legend(section.class_names) if section.question == "segment" else [],
         "times": _times(section.times),
         "reuse": [_reuse(row) for row in section.reuse],
+        "people_headings": people.headings(section.question),
+        "people": [_crowd(crowd, section.question) for crowd in section.people],
         "stages": [stage for stage in STAGES if any(stage in t.seconds for t in section.times)],
     }
 
@@ -236,6 +238,12 @@ def _times(times: Sequence[StageTime]) -> list[dict[str, Any]]:
         }
         for t in times
     ]
+
+
+def _crowd(crowd: Crowd, question: Question) -> dict[str, Any]:
+    """A strategy's people, and how far they agreed."""
+    rows = [people.person_row(person, question) for person in crowd.people]
+    return {"strategy": crowd.strategy, "rows": rows, "agreement": people.agreement_over_seeds(crowd.agreements)}
 
 
 def _reuse(row: ReuseRow) -> dict[str, str]:

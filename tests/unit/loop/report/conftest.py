@@ -6,7 +6,8 @@ import pytest
 from hilum.core.ids import content_id
 from hilum.loop.comparison import compare
 from hilum.loop.curves import Curve, t_interval
-from hilum.loop.report.content import AskedRound, ClassRow, ReuseRow, Section, StageTime, Tile
+from hilum.loop.people import Agreement, Person
+from hilum.loop.report.content import AskedRound, ClassRow, Crowd, ReuseRow, Section, StageTime, Tile
 
 LABELS = (20, 40, 60, 80, 100)
 CLASSES = ("background", "thalamus", "caudate")
@@ -41,6 +42,18 @@ def tile(rng, question, *, size=24, text="margin 0.04", drafted=True):
         return Tile(image, text, "margin", truth_class=1, draft_class=int(rng.integers(3)) if drafted else None)
     truth = (rng.random((size, size)) < 0.2).astype(np.uint16)
     return Tile(image, text, "margin", truth_yx=truth, draft_yx=np.roll(truth, 1) if drafted else None)
+
+
+def crowd(strategy, question, text):
+    """Three annotators, one slow and careless, one who tells no time and answered alone."""
+    people = (
+        Person(f"oracle-1{text}", 412, 8.2, 3380.0, 96, 0.81, 0.62, 310, 0.88),
+        Person("oracle-2", 398, 31.0, 12_300.0, 90, 0.55, 0.34, 301, 0.97),
+        Person("oracle-3", 20, None, 0.0, 0, None, None, 0, None),
+    )
+    measure = "Fleiss' kappa" if question == "classify" else "mean Dice"
+    shared = 0 if strategy == "random" else 96
+    return Crowd(strategy, people, tuple(Agreement(measure, v, shared, 3) for v in (0.5, 0.6) if shared))
 
 
 def section(question="classify", *, text="", num_rounds=4, num_tiles=3, size=24, timed=False):
@@ -78,6 +91,7 @@ def section(question="classify", *, text="", num_rounds=4, num_tiles=3, size=24,
         gallery=dict.fromkeys(STRATEGIES, rounds),
         times=tuple(StageTime(s, {"score": 3.0, "finetune": 100.0}) for s in STRATEGIES),
         reuse=tuple(ReuseRow(s, "first model", "all", 1200, None, 1.0, 0.7, False, 800) for s in STRATEGIES),
+        people=tuple(crowd(s, question, text) for s in STRATEGIES if s != "entropy"),
         caveats=(f"Averages{text}",),
     )
 

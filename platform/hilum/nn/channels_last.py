@@ -1,0 +1,52 @@
+"""Networks whose numbers lie channels last, as convolutions on processors read them: up to twice as fast.
+
+PyTorch's own group norm sums carelessly over numbers that lie so (8e-5 off in a probability, where 3e-6 is usual), so
+it is written out here: means of rows by a matrix product, then means of those.
+"""
+
+import copy
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from hilum.nn.exact_norms import replace_norms
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class GroupNormOfRows(nn.Module):
+    """What a GroupNorm computes, of numbers that lie channels last: (N, C, S) in, the same out."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.weight, self.bias = norm.weight, norm.bias
+        self.num_groups, self.eps = norm.num_groups, norm.eps
+
+    def forward(self, features_NCS: Tensor) -> Tensor:
+        centred = features_NCS - self._mean(features_NCS)
+        over_channels = (1, -1, *[1] * (features_NCS.ndim - 2))
+        scale = self.weight.view(over_channels) * torch.rsqrt(self._mean(centred * centred) + self.eps)
+        return torch.addcmul(self.bias.view(over_channels), centred, scale)
+
+    def _mean(self, features_NCS: Tensor) -> Tensor:
+        """The mean over a channel's group and all of space, one for each channel."""
+        num, channels, *space = features_NCS.shape
+        rows_NRXC = features_NCS.movedim(1, -1).reshape(num, -1, space[-1], channels)
+        weights_1X = features_NCS.new_full((1, space[-1]), 1 / space[-1])
+        means_NC = torch.matmul(weights_1X, rows_NRXC).mean(dim=(1, 2))
+        groups_NG = means_NC.view(num, self.num_groups, -1).mean(dim=2)
+        of_channels: Tensor = groups_NG.repeat_interleave(channels // self.num_groups, dim=1)
+        return of_channels.view(num, channels, *[1] * len(space))
+
+
+def channels_last(network: Module, spatial_dims: int) -> Module:
+    """A copy of the network that lies so."""
+    copied = copy.deepcopy(network)
+    replace_norms(copied, (nn.GroupNorm,), lambda norm: GroupNormOfRows(cast(nn.GroupNorm, norm)))
+    return copied.to(memory_format=layout(spatial_dims))  # type: ignore[call-overload, no-any-return]  # stubs: 2D alone
+
+
+def layout(spatial_dims: int) -> torch.memory_format:
+    """How images lie for it."""
+    return torch.channels_last_3d if spatial_dims == 3 else torch.channels_last
