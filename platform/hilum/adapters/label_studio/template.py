@@ -57,7 +57,7 @@ _PAGE = Control("page", "Choices", "choices", "page", attributes='perItem="true"
 _BRUSH = Control("brush", "BrushLabels", "brushlabels", "mask")
 _SHAPES = (
     Control("polygon", "PolygonLabels", "polygonlabels", "mask"),
-    Control("rectangle", "RectangleLabels", "rectanglelabels", "mask"),
+    Control("rectangle", "RectangleLabels", "rectanglelabels", "mask", attributes='smart="true"'),
     Control("ellipse", "EllipseLabels", "ellipselabels", "mask", is_offered=False),
     Control("bitmask", "BitmaskLabels", "bitmasklabels", "mask", is_offered=False),
 )
