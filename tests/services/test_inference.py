@@ -15,8 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.services.own_server import CLIENT, serving
 
 from hilum.adapters.api_keys import ApiKey, KeyFile, add_key, new_key, remove_keys
+from hilum.adapters.arrays import read_npz
 from hilum.adapters.meters import PrometheusMeter
 from hilum.adapters.nifti_patches import affine_of, nifti_bytes
+from hilum.adapters.reading import read_payload
 from hilum.core.errors import RequestError
 from hilum.core.geometry import Grid
 from hilum.loop.answering.routes import compare_in_shadow, send_to_canary, settle
@@ -332,3 +334,37 @@ def test_routes_that_cannot_be_are_refused(served):
         send_to_canary(served.store, served.ledger, "chest", served.versions["chest"], 1.5)
     with pytest.raises(RequestError, match="no champion"):
         compare_in_shadow(served.ledger, "lung", served.versions["chest"])
+
+
+def test_what_the_model_is_unsure_of_is_kept_with_consent_alone_and_without_identity(tmp_path):
+    made = Served(tmp_path)
+    made.champion("liver", SEGMENT)
+    made.champion("chest", CLASSIFY, seed=1)
+    service = Service(made.store, made.ledger, made.limits, PrometheusMeter(), keep_from=0.0)
+    kept = tmp_path / "store" / "unsure"
+    with serving(make_app(service, Door(KeyFile(made.keys)))) as url:
+        made.url = url
+        post(made, "liver/segment", nifti_bytes(scan(), GRID))
+        assert not kept.exists()
+        consenting = {"Authorization": f"Bearer {made.key}", "Hilum-Consent": "given"}
+        for _ in range(2):
+            for path, body in (("liver/segment", nifti_bytes(scan(), GRID)), ("chest/classify", as_png(frame()))):
+                CLIENT.post(f"{url}/v1/models/{path}", content=body, headers=consenting)
+    scans, pictures = sorted(kept.glob("*.nii.gz")), sorted(kept.glob("*.npz"))
+    assert (len(scans), len(pictures)) == (1, 1)
+    (back,) = read_payload(".nii.gz", [scans[0].read_bytes()])
+    np.testing.assert_array_equal(back.image_czyx, scan())
+    assert back.grid.apart_mm(GRID) < 1e-3
+    (picture,) = read_npz(pictures[0].read_bytes())
+    np.testing.assert_array_equal(picture.image_czyx, (frame() / 8).astype(np.uint8))
+
+
+def test_what_the_model_is_sure_of_is_not_kept(tmp_path):
+    made = Served(tmp_path)
+    made.champion("liver", SEGMENT)
+    service = Service(made.store, made.ledger, made.limits, PrometheusMeter(), keep_from=1.0)
+    with serving(make_app(service, Door(KeyFile(made.keys)))) as url:
+        headers = {"Authorization": f"Bearer {made.key}", "Hilum-Consent": "given"}
+        answer = CLIENT.post(f"{url}/v1/models/liver/segment", content=nifti_bytes(scan(), GRID), headers=headers)
+        assert answer.status_code == 200
+    assert not (tmp_path / "store" / "unsure").exists()

@@ -26,6 +26,16 @@ Most = Annotated[int | None, typer.Option("--most-replicas", min=1, help="Grow t
 Cpus = Annotated[float, typer.Option("--cpus", min=0, help="Cores of a replica.")]
 Gpus = Annotated[float, typer.Option("--gpus", min=0, help="GPUs of a replica; a part of one is allowed.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Windows that go through a network together.")]
+KeepUnsure = Annotated[
+    float | None,
+    typer.Option(
+        "--keep-unsure",
+        min=0,
+        max=1,
+        metavar="UNCERTAINTY",
+        help="Keep images from this uncertainty on, without identity, where their sender consents.",
+    ),
+]
 WithoutRay = Annotated[bool, typer.Option("--without-ray", help="Answer in this process alone: for a small machine.")]
 FastProxy = Annotated[bool, typer.Option("--fast-proxy", help="Ray's HAProxy in front instead of its Python proxy.")]
 _KEEP_ALIVE_SECONDS = 30
@@ -43,6 +53,7 @@ def serve(
     cpus: Cpus = 1,
     gpus: Gpus = 0,
     batch_size: BatchSize = 8,
+    keep_unsure: KeepUnsure = None,
     address: Address = None,
     without_ray: WithoutRay = False,
     fast_proxy: FastProxy = False,
@@ -63,9 +74,10 @@ def serve(
     _services(APP).door_from_environment()
     store_at(store)
     if without_ray:
-        _in_this_process(store, host, port, batch_size=batch_size, json_=json_)
+        how = {"batch_size": batch_size, "keep_from": keep_unsure}
+        _in_this_process(store, host, port, how, json_)
         return
-    each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size}
+    each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size, "keep_from": keep_unsure}
     shape = _shape(store, settings, replicas=replicas, most_replicas=most_replicas, **each)
     _on_ray(shape, host, port, address, fast_proxy=fast_proxy, json_=json_)
 
@@ -81,6 +93,7 @@ def config(
     cpus: Cpus = 1,
     gpus: Gpus = 0,
     batch_size: BatchSize = 8,
+    keep_unsure: KeepUnsure = None,
     json_: Json = False,
 ) -> None:
     """Print the Serve config, for `serve deploy` and for serveConfigV2 of KubeRay's RayService."""
@@ -88,7 +101,7 @@ def config(
 
     from hilum.cli.settings import read_settings
 
-    each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size}
+    each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size, "keep_from": keep_unsure}
     shape = _shape(store, read_settings(), replicas=replicas, most_replicas=most_replicas, **each)
     content = _services(SERVE).config(shape, host=host, port=port)
     if json_:
@@ -105,9 +118,9 @@ def _check_open(host: str, settings: "Settings") -> None:
         )
 
 
-def _in_this_process(store: str | None, host: str, port: int, *, batch_size: int, json_: bool) -> None:
+def _in_this_process(store: str | None, host: str, port: int, how: dict[str, Any], json_: bool) -> None:
     uvicorn = _services("uvicorn")
-    app = _services(APP).from_environment(store, batch_size=batch_size)
+    app = _services(APP).from_environment(store, **how)
     config = uvicorn.Config(
         app, host=host, port=port, access_log=False, server_header=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS
     )

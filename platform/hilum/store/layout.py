@@ -6,6 +6,7 @@ labels/<label_set_id>/            snapshots of accepted answers
 checkpoints/<checkpoint_id>/      model.safetensors, card.json, manifest.json
 campaigns/<name>/                 recipe.json, rounds/<n>/events/<k>-<stage>.json
 deliveries/<tool>/<project>/      what a labelling tool told us, a file a revision, written once
+unsure/                           images that inference kept, with their senders' consent
 jobs/<job_id>/                    images that inference answers later, for a while
 ledger.sqlite                     who may move a round next (or HILUM_LEDGER_URL)
 hilum.json                        the store's format version

@@ -103,11 +103,18 @@ class WithHeaders:
         await self._app(scope, receive, adding if scope["type"] == "http" else send)
 
 
-def from_environment(store_url: str | None = None, *, meter: Meter | None = None, batch_size: int = 8) -> FastAPI:
+def from_environment(
+    store_url: str | None = None,
+    *,
+    meter: Meter | None = None,
+    batch_size: int = 8,
+    keep_from: float | None = None,
+) -> FastAPI:
     """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words."""
     door = door_from_environment()
     store = store_at(store_url)
-    service = Service(store, ledger_of(store), Limits(), meter or PrometheusMeter(), batch_size=batch_size)
+    counted = meter or PrometheusMeter()
+    service = Service(store, ledger_of(store), Limits(), counted, batch_size=batch_size, keep_from=keep_from)
     return make_app(service, door)
 
 

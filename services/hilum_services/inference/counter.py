@@ -18,6 +18,7 @@ from hilum_services.bodies import body_of
 from hilum_services.inference.access import Door, Line, audited
 from hilum_services.inference.asked import Asked, Verb
 from hilum_services.inference.jobs import Jobs, told
+from hilum_services.inference.keeping import CONSENT
 from hilum_services.inference.replies import reply
 from hilum_services.inference.service import Service, check_verb
 from hilum_services.inference.shadow import Shadow
@@ -86,6 +87,9 @@ class Counter:
             answer, response = await run_in_threadpool(self._rendered, question, asked)
         if meant.alias is None and meant.checkpoint_id is None:
             self._shadow.follow(image, asked, answer)
+        if self._service.keeping.wants(answer, request.headers.get(CONSENT)):
+            await run_in_threadpool(self._service.keeping.keep, image)
+            line.say(kept=True)
         return response
 
     async def _kept(self, image: ReadImage, version: Version, asked: Asked, owner: str) -> Response:

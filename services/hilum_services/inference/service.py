@@ -18,6 +18,7 @@ from hilum.steps.calibrations import Calibration, read_calibration
 from hilum.store.layout import Store
 from hilum_services.inference.asked import Asked, Verb
 from hilum_services.inference.drift import Drift
+from hilum_services.inference.keeping import Keeping
 from hilum_services.inference.limits import Limits
 
 _QUESTIONS: Mapping[Verb, tuple[str, ...]] = {
@@ -42,8 +43,13 @@ class Service:
         num_kept: int = 3,
         batch_size: int = 8,
         fresh_for: float = 1.0,
+        keep_from: float | None = None,
     ) -> None:
-        """``fresh_for``: after how many seconds an alias is looked up again; that is how long a promotion takes."""
+        """``fresh_for``: after how many seconds an alias is looked up again; that is how long a promotion takes.
+
+        ``keep_from``: from which uncertainty on images are kept whose senders consent; None keeps none.
+        """
+        self.keeping = Keeping(store, keep_from)
         self.store, self.ledger, self.limits, self.meter = store, ledger, limits, meter
         self.shelf = Shelf(store, num_kept=num_kept)
         self.engine = Engine(batch_size=batch_size, most_waiting=limits.most_waiting, watch=self._batched)
