@@ -8,7 +8,7 @@ from fastapi import Query
 from hilum.loop.answering.shelf import Quality
 
 Verb = Literal["segment", "classify", "score"]
-Format = Literal["nifti", "npy", "png", "json"]
+Format = Literal["nifti", "npy", "png", "dicom-seg", "json"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ FormatOf = Annotated[
     Query(
         alias="format",
         description="nifti: a label map on the image's grid; npy: the same as an array (Z, Y, X); png: the slice that "
-        "holds most, tinted; json: polygons and sizes.",
+        "holds most, tinted; dicom-seg: a DICOM segmentation of the DICOM files that were sent, at once only; "
+        "json: polygons and sizes.",
     ),
 ]
 MirrorsOf = Annotated[

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from hilum_services.inference.asked import Asked, BiomarkersOf, DepthOf, FormatOf, LaterOf, MirrorsOf, QualityOf
 from hilum_services.inference.counter import Counter
 from hilum_services.inference.documented import Responses, files, refusals
+from hilum_services.inference.replies import KINDS
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -17,7 +18,7 @@ _BODY: dict[str, Any] = {
 }
 _LATER: Responses = {202: {"description": "The image is answered later: a job, and where it is."}}
 _ANY = {**refusals(404, 408, 413, 422, 503), **_LATER}
-_SEGMENT = {**_ANY, **files("application/gzip", "application/octet-stream", "image/png", "application/json")}
+_SEGMENT = {**_ANY, **files(*KINDS)}
 
 
 def predictions_router(counter: Counter) -> APIRouter:

@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from hilum.adapters.bodies import read_body
+from hilum.adapters.bodies import dicom_files, read_body
 from hilum.core.errors import DataError, HilumError
 from hilum.core.ports import Ledger, Meter
 from hilum.core.recipes import Choice
@@ -19,6 +20,9 @@ from hilum.store.layout import Store
 from hilum_services.inference.asked import Asked, Verb
 from hilum_services.inference.drift import Drift
 from hilum_services.inference.limits import Limits
+
+if TYPE_CHECKING:
+    from hilum.adapters.dicom_results import SourceImages
 
 _QUESTIONS: Mapping[Verb, tuple[str, ...]] = {
     "segment": ("segment",),
@@ -103,6 +107,13 @@ class Service:
                 f"The image has {image.image_czyx.size:,} voxels; at most {self.limits.most_voxels:,} are answered."
             )
         return image
+
+    def source(self, body: bytes) -> "SourceImages":
+        """The DICOM files in a body, for a segmentation of them; DataError where it is of another kind."""
+        from hilum.adapters.dicom_results import SourceImages
+
+        largest = self.limits.largest_body
+        return SourceImages(dicom_files(body, max_bytes=largest), max_bytes=largest)
 
     def question(self, image: ReadImage, version: Version, asked: Asked) -> Question:
         """The image as the version reads it; DataError where it cannot, RecipeError for wishes it cannot fulfil."""
