@@ -8,6 +8,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+import zarr
 from tests.services.test_inference import CLASSIFY, GRID, SEGMENT, Served, as_png, frame, nifti_bytes, post, scan
 
 from hilum.adapters.bodies import read_body
@@ -98,3 +99,17 @@ def test_a_job_never_holds_whose_image_it_is(tmp_path):
             answer = post(made, "liver/segment", body, format="dicom-seg", **more)
             assert (answer.status_code, "keeps no DICOM headers" in answer.json()["error"]) == (422, True)
     assert not list((tmp_path / "store").glob("jobs/*"))
+
+
+def test_an_ome_zarr_is_the_label_map_at_its_place(served, tmp_path):
+    body = nifti_bytes(scan(), GRID)
+    answer = post(served, "liver/segment", body, format="ome-zarr")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip"), answer.text
+    (tmp_path / "answer.zip").write_bytes(answer.content)
+    with zarr.storage.ZipStore(tmp_path / "answer.zip", mode="r") as store:
+        group = zarr.open_group(store, mode="r")
+        label_map = label_map_of(served, body)
+        assert label_map.any()
+        np.testing.assert_array_equal(group["0"][:], label_map)
+        scale, _ = group.attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"]
+        np.testing.assert_allclose(scale["scale"], GRID.spacing_mm_zyx, rtol=1e-6)

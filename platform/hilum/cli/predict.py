@@ -21,7 +21,10 @@ Model = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where label maps are written.")]
 Format = Annotated[
-    str, typer.Option("--format", help="nifti, npy, png or dicom-seg, of label maps; dicom-seg of DICOM images only.")
+    str,
+    typer.Option(
+        "--format", help="nifti, npy, png, ome-zarr or dicom-seg, of label maps; dicom-seg of DICOM images only."
+    ),
 ]
 QualityOf = Annotated[
     str | None, typer.Option("--quality", help="fast, balanced or accurate, of a network of several depths.")

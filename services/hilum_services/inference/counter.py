@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
@@ -12,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from hilum.core.errors import DataError, NotFoundError, RecipeError, RequestError
 from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Answer, Question
+from hilum.loop.answering.stored import StoredVolume, stored_volume
 from hilum.loop.answering.versions import Version, reference
 from hilum.nn.engine import BusyError
-from hilum_services.bodies import body_of
+from hilum_services.bodies import body_of, is_json, parsed
 from hilum_services.inference.access import Door, Line, audited
 from hilum_services.inference.asked import Asked, Verb
 from hilum_services.inference.jobs import Jobs, told
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _CALLER_LEFT = 499
 """Nobody reads it; the audit does."""
+_LONGEST_NAME = 4096
+"""Bytes of JSON that names a stored volume."""
 
 
 class Counter:
@@ -73,12 +77,17 @@ class Counter:
             _check_can_wait(asked)
         if self._service.engine.num_waiting >= self._service.limits.most_waiting:
             return _busy()
-        body = await body_of(request, self._service.limits.largest_body)
+        is_named = is_json(request)
+        if is_named and not holder.allows("read", meant.model):
+            return refusal(403, "This key may not read what is stored; send the image itself.")
+        body = await body_of(request, _LONGEST_NAME if is_named else self._service.limits.largest_body)
         if isinstance(body, Response):
             return body
+        named = stored_volume(parsed(body)) if is_named else None
+        asked = replace(asked, is_prepared=is_named)
         async with self._reading:
             with self._timed(asked.verb, "read"):
-                image = await run_in_threadpool(self._service.read, body)
+                image = await run_in_threadpool(self._image, body, named)
                 line.say(num_bytes=len(body), shape_zyx=list(image.grid.shape_zyx))
                 if later or image.image_czyx.size > self._service.limits.at_once_voxels:
                     _check_can_wait(asked)
@@ -94,6 +103,9 @@ class Counter:
         if meant.alias is None and meant.checkpoint_id is None:
             self._shadow.follow(image, asked, answer)
         return response
+
+    def _image(self, body: bytes, named: StoredVolume | None) -> ReadImage:
+        return self._service.read(body) if named is None else self._service.stored(named)
 
     async def _kept(self, image: ReadImage, version: Version, asked: Asked, owner: str) -> Response:
         job = await run_in_threadpool(self._jobs.add, image, version, asked, owner)

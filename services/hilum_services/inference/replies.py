@@ -17,6 +17,7 @@ _TYPES: Mapping[FileFormat, str] = {
     "nifti": "application/gzip",
     "npy": "application/octet-stream",
     "png": "image/png",
+    "ome-zarr": "application/zip",
     "dicom-seg": "application/dicom",
 }
 KINDS = (*_TYPES.values(), "application/json")

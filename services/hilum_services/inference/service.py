@@ -13,6 +13,7 @@ from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Answer, Question
 from hilum.loop.answering.routes import Routes, routes_of
 from hilum.loop.answering.shelf import Shelf
+from hilum.loop.answering.stored import StoredVolume, read_stored, unprepared
 from hilum.loop.answering.versions import Reference, Version, checkpoint_of, models_of, version_of
 from hilum.nn.engine import Batched, Engine
 from hilum.steps.calibrations import Calibration, read_calibration
@@ -108,6 +109,11 @@ class Service:
             )
         return image
 
+    def stored(self, named: StoredVolume) -> ReadImage:
+        """A volume of the store, within the limits of bodies."""
+        limits = self.limits
+        return read_stored(self.store, named, most_voxels=limits.most_voxels, max_bytes=limits.largest_body)
+
     def source(self, body: bytes) -> "SourceImages":
         """The DICOM files in a body, for a segmentation of them; DataError where it is of another kind."""
         from hilum.adapters.dicom_results import SourceImages
@@ -123,7 +129,7 @@ class Service:
             depth = self.shelf.depth_for(version, asked.quality)
         return Question(
             image,
-            version,
+            unprepared(version) if asked.is_prepared else version,
             self.shelf.predictor(version, depth),
             depth=depth,
             calibration=self._calibration(version),

@@ -62,7 +62,7 @@ def test_classes_are_printed_and_one_bad_file_does_not_stop_the_others(store, ty
     [
         ("--model lung", "no model 'lung'"),
         ("--model li/ver", "name@alias"),
-        ("--model liver --format exe", "nifti, npy, png, dicom-seg"),
+        ("--model liver --format exe", "nifti, npy, png, ome-zarr, dicom-seg"),
         ("--model liver --quality best", "fast, balanced, accurate"),
     ],
 )

@@ -16,16 +16,18 @@ from hilum.adapters.nifti_patches import nifti_bytes
 from hilum.core.asking import LabelMap
 from hilum.loop.answering.answer import Answer
 from hilum.nn.biomarkers import biomarkers
+from hilum.store.label_archives import label_archive
 
 if TYPE_CHECKING:
     from hilum.adapters.dicom_results import SourceImages
 
-FileFormat = Literal["nifti", "npy", "png", "dicom-seg"]
+FileFormat = Literal["nifti", "npy", "png", "ome-zarr", "dicom-seg"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 ENDINGS: Mapping[FileFormat, str] = {
     "nifti": ".nii.gz",
     "npy": ".npy",
     "png": ".png",
+    "ome-zarr": ".ome.zarr.zip",
     "dicom-seg": ".seg.dcm",
 }
 
@@ -94,6 +96,8 @@ def as_file(answer: Answer, wanted: FileFormat, source: "SourceImages | None" = 
         return source.segmentation(label_map, version.class_names, checkpoint_id=version.checkpoint_id)
     if wanted == "nifti":
         return nifti_bytes(label_map[None], answer.image.grid)
+    if wanted == "ome-zarr":
+        return label_archive(label_map, answer.image.grid, answer.version.class_names)
     if wanted == "png":
         return _picture(answer)
     stream = io.BytesIO()
