@@ -29,10 +29,11 @@ class StoredVolume:
 
 def stored_volume(said: Any) -> StoredVolume:
     """What JSON names: ``{"volume": id, "ingest": id}``; DataError for anything else, before any path is made of it."""
-    ids = [said.get("volume"), said.get("ingest")] if isinstance(said, dict) and len(said) == 2 else []
-    if not ids or not all(isinstance(one, str) and _ID.fullmatch(one) for one in ids):
-        raise DataError('A stored volume is named as {"volume": id, "ingest": id}, each id twelve hex digits.')
-    return StoredVolume(*ids)
+    match said:
+        case {"volume": str(volume), "ingest": str(ingest), **rest} if not rest:
+            if _ID.fullmatch(volume) and _ID.fullmatch(ingest):
+                return StoredVolume(volume, ingest)
+    raise DataError('A stored volume is named as {"volume": id, "ingest": id}, each id twelve hex digits.')
 
 
 def read_stored(store: Store, named: StoredVolume, *, most_voxels: int, max_bytes: int) -> ReadImage:
