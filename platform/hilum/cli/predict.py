@@ -60,6 +60,8 @@ def predict(
     chosen_quality = None if quality is None else _one_of("--quality", quality, get_args(Quality))
     opened, asked = store_at(store), reference(model)
     version = version_of(opened, asked.model, checkpoint_of(opened, ledger_of(opened), asked))
+    if version.question == "segment":
+        _check_targets([(file, _target(file, out, chosen_format)) for file in images])
     shelf = Shelf(opened)
     depth = None if chosen_quality is None else shelf.depth_for(version, chosen_quality)
     how = {"version": version, "predictor": shelf.predictor(version, depth), "depth": depth, "mirrors": mirrors}
@@ -78,7 +80,7 @@ def _answered(file: Path, engine: "Engine", how: dict[str, Any], out: Path, want
     """One row: what was answered, or why not."""
     from hilum.core.recipes import Choice
     from hilum.loop.answering.answer import Question
-    from hilum.loop.answering.telling import ENDINGS, as_file, classified
+    from hilum.loop.answering.telling import as_file, classified
     from hilum.store.manifest import write_bytes
 
     row: dict[str, Any] = {"image": str(file), "answer": None, "uncertainty": None, "error": None}
@@ -97,9 +99,27 @@ def _answered(file: Path, engine: "Engine", how: dict[str, Any], out: Path, want
     if answer.label_map_zyx is None:
         said = classified(answer)
         return {**row, "answer": said["class"], "probabilities": said["probabilities"]}
-    target = out / f"{_stem(file)}{ENDINGS[wanted]}"
+    target = _target(file, out, wanted)
     write_bytes(str(target.absolute()), content)
     return {**row, "answer": str(target)}
+
+
+def _target(file: Path, out: Path, wanted: "FileFormat") -> Path:
+    from hilum.loop.answering.telling import ENDINGS
+
+    return out / f"{_stem(file)}{ENDINGS[wanted]}"
+
+
+def _check_targets(pairs: list[tuple[Path, Path]]) -> None:
+    """RequestError where an answer would be written over an image, or over another's answer."""
+    taken = {file.resolve(): file for file, _ in pairs}
+    for file, target in pairs:
+        other = taken.setdefault(target.resolve(), file)
+        if other is not file or target.resolve() == file.resolve():
+            raise RequestError(
+                f"The answer to {file} would be written to {target}, and so over {other} or its answer; "
+                "give another --out, or images of one name one at a time."
+            )
 
 
 def _read(file: Path, *, with_source: bool) -> "tuple[ReadImage, SourceImages | None]":

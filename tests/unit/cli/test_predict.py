@@ -93,3 +93,15 @@ def test_a_folder_of_dicom_gets_a_segmentation_of_its_slices(store, typed, tmp_p
 def test_a_segmentation_of_a_file_that_is_no_dicom_is_refused(store, scan, typed):
     answer = typed(f"predict {scan} --model liver --store {store} --format dicom-seg --json")
     assert (answer.code, "send DICOM" in json.loads(answer.out)["answers"][0]["error"]) == (2, True)
+
+
+def test_no_answer_is_written_over_an_image_or_over_another_answer(store, scan, typed, tmp_path):
+    before = scan.read_bytes()
+    answer = typed(f"predict {scan} --model liver --store {store} --out {tmp_path}")
+    assert (answer.code, "--out" in answer.err, scan.read_bytes() == before) == (2, True, True)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "scan.nii.gz").write_bytes(before)
+    answer = typed(
+        f"predict {scan} {tmp_path / 'more' / 'scan.nii.gz'} --model liver --store {store} --out {tmp_path}/o"
+    )
+    assert (answer.code, "one at a time" in answer.err) == (2, True)
