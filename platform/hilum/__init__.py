@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hilum.cli.api import Campaign, ingest, init, measure, open, recipe, simulate  # noqa: A004
+    from hilum.client import Client
     from hilum.core.errors import (
         ConflictError,
         CorruptionError,
@@ -41,11 +42,13 @@ _HOME = {
         ),
         "hilum.core.errors",
     ),
+    "Client": "hilum.client",
     "Store": "hilum.store.layout",
 }
 
 __all__ = [
     "Campaign",
+    "Client",
     "ConflictError",
     "CorruptionError",
     "DataError",

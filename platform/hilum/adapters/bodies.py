@@ -33,7 +33,7 @@ def read_body(payload: bytes, *, max_bytes: int) -> ReadImage:
         raise DataError("The body is empty; send an image.")
     if len(payload) > max_bytes:
         raise DataError(f"The image has {len(payload):,} bytes; at most {max_bytes:,} are read.")
-    files = _unzipped(payload, max_bytes) if payload.startswith(b"PK\x03\x04") else [payload]
+    files = _files(payload, max_bytes)
     return _only(read_payload(kind_of(files[0]), files, max_bytes=max_bytes))
 
 
@@ -42,6 +42,21 @@ def read_series(payloads: Sequence[bytes], *, max_bytes: int) -> ReadImage:
     if not payloads or not all(is_dicom(one[:1024]) for one in payloads):
         raise DataError("These files are not the slices of one DICOM series.")
     return _only(read_payload(endings.DICOM[0], payloads, max_bytes=max_bytes))
+
+
+def dicom_files(payload: bytes, *, max_bytes: int) -> Sequence[bytes]:
+    """The DICOM files of a body: itself, or those of its zip. DataError for one that is no DICOM."""
+    files = _files(payload, max_bytes)
+    if not all(is_dicom(one[:1024]) for one in files):
+        raise DataError(
+            "A DICOM segmentation refers to the DICOM files that it is drawn on, and this image is none: send DICOM "
+            "(one file, or a zip of one series), or ask for another format."
+        )
+    return files
+
+
+def _files(payload: bytes, max_bytes: int) -> Sequence[bytes]:
+    return _unzipped(payload, max_bytes) if payload.startswith(b"PK\x03\x04") else [payload]
 
 
 def _only(images: Sequence[ReadImage]) -> ReadImage:

@@ -12,12 +12,9 @@ from importlib.metadata import version
 from typing import Any
 from uuid import UUID, uuid5
 
-import highdicom as hd
 import numpy as np
 import numpy.typing as npt
-from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sr.codedict import codes
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -28,8 +25,7 @@ from pydicom.uid import (
 from pydicom.valuerep import DSfloat
 
 from hilum.adapters.dicom_header import quietly
-from hilum.adapters.dicom_structures import MAX_NAME
-from hilum.adapters.planes import rgb_of
+from hilum.adapters.dicom_segments import UTF8, drawn_segmentation
 from hilum.core.asking import LabelMap, Task
 from hilum.core.errors import DataError
 from hilum.core.geometry import Grid
@@ -39,7 +35,6 @@ _NAMESPACE = UUID("6d0a1f0e-3f4c-5b0b-9f5e-0f1c4f0c7b1a")
 _RIGHT_ANGLE = 1e-4
 _LPS = np.array([-1.0, -1.0, 1.0])
 _KINDS = {"CT": CTImageStorage, "MR": MRImageStorage}
-_UTF8 = "ISO_IR 192"
 _EMPTY = ("StudyDate", "StudyTime", "AccessionNumber", "StudyID", "ReferringPhysicianName", "PatientBirthDate")
 
 
@@ -75,25 +70,14 @@ def dicom_draft(series: Sequence[Dataset], grid: Grid, *, task: Task) -> Dataset
     if draft_ZYX is None or not draft_ZYX.any():
         return None
     seen = f"draft {hashlib.sha256(draft_ZYX.tobytes()).hexdigest()}"
-    with quietly():
-        made = hd.seg.Segmentation(
-            source_images=series,
-            pixel_array=np.ascontiguousarray(draft_ZYX.transpose(_slicing(grid))),
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[_segment(k, name) for k, name in enumerate(task.class_names) if k > 0],
-            series_instance_uid=uid_of(task.candidate_id, f"series of {seen}"),
-            series_number=2,
-            sop_instance_uid=uid_of(task.candidate_id, seen),
-            instance_number=1,
-            manufacturer="hilum",
-            manufacturer_model_name="hilum",
-            software_versions=version("hilum"),
-            device_serial_number="0",
-            content_label="DRAFT",
-        )
-        made.SpecificCharacterSet = _UTF8
-        made.SeriesDescription = "draft"
-    return made
+    return drawn_segmentation(
+        series,
+        draft_ZYX.transpose(_slicing(grid)),
+        task.class_names,
+        algorithm=("hilum draft", version("hilum")),
+        uids=(uid_of(task.candidate_id, f"series of {seen}"), uid_of(task.candidate_id, seen)),
+        label="DRAFT",
+    )
 
 
 def dicom_bytes(dataset: Dataset) -> bytes:
@@ -102,21 +86,6 @@ def dicom_bytes(dataset: Dataset) -> bytes:
     with quietly():
         dataset.save_as(sink, enforce_file_format=True)
     return sink.getvalue()
-
-
-def _segment(class_id: int, name: str) -> hd.seg.SegmentDescription:
-    return hd.seg.SegmentDescription(
-        segment_number=class_id,
-        segment_label=" ".join(name.replace("\\", "/").split())[:MAX_NAME],
-        # What a class is to SNOMED nobody said; these two are what 3D Slicer, too, writes of an unknown one.
-        segmented_property_category=codes.SCT.Tissue,
-        segmented_property_type=codes.SCT.Tissue,
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name="hilum draft", family=codes.DCM.ArtificialIntelligence, version=version("hilum")
-        ),
-        display_color=CIELabColor.from_rgb(*rgb_of(class_id)),
-    )
 
 
 def _slicing(grid: Grid) -> tuple[int, int, int]:
@@ -145,7 +114,7 @@ def _common(candidate_id: str, name: str, volume: Volume) -> Dataset:
     common = Dataset()
     common.SOPClassUID = _KINDS.get(volume.modality, SecondaryCaptureImageStorage)
     common.Modality = volume.modality if volume.modality in _KINDS else "OT"
-    common.SpecificCharacterSet = _UTF8
+    common.SpecificCharacterSet = UTF8
     common.PatientID, common.PatientName = name, f"{name}^"
     common.PatientSex, common.PatientIdentityRemoved, common.DeidentificationMethod = "", "YES", "hilum ingest"
     for keyword in _EMPTY:

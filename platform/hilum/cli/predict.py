@@ -10,6 +10,8 @@ from hilum.cli.options import Json, StoreUrl
 from hilum.core.errors import DataError, HilumError, RequestError
 
 if TYPE_CHECKING:
+    from hilum.adapters.dicom_results import SourceImages
+    from hilum.core.sources import ReadImage
     from hilum.loop.answering.telling import FileFormat
     from hilum.nn.engine import Engine
 
@@ -18,7 +20,12 @@ Model = Annotated[
     str, typer.Option("--model", metavar="MODEL", help="name, name@alias or name:checkpoint; a model is its campaign.")
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where label maps are written.")]
-Format = Annotated[str, typer.Option("--format", help="nifti, npy or png, of label maps.")]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", help="nifti, npy, png, ome-zarr or dicom-seg, of label maps; dicom-seg of DICOM images only."
+    ),
+]
 QualityOf = Annotated[
     str | None, typer.Option("--quality", help="fast, balanced or accurate, of a network of several depths.")
 ]
@@ -53,6 +60,8 @@ def predict(
     chosen_quality = None if quality is None else _one_of("--quality", quality, get_args(Quality))
     opened, asked = store_at(store), reference(model)
     version = version_of(opened, asked.model, checkpoint_of(opened, ledger_of(opened), asked))
+    if version.question == "segment":
+        _check_targets([(file, _target(file, out, chosen_format)) for file in images])
     shelf = Shelf(opened)
     depth = None if chosen_quality is None else shelf.depth_for(version, chosen_quality)
     how = {"version": version, "predictor": shelf.predictor(version, depth), "depth": depth, "mirrors": mirrors}
@@ -71,38 +80,64 @@ def _answered(file: Path, engine: "Engine", how: dict[str, Any], out: Path, want
     """One row: what was answered, or why not."""
     from hilum.core.recipes import Choice
     from hilum.loop.answering.answer import Question
-    from hilum.loop.answering.telling import ENDINGS, as_file, classified
+    from hilum.loop.answering.telling import as_file, classified
     from hilum.store.manifest import write_bytes
 
     row: dict[str, Any] = {"image": str(file), "answer": None, "uncertainty": None, "error": None}
     members = None if how["mirrors"] is None else Choice(kind="mirrors", num_members=how["mirrors"])
     try:
+        image, source = _read(file, with_source=wanted == "dicom-seg" and how["version"].question == "segment")
         question = Question(
-            _read(file), how["version"], how["predictor"], depth=how["depth"], members=members, max_bytes=_MAX_BYTES
+            image, how["version"], how["predictor"], depth=how["depth"], members=members, max_bytes=_MAX_BYTES
         )
         question.submit(engine)
         answer = question.answer()
+        content = b"" if answer.label_map_zyx is None else as_file(answer, wanted, source)
     except HilumError as error:
         return {**row, "error": str(error)}
     row["uncertainty"] = round(answer.uncertainty, 4)
     if answer.label_map_zyx is None:
         said = classified(answer)
         return {**row, "answer": said["class"], "probabilities": said["probabilities"]}
-    target = out / f"{_stem(file)}{ENDINGS[wanted]}"
-    write_bytes(str(target.absolute()), as_file(answer, wanted))
+    target = _target(file, out, wanted)
+    write_bytes(str(target.absolute()), content)
     return {**row, "answer": str(target)}
 
 
-def _read(file: Path) -> Any:
-    """The image in a file, or in a folder's one DICOM series."""
-    from hilum.adapters.bodies import read_body, read_series
+def _target(file: Path, out: Path, wanted: "FileFormat") -> Path:
+    from hilum.loop.answering.telling import ENDINGS
 
-    if file.is_dir():
-        return read_series([one.read_bytes() for one in sorted(file.iterdir()) if one.is_file()], max_bytes=_MAX_BYTES)
+    return out / f"{_stem(file)}{ENDINGS[wanted]}"
+
+
+def _check_targets(pairs: list[tuple[Path, Path]]) -> None:
+    """RequestError where an answer would be written over an image, or over another's answer."""
+    taken = {file.resolve(): file for file, _ in pairs}
+    for file, target in pairs:
+        other = taken.setdefault(target.resolve(), file)
+        if other is not file or target.resolve() == file.resolve():
+            raise RequestError(
+                f"The answer to {file} would be written to {target}, and so over {other} or its answer; "
+                "give another --out, or images of one name one at a time."
+            )
+
+
+def _read(file: Path, *, with_source: bool) -> "tuple[ReadImage, SourceImages | None]":
+    """The image in a file, or in a folder's one DICOM series; and what a DICOM segmentation of it refers to."""
+    from hilum.adapters.bodies import dicom_files, read_body, read_series
+    from hilum.adapters.dicom_results import SourceImages
+
     try:
-        return read_body(file.read_bytes(), max_bytes=_MAX_BYTES)
+        if file.is_dir():
+            files = [one.read_bytes() for one in sorted(file.iterdir()) if one.is_file()]
+            image = read_series(files, max_bytes=_MAX_BYTES)
+        else:
+            body = file.read_bytes()
+            image = read_body(body, max_bytes=_MAX_BYTES)
+            files = list(dicom_files(body, max_bytes=_MAX_BYTES)) if with_source else []
     except OSError as error:
         raise DataError(f"It cannot be read ({error.strerror}).") from None
+    return image, SourceImages(files, max_bytes=_MAX_BYTES) if with_source else None
 
 
 def _stem(file: Path) -> str:

@@ -26,7 +26,7 @@ OVER: tuple[Status, ...] = ("done", "failed", "cancelled")
 
 FORMAT_VERSION = 1
 _ASKED, _IMAGE, _STATE, _ANSWER = "asked.json", "image.npz", "state.json", "answer.bin"
-_KEPT = ("modality", "intensity", "measured_grid", "flags")
+_KEPT = ("modality", "intensity", "measured_grid", "flags", "window")
 """What is kept of an image beside voxels and grid: nothing that a header said of a person."""
 
 
@@ -63,8 +63,10 @@ class Job:
         grid = about["grid"]
         direction = tuple(tuple(row) for row in grid["direction"])
         place = Grid(tuple(grid["shape_zyx"]), tuple(grid["spacing_mm_zyx"]), tuple(grid["origin_mm_xyz"]), direction)
-        kept = {name: about[name] for name in _KEPT}
-        return ReadImage(voxels, place, tuple(about["item_shape_zyx"]), **{**kept, "flags": tuple(kept["flags"])})
+        kept = {name: about[name] for name in _KEPT if name in about}
+        window = kept.get("window") and tuple(kept["window"])
+        kept |= {"flags": tuple(kept["flags"]), "window": window}
+        return ReadImage(voxels, place, tuple(about["item_shape_zyx"]), **kept)
 
     def state(self) -> State:
         try:

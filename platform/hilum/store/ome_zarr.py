@@ -127,12 +127,22 @@ def labels_group() -> dict[str, Any]:
 
 
 def truth_group(grids: Sequence[Grid], class_names: Sequence[str]) -> dict[str, Any]:
-    """The label map's group, with the class each value stands for where that is known."""
+    """The group of a volume's label map."""
+    return label_group("truth", grids, class_names, source="../../")
+
+
+def label_group(
+    name: str, grids: Sequence[Grid], class_names: Sequence[str], *, source: str | None = None
+) -> dict[str, Any]:
+    """A label image's group, with the class each value stands for where that is known, and where its image is."""
     properties = [{"label-value": value, "class": name} for value, name in enumerate(class_names)]
     ome = {
         "version": OME_VERSION,
-        "multiscales": [_multiscale("truth", grids, list(_SPACE))],
-        "image-label": {"source": {"image": "../../"}, **({"properties": properties} if properties else {})},
+        "multiscales": [_multiscale(name, grids, list(_SPACE))],
+        "image-label": {
+            **({"source": {"image": source}} if source else {}),
+            **({"properties": properties} if properties else {}),
+        },
     }
     return _group({"ome": ome})
 
@@ -141,12 +151,7 @@ def _hilum_attributes(volume: Volume, metadata: Mapping[str, str]) -> dict[str, 
     return {
         "format_version": FORMAT_VERSION,
         "volume_id": volume.volume_id,
-        "grid": {
-            "shape_zyx": list(volume.grid.shape_zyx),
-            "spacing_mm_zyx": list(volume.grid.spacing_mm_zyx),
-            "origin_mm_xyz": list(volume.grid.origin_mm_xyz),
-            "direction": [list(row) for row in volume.grid.direction],
-        },
+        "grid": grid_attributes(volume.grid),
         "item_shape_zyx": list(volume.item_shape_zyx),
         "modality": volume.modality,
         "low": volume.low,
@@ -156,6 +161,16 @@ def _hilum_attributes(volume: Volume, metadata: Mapping[str, str]) -> dict[str, 
         "has_label_map": volume.has_label_map,
         "metadata": dict(metadata),
         "sha256": UNSEALED,
+    }
+
+
+def grid_attributes(grid: Grid) -> dict[str, Any]:
+    """A grid with its direction, which OME-Zarr cannot say."""
+    return {
+        "shape_zyx": list(grid.shape_zyx),
+        "spacing_mm_zyx": list(grid.spacing_mm_zyx),
+        "origin_mm_xyz": list(grid.origin_mm_xyz),
+        "direction": [list(row) for row in grid.direction],
     }
 
 

@@ -8,7 +8,7 @@ from fastapi import Query
 from hilum.loop.answering.shelf import Quality
 
 Verb = Literal["segment", "classify", "score"]
-Format = Literal["nifti", "npy", "png", "json"]
+Format = Literal["nifti", "npy", "png", "ome-zarr", "dicom-seg", "json"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Asked:
     depth: int | None = None
     mirrors: int | None = None
     biomarkers: bool = False
+    is_prepared: bool = False
+    """Whether the image was prepared already, when its volume was stored."""
 
 
 QualityOf = Annotated[
@@ -34,7 +36,8 @@ FormatOf = Annotated[
     Query(
         alias="format",
         description="nifti: a label map on the image's grid; npy: the same as an array (Z, Y, X); png: the slice that "
-        "holds most, tinted; json: polygons and sizes.",
+        "holds most, tinted; ome-zarr: a zip of an OME-Zarr 0.5 label image; dicom-seg: a DICOM segmentation of the "
+        "DICOM files that were sent, at once only; json: polygons and sizes.",
     ),
 ]
 MirrorsOf = Annotated[

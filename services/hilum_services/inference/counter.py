@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -12,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from hilum.core.errors import DataError, NotFoundError, RecipeError, RequestError
 from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Answer, Question
+from hilum.loop.answering.stored import StoredVolume, stored_volume
 from hilum.loop.answering.versions import Version, reference
 from hilum.nn.engine import BusyError
-from hilum_services.bodies import body_of
+from hilum_services.bodies import body_of, is_json, parsed
 from hilum_services.inference.access import Door, Line, audited
 from hilum_services.inference.asked import Asked, Verb
 from hilum_services.inference.jobs import Jobs, told
@@ -24,8 +26,13 @@ from hilum_services.inference.service import Service, check_verb
 from hilum_services.inference.shadow import Shadow
 from hilum_services.refusals import refusal
 
+if TYPE_CHECKING:
+    from hilum.adapters.dicom_results import SourceImages
+
 _CALLER_LEFT = 499
 """Nobody reads it; the audit does."""
+_LONGEST_NAME = 4096
+"""Bytes of JSON that names a stored volume."""
 
 
 class Counter:
@@ -67,24 +74,33 @@ class Counter:
         line.say(version=version.checkpoint_id)
         line.model = version.model
         check_verb(version, asked.verb)
+        if later:
+            _check_can_wait(asked)
         if self._service.engine.num_waiting >= self._service.limits.most_waiting:
             return _busy()
-        body = await body_of(request, self._service.limits.largest_body)
+        is_named = is_json(request)
+        if is_named and not holder.allows("read", meant.model):
+            return refusal(403, "This key may not read what is stored; send the image itself.")
+        body = await body_of(request, _LONGEST_NAME if is_named else self._service.limits.largest_body)
         if isinstance(body, Response):
             return body
+        named = stored_volume(parsed(body)) if is_named else None
+        asked = replace(asked, is_prepared=is_named)
         async with self._reading:
             with self._timed(asked.verb, "read"):
-                image = await run_in_threadpool(self._service.read, body)
+                image = await run_in_threadpool(self._image, body, named)
                 line.say(num_bytes=len(body), shape_zyx=list(image.grid.shape_zyx))
                 if later or image.image_czyx.size > self._service.limits.at_once_voxels:
+                    _check_can_wait(asked)
                     return await self._kept(image, version, asked, holder.sha256)
+                source = await run_in_threadpool(self._service.source, body) if _is_dicom(asked) else None
                 question = await run_in_threadpool(self._service.question, image, version, asked)
         with self._timed(asked.verb, "answer"):
             question.submit(self._service.engine, seconds=self._service.limits.slowest_answer)
             if not await _seen(question, request):
                 return Response(status_code=_CALLER_LEFT)
         with self._timed(asked.verb, "reply"):
-            answer, response = await run_in_threadpool(self._rendered, question, asked)
+            answer, response = await run_in_threadpool(self._rendered, question, asked, source)
         if meant.alias is None and meant.checkpoint_id is None:
             self._shadow.follow(image, asked, answer)
         if self._service.keeping.wants(answer, request.headers.get(CONSENT)):
@@ -92,20 +108,36 @@ class Counter:
             line.say(kept=True)
         return response
 
+    def _image(self, body: bytes, named: StoredVolume | None) -> ReadImage:
+        return self._service.read(body) if named is None else self._service.stored(named)
+
     async def _kept(self, image: ReadImage, version: Version, asked: Asked, owner: str) -> Response:
         job = await run_in_threadpool(self._jobs.add, image, version, asked, owner)
         return told(job, status_code=202)
 
-    def _rendered(self, question: Question, asked: Asked) -> tuple[Answer, Response]:
+    def _rendered(self, question: Question, asked: Asked, source: "SourceImages | None") -> tuple[Answer, Response]:
         answer = question.answer()
         self._service.note(question, answer)
-        return answer, reply(asked, answer)
+        return answer, reply(asked, answer, source)
 
     @contextmanager
     def _timed(self, verb: Verb, stage: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
         self._service.meter.observe("hilum_inference_seconds", time.perf_counter() - began, verb=verb, stage=stage)
+
+
+def _is_dicom(asked: Asked) -> bool:
+    return asked.verb == "segment" and asked.format == "dicom-seg"
+
+
+def _check_can_wait(asked: Asked) -> None:
+    """RequestError where the answer needs what no job keeps: DICOM headers say whose image it is."""
+    if _is_dicom(asked):
+        raise RequestError(
+            "A DICOM segmentation is not made later, for a job keeps no DICOM headers: send the image without later "
+            "and small enough to be answered at once, ask for another format, or use `hilum predict`."
+        )
 
 
 async def _seen(question: Question, request: Request) -> bool:

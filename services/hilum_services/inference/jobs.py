@@ -21,7 +21,7 @@ from hilum.store.inference_jobs import Job, State, add_job, jobs
 from hilum_services.inference.access import Door
 from hilum_services.inference.asked import Asked
 from hilum_services.inference.documented import files, refusals
-from hilum_services.inference.replies import reply
+from hilum_services.inference.replies import KINDS, reply
 from hilum_services.inference.service import Service
 from hilum_services.refusals import refusal
 
@@ -29,7 +29,6 @@ _LEASE_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 """Until a replica looks for jobs that another left; its own it takes up at once."""
 _TELL_SECONDS = 0.5
-_KINDS = ("application/gzip", "application/octet-stream", "image/png", "application/json")
 _ID = Path(pattern=r"^[0-9a-f]{32}$", description="What the 202 named.")
 
 
@@ -147,7 +146,7 @@ def jobs_router(kept: Jobs, door: Door) -> APIRouter:
             return holder
         return told(await run_in_threadpool(kept.owned, job, holder.sha256))
 
-    @router.get("/{job}/result", responses={**refusals(409), **files(*_KINDS)}, response_class=Response)
+    @router.get("/{job}/result", responses={**refusals(409), **files(*KINDS)}, response_class=Response)
     async def result(request: Request, job: str = _ID) -> Response:
         """The answer, as it would have come at once."""
         holder = door.admitted(request, "predict")

@@ -4,20 +4,33 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from hilum.loop.answering.stored import ID_PATTERN
 from hilum_services.inference.asked import Asked, BiomarkersOf, DepthOf, FormatOf, LaterOf, MirrorsOf, QualityOf
 from hilum_services.inference.counter import Counter
 from hilum_services.inference.documented import Responses, files, refusals
+from hilum_services.inference.replies import KINDS
 
+_ID = {"type": "string", "pattern": ID_PATTERN}
+_STORED: dict[str, Any] = {
+    "type": "object",
+    "properties": {"volume": _ID, "ingest": _ID},
+    "required": ["volume", "ingest"],
+    "additionalProperties": False,
+}
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "One image: PNG, JPEG, TIFF, NIfTI, NRRD, DICOM (one file, or a zip of one series) or .npy.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "One image: PNG, JPEG, TIFF, NIfTI, NRRD, DICOM (one file, or a zip of one series) or .npy; or, "
+        "as JSON, a volume of the store, which needs a key that may read.",
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/json": {"schema": _STORED},
+        },
     }
 }
 _LATER: Responses = {202: {"description": "The image is answered later: a job, and where it is."}}
 _ANY = {**refusals(404, 408, 413, 422, 503), **_LATER}
-_SEGMENT = {**_ANY, **files("application/gzip", "application/octet-stream", "image/png", "application/json")}
+_SEGMENT = {**_ANY, **files(*KINDS)}
 
 
 def predictions_router(counter: Counter) -> APIRouter:

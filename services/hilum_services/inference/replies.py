@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
 
@@ -10,15 +10,22 @@ from hilum.loop.answering.answer import Answer
 from hilum.loop.answering.telling import ENDINGS, FileFormat, as_file, classified, outlined, scored
 from hilum_services.inference.asked import Asked
 
+if TYPE_CHECKING:
+    from hilum.adapters.dicom_results import SourceImages
+
 _TYPES: Mapping[FileFormat, str] = {
     "nifti": "application/gzip",
     "npy": "application/octet-stream",
     "png": "image/png",
+    "ome-zarr": "application/zip",
+    "dicom-seg": "application/dicom",
 }
+KINDS = (*_TYPES.values(), "application/json")
+"""Media types of what `reply` gives."""
 
 
-def reply(asked: Asked, answer: Answer) -> Response:
-    """What goes out for what was asked."""
+def reply(asked: Asked, answer: Answer, source: "SourceImages | None" = None) -> Response:
+    """What goes out for what was asked; ``source`` are the files that a DICOM segmentation refers to."""
     if asked.verb == "classify":
         return _json(classified(answer))
     if asked.verb == "score":
@@ -26,7 +33,7 @@ def reply(asked: Asked, answer: Answer) -> Response:
     if asked.format == "json":
         return _json(outlined(answer, measured=asked.biomarkers))
     name = {"Content-Disposition": f'attachment; filename="answer{ENDINGS[asked.format]}"'}
-    content = as_file(answer, asked.format)
+    content = as_file(answer, asked.format, source)
     return Response(content, media_type=_TYPES[asked.format], headers={**_headers(answer), **name})
 
 

@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from hilum.adapters.bodies import read_body
+from hilum.adapters.bodies import dicom_files, read_body
 from hilum.core.errors import DataError, HilumError
 from hilum.core.ports import Ledger, Meter
 from hilum.core.recipes import Choice
@@ -12,6 +13,7 @@ from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Answer, Question
 from hilum.loop.answering.routes import Routes, routes_of
 from hilum.loop.answering.shelf import Shelf
+from hilum.loop.answering.stored import StoredVolume, read_stored, unprepared
 from hilum.loop.answering.versions import Reference, Version, checkpoint_of, models_of, version_of
 from hilum.nn.engine import Batched, Engine
 from hilum.steps.calibrations import Calibration, read_calibration
@@ -20,6 +22,9 @@ from hilum_services.inference.asked import Asked, Verb
 from hilum_services.inference.drift import Drift
 from hilum_services.inference.keeping import Keeping
 from hilum_services.inference.limits import Limits
+
+if TYPE_CHECKING:
+    from hilum.adapters.dicom_results import SourceImages
 
 _QUESTIONS: Mapping[Verb, tuple[str, ...]] = {
     "segment": ("segment",),
@@ -110,6 +115,18 @@ class Service:
             )
         return image
 
+    def stored(self, named: StoredVolume) -> ReadImage:
+        """A volume of the store, within the limits of bodies."""
+        limits = self.limits
+        return read_stored(self.store, named, most_voxels=limits.most_voxels, max_bytes=limits.largest_body)
+
+    def source(self, body: bytes) -> "SourceImages":
+        """The DICOM files in a body, for a segmentation of them; DataError where it is of another kind."""
+        from hilum.adapters.dicom_results import SourceImages
+
+        largest = self.limits.largest_body
+        return SourceImages(dicom_files(body, max_bytes=largest), max_bytes=largest)
+
     def question(self, image: ReadImage, version: Version, asked: Asked) -> Question:
         """The image as the version reads it; DataError where it cannot, RecipeError for wishes it cannot fulfil."""
         check_verb(version, asked.verb)
@@ -118,7 +135,7 @@ class Service:
             depth = self.shelf.depth_for(version, asked.quality)
         return Question(
             image,
-            version,
+            unprepared(version) if asked.is_prepared else version,
             self.shelf.predictor(version, depth),
             depth=depth,
             calibration=self._calibration(version),

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from hilum.adapters.nifti_patches import affine_of, nifti_bytes
 from hilum.core.geometry import Grid
 from hilum.store.ledger import open_ledger
+from hilum.testing.dicom_phantoms import as_bytes, ct_series
 from hilum.testing.phantoms import Phantom, lesion_image, phantom_store
 from hilum.testing.untrained import untrained_checkpoint
 
@@ -60,7 +62,7 @@ def test_classes_are_printed_and_one_bad_file_does_not_stop_the_others(store, ty
     [
         ("--model lung", "no model 'lung'"),
         ("--model li/ver", "name@alias"),
-        ("--model liver --format exe", "nifti, npy, png"),
+        ("--model liver --format exe", "nifti, npy, png, ome-zarr, dicom-seg"),
         ("--model liver --quality best", "fast, balanced, accurate"),
     ],
 )
@@ -68,3 +70,38 @@ def test_what_cannot_be_meant_is_said_before_any_work(words, said, store, scan, 
     answer = typed(f"predict {scan} --store {store} {words}")
     assert answer.code == 2
     assert said in answer.err
+
+
+def test_a_folder_of_dicom_gets_a_segmentation_of_its_slices(store, typed, tmp_path):
+    (tmp_path / "series").mkdir()
+    image_CZYX, _ = lesion_image(np.random.default_rng(1), GRID.shape_zyx)
+    slices = ct_series(image_CZYX[0].astype(np.uint16))
+    for number, one in enumerate(slices):
+        (tmp_path / "series" / f"{(7 * number) % 16:02d}").write_bytes(as_bytes(one))
+    words = f"--model liver --store {store} --out {tmp_path / 'out'}"
+    assert typed(f"predict {tmp_path / 'series'} {words} --format dicom-seg").code == 0
+    assert typed(f"predict {tmp_path / 'series'} {words} --format npy").code == 0
+    label_map = np.load(tmp_path / "out" / "series.npy")
+    made = hd.seg.segread(str(tmp_path / "out" / "series.seg.dcm"))
+    drawn = made.get_pixels_by_source_instance(
+        [one.SOPInstanceUID for one in slices], combine_segments=True, assert_missing_frames_are_empty=True
+    )
+    assert label_map.any()
+    np.testing.assert_array_equal(drawn, label_map)
+
+
+def test_a_segmentation_of_a_file_that_is_no_dicom_is_refused(store, scan, typed):
+    answer = typed(f"predict {scan} --model liver --store {store} --format dicom-seg --json")
+    assert (answer.code, "send DICOM" in json.loads(answer.out)["answers"][0]["error"]) == (2, True)
+
+
+def test_no_answer_is_written_over_an_image_or_over_another_answer(store, scan, typed, tmp_path):
+    before = scan.read_bytes()
+    answer = typed(f"predict {scan} --model liver --store {store} --out {tmp_path}")
+    assert (answer.code, "--out" in answer.err, scan.read_bytes() == before) == (2, True, True)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "scan.nii.gz").write_bytes(before)
+    answer = typed(
+        f"predict {scan} {tmp_path / 'more' / 'scan.nii.gz'} --model liver --store {store} --out {tmp_path}/o"
+    )
+    assert (answer.code, "one at a time" in answer.err) == (2, True)

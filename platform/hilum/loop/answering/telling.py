@@ -6,7 +6,7 @@ Shape letters: C = classes, Y, X = space.
 import io
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -16,10 +16,20 @@ from hilum.adapters.nifti_patches import nifti_bytes
 from hilum.core.asking import LabelMap
 from hilum.loop.answering.answer import Answer
 from hilum.nn.biomarkers import biomarkers
+from hilum.store.label_archives import label_archive
 
-FileFormat = Literal["nifti", "npy", "png"]
+if TYPE_CHECKING:
+    from hilum.adapters.dicom_results import SourceImages
+
+FileFormat = Literal["nifti", "npy", "png", "ome-zarr", "dicom-seg"]
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
-ENDINGS: Mapping[FileFormat, str] = {"nifti": ".nii.gz", "npy": ".npy", "png": ".png"}
+ENDINGS: Mapping[FileFormat, str] = {
+    "nifti": ".nii.gz",
+    "npy": ".npy",
+    "png": ".png",
+    "ome-zarr": ".ome.zarr.zip",
+    "dicom-seg": ".seg.dcm",
+}
 
 _PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 """Okabe and Ito's colours, told apart by colour-blind eyes too."""
@@ -74,11 +84,20 @@ def outlined(answer: Answer, *, measured: bool) -> dict[str, Any]:
     }
 
 
-def as_file(answer: Answer, wanted: FileFormat) -> bytes:
-    """A segmenter's label map on the image's grid, as an array (Z, Y, X), or one slice of it as a picture."""
+def as_file(answer: Answer, wanted: FileFormat, source: "SourceImages | None" = None) -> bytes:
+    """A segmenter's label map on the image's grid, as an array (Z, Y, X), or one slice of it as a picture.
+
+    ``source`` are the DICOM files that the image came in: a DICOM segmentation refers to them.
+    """
     label_map = label_map_of(answer)
+    if wanted == "dicom-seg":
+        assert source is not None, "a DICOM segmentation is made of DICOM files"
+        version = answer.version
+        return source.segmentation(label_map, version.class_names, checkpoint_id=version.checkpoint_id)
     if wanted == "nifti":
         return nifti_bytes(label_map[None], answer.image.grid)
+    if wanted == "ome-zarr":
+        return label_archive(label_map, answer.image.grid, answer.version.class_names)
     if wanted == "png":
         return _picture(answer)
     stream = io.BytesIO()
