@@ -181,11 +181,14 @@ class OneOfTwo(LocalTrainContext):
 @pytest.mark.parametrize("question", ["classify", "segment"])
 def test_two_workers_reach_the_weights_of_one_to_the_last_bit(question):
     group, meeting = {}, threading.Barrier(2, timeout=60)
+    nets = [network(question) for _ in range(2)]
+
+    def work(rank):
+        return trained(question=question, net=nets[rank], context=OneOfTwo(rank, group, meeting))
+
+    alone = trained(question=question)
     with ThreadPoolExecutor(2) as threads:
-        both = list(
-            threads.map(lambda rank: trained(question=question, context=OneOfTwo(rank, group, meeting)), range(2))
-        )
-    assert all(equal(weights, trained(question=question)) for weights in both)
+        assert all(equal(weights, alone) for weights in threads.map(work, range(2)))
 
 
 @pytest.mark.parametrize("members", [{"kind": "single"}, {"kind": "mirrors"}, {"kind": "dropout"}, {"kind": "views"}])
@@ -261,7 +264,7 @@ def test_a_pruned_network_predicts_no_loss_and_its_card_says_none():
     pruned, pruned_card = prune_network(net, card, 1)
     assert pruned.loss_predictor is None
     assert "learning_loss" not in pruned_card
-    assert equal(weights_of(network_of_card(pruned_card)), weights_of(network_of_card(pruned_card)))
+    assert weights_of(network_of_card(pruned_card)).keys() == weights_of(pruned).keys()
     assert net.loss_predictor is not None
 
 

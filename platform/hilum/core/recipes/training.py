@@ -52,7 +52,8 @@ class LearningLossRecipe(Recipe):
     Yoo & Kweon 2019 (https://arxiv.org/abs/1905.03677). It reads every encoder level through ``width`` numbers. The
     patches of a chunk are paired, and a pair costs as much as its two predictions lack of being ``margin`` apart in the
     order of the patches' own losses; ``weight`` times the mean over pairs is added to the loss. The network itself
-    learns from that over the first ``network_share`` of the steps (the paper: 120 of 200 epochs), then the module alone.
+    learns from that over the first ``network_share`` of the steps (in the paper 120 of 200 epochs), then the module
+    alone does.
     """
 
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
