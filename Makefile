@@ -15,7 +15,7 @@ demo: setup      ## a whole campaign on real images, active against random (DATA
 	@.venv/bin/hilum demo --data $(DATA) --store demo
 
 test: setup servers  ## every test, with real Ray and real servers
-	.venv/bin/pytest
+	@.ci/test
 
 check: setup     ## format, lint, types, floors and docs
 	.venv/bin/ruff format --check .

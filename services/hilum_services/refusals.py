@@ -6,10 +6,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from hilum.core.errors import CorruptionError, HilumError, NotFoundError
 
 _log = logging.getLogger("hilum.services")
+_NOT_ALLOWED = 405
 _SENTENCES = {404: "There is nothing at this address.", 405: "This is not done at this address."}
 
 
@@ -32,8 +34,10 @@ def answer_errors(app: FastAPI) -> None:
         return refusal(500, told or "This cannot be done; the service's log says why.")
 
     @app.exception_handler(HTTPException)
-    async def of_the_framework(_: Request, error: HTTPException) -> JSONResponse:
-        return refusal(error.status_code, _SENTENCES.get(error.status_code, "The request was refused."))
+    async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
+        sentence = _SENTENCES.get(error.status_code, "The request was refused.")
+        headers = {"Allow": _allowed(request)} if error.status_code == _NOT_ALLOWED else dict(error.headers or {})
+        return refusal(error.status_code, sentence, headers)
 
     @app.exception_handler(RequestValidationError)
     async def not_meant(_: Request, __: RequestValidationError) -> JSONResponse:
@@ -43,3 +47,13 @@ def answer_errors(app: FastAPI) -> None:
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:
         _log.error("unforeseen %s", type(error).__name__)
         return refusal(500, "The service failed; its log says how.")
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every route at this address: the framework names those of the first alone."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return ", ".join(sorted(found))

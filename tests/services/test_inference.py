@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import logging
+import time
 import zipfile
 
 import nibabel as nib
@@ -16,7 +17,9 @@ from tests.services.own_server import CLIENT, serving
 from hilum.adapters.api_keys import ApiKey, KeyFile, add_key, new_key, remove_keys
 from hilum.adapters.meters import PrometheusMeter
 from hilum.adapters.nifti_patches import affine_of, nifti_bytes
+from hilum.core.errors import RequestError
 from hilum.core.geometry import Grid
+from hilum.loop.answering.routes import compare_in_shadow, send_to_canary, settle
 from hilum.steps.predictor import load_predictor
 from hilum.store.ledger import open_ledger
 from hilum.testing.phantoms import Phantom, lesion_image, phantom_store
@@ -296,3 +299,36 @@ def test_what_is_counted_is_told_to_who_may_see_it(served):
     for stage in ("read", "answer", "reply"):
         assert samples["hilum_inference_seconds_count", ("stage", stage), ("verb", "segment")] == 1
     assert samples[("hilum_inference_batch_windows_sum",)] >= 2
+
+
+def test_a_canary_answers_its_share_and_only_where_no_version_is_named(served):
+    before, after = served.versions["chest"], untrained_checkpoint(served.store, CLASSIFY, seed=5)
+    send_to_canary(served.store, served.ledger, "chest", after, 0.5)
+    body = as_png(frame())
+    said = [post(served, "chest/classify", body).json()["version"] for _ in range(40)]
+    assert 8 <= said.count(after) <= 32  # 2 in 100,000 of such draws lie outside
+    assert set(said) == {before, after}
+    for reference, version in {"chest@champion": before, "chest@canary": after, f"chest:{before}": before}.items():
+        assert {post(served, f"{reference}/classify", body).json()["version"] for _ in range(5)} == {version}
+    assert settle(served.store, served.ledger, "chest") == ["canary"]
+    assert {post(served, "chest/classify", body).json()["version"] for _ in range(10)} == {before}
+
+
+def test_a_shadow_is_compared_and_returned_to_nobody(served):
+    watcher = served.new_key("watcher", may=("metrics",))
+    before, after = served.versions["liver"], untrained_checkpoint(served.store, SEGMENT, seed=6)
+    compare_in_shadow(served.ledger, "liver", after)
+    for _ in range(3):
+        assert post(served, "liver/segment", nifti_bytes(scan(), GRID)).headers["hilum-version"] == before
+    wanted = f'hilum_inference_shadow_agreement_count{{model="liver",version="{after}"}}'
+    until = time.monotonic() + 30
+    while wanted not in get(served, "/metrics", watcher).text:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_routes_that_cannot_be_are_refused(served):
+    with pytest.raises(RequestError, match="above 0"):
+        send_to_canary(served.store, served.ledger, "chest", served.versions["chest"], 1.5)
+    with pytest.raises(RequestError, match="no champion"):
+        compare_in_shadow(served.ledger, "lung", served.versions["chest"])

@@ -32,6 +32,7 @@ from hilum.cli import (
     pretrain,
     recipe,
     rounds,
+    routes,
     serve,
     simulate,
     smaller,
@@ -141,6 +142,7 @@ app.command(
     "predict", rich_help_panel=CARE, epilog="Example: hilum predict brain.nii.gz --model liver --store ./liver"
 )(predict.predict)
 
+routes.register(model.group)
 smaller.register(model.group)
 model.group.command(
     "import",

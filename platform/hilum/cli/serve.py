@@ -70,7 +70,7 @@ def serve(
     _on_ray(shape, host, port, address, fast_proxy=fast_proxy, json_=json_)
 
 
-@group.command("config", epilog="Example: hilum serve config --replicas 2 > serve.yaml")
+@group.command("config", epilog="Example: hilum serve config --replicas 2")
 def config(
     *,
     store: StoreUrl = None,
@@ -81,6 +81,7 @@ def config(
     cpus: Cpus = 1,
     gpus: Gpus = 0,
     batch_size: BatchSize = 8,
+    json_: Json = False,
 ) -> None:
     """Print the Serve config, for `serve deploy` and for serveConfigV2 of KubeRay's RayService."""
     import yaml
@@ -90,6 +91,9 @@ def config(
     each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size}
     shape = _shape(store, read_settings(), replicas=replicas, most_replicas=most_replicas, **each)
     content = _services(SERVE).config(shape, host=host, port=port)
+    if json_:
+        reply(json_, content)
+        return
     typer.echo(yaml.safe_dump(content, sort_keys=False), nl=False)
 
 

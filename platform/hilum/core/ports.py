@@ -127,6 +127,10 @@ class AliasLedger(Protocol):
         """
         ...
 
+    def drop(self, model: str, alias: str) -> None:
+        """Let the alias point nowhere; one that points nowhere stays so."""
+        ...
+
 
 class LeaseLedger(Protocol):
     """Who works on something now. Leases save double work; correctness never leans on them."""

@@ -44,5 +44,12 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "hilum_inference_unlike_total", "counter", "Images unlike those that the model knows.", ("model", "version")
     ),
+    Metric(
+        "hilum_inference_shadow_agreement",
+        "histogram",
+        "Dice, or the same class, of the answer and its shadow's.",
+        ("model", "version"),
+        _SHARES,
+    ),
     Metric("hilum_inference_drift", "gauge", "Population stability index against the calibration.", ("model", "of")),
 )

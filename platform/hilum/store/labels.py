@@ -16,7 +16,7 @@ from hilum.core.asking import Annotation, LabelMap
 from hilum.core.errors import CorruptionError
 from hilum.core.geometry import Patch, Zyx
 from hilum.store.layout import Store, exists
-from hilum.store.manifest import Manifest, read_manifest, write_manifest
+from hilum.store.manifest import Manifest, find_manifest, read_manifest, write_manifest
 from hilum.store.selections import read_selection
 from hilum.store.tables import ANNOTATIONS, read_table, write_rows
 
@@ -114,7 +114,9 @@ def read_declined(store: Store, label_set_id: str) -> list[Patch]:
     """What people looked at and would not answer, in a label set and its ancestors."""
     patches = []
     for manifest in lineage(store, label_set_id):
-        collected = read_manifest(store.run("collect", manifest.inputs["collect"]))
+        collected = find_manifest(store.run("collect", manifest.inputs["collect"]))
+        if collected is None:
+            continue  # labels that came without their run
         declined = collected.results.get(DECLINED, {})
         if declined:
             chosen = read_selection(store, collected.inputs["select"])

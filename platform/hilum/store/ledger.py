@@ -101,6 +101,10 @@ class SqlLedger:
                 f"expected, so it was not moved to {checkpoint_id}. Somebody else moved it first."
             )
 
+    def drop(self, model: str, alias: str) -> None:
+        with self._transaction() as db:
+            db.execute(delete(ALIASES).where(ALIASES.c.model == model, ALIASES.c.alias == alias))
+
     def hold(self, name: str, holder: str, seconds: float) -> str:
         now = self._clock()
         free = (LEASES.c.holder == holder) | (LEASES.c.expires < now)

@@ -74,6 +74,16 @@ class LedgerTests:
         ledger.point("liver", "champion", "c1", expected=None)
         assert list(new_ledger().aliases().items()) == [(("liver", "champion"), "c1"), (("lung", "champion"), "c2")]
 
+    def test_an_alias_that_is_dropped_points_nowhere_and_no_other_does(self, new_ledger: NewLedger) -> None:
+        ledger = new_ledger()
+        for alias in ("champion", "canary"):
+            ledger.point("liver", alias, "c1", expected=None)
+        for _ in range(2):
+            ledger.drop("liver", "canary")
+        assert new_ledger().alias("liver", "canary") is None
+        assert new_ledger().alias("liver", "champion") == "c1"
+        ledger.point("liver", "canary", "c2", expected=None)
+
     def test_pointing_an_alias_where_it_points_does_nothing(self, new_ledger: NewLedger) -> None:
         ledger = new_ledger()
         for _ in range(2):

@@ -16,6 +16,7 @@ from hilum.core.errors import RequestError
 from hilum.core.ports import Meter
 from hilum_services.inference.access import Door
 from hilum_services.inference.counter import Counter
+from hilum_services.inference.documented import files, refusals
 from hilum_services.inference.jobs import Jobs, jobs_router
 from hilum_services.inference.limits import Limits
 from hilum_services.inference.models import models_router
@@ -59,7 +60,7 @@ def make_app(service: Service, door: Door) -> FastAPI:
         """Whether the process lives."""
         return JSONResponse({"status": "UP"})
 
-    @app.get("/v1/ready", tags=["state"], responses={503: {"description": "Store or ledger cannot be read."}})
+    @app.get("/v1/ready", tags=["state"], responses=refusals(503))
     async def ready() -> Response:
         """Whether store and ledger can be read now."""
         if await run_in_threadpool(service.is_ready):
@@ -76,7 +77,7 @@ def metrics_router(meter: PrometheusMeter, door: Door) -> APIRouter:
     """``/metrics`` of this process. Where Ray runs many, its own exporters tell of all."""
     router = APIRouter(tags=["state"])
 
-    @router.get("/metrics", responses={401: {"description": "A key with the right 'metrics' is needed."}})
+    @router.get("/metrics", responses={**refusals(), **files("text/plain")}, response_class=Response)
     async def metrics(request: Request) -> Response:
         """Everything counted since this process began, in Prometheus's text format."""
         holder = door.admitted(request, "metrics")

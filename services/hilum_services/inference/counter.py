@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from hilum.core.errors import DataError, NotFoundError, RecipeError, RequestError
 from hilum.core.sources import ReadImage
-from hilum.loop.answering.answer import Question
+from hilum.loop.answering.answer import Answer, Question
 from hilum.loop.answering.versions import Version, reference
 from hilum.nn.engine import BusyError
 from hilum_services.bodies import body_of
@@ -20,6 +20,7 @@ from hilum_services.inference.asked import Asked, Verb
 from hilum_services.inference.jobs import Jobs, told
 from hilum_services.inference.replies import reply
 from hilum_services.inference.service import Service, check_verb
+from hilum_services.inference.shadow import Shadow
 from hilum_services.refusals import refusal
 
 _CALLER_LEFT = 499
@@ -31,6 +32,7 @@ class Counter:
 
     def __init__(self, service: Service, door: Door, jobs: Jobs) -> None:
         self._service, self._door, self._jobs = service, door, jobs
+        self._shadow = Shadow(service)
         self._reading = asyncio.Semaphore(service.limits.most_read_at_once)
 
     async def answer(self, request: Request, asked: Asked, *, later: bool) -> Response:
@@ -60,7 +62,7 @@ class Counter:
         if isinstance(holder, Response):
             return holder
         line.say(caller=holder.name, model=meant.model)
-        version = await run_in_threadpool(self._service.version, meant)
+        version = await run_in_threadpool(self._service.routed, meant, line.request_id)
         line.say(version=version.checkpoint_id)
         line.model = version.model
         check_verb(version, asked.verb)
@@ -81,16 +83,19 @@ class Counter:
             if not await _seen(question, request):
                 return Response(status_code=_CALLER_LEFT)
         with self._timed(asked.verb, "reply"):
-            return await run_in_threadpool(self._rendered, question, asked)
+            answer, response = await run_in_threadpool(self._rendered, question, asked)
+        if meant.alias is None and meant.checkpoint_id is None:
+            self._shadow.follow(image, asked, answer)
+        return response
 
     async def _kept(self, image: ReadImage, version: Version, asked: Asked, owner: str) -> Response:
         job = await run_in_threadpool(self._jobs.add, image, version, asked, owner)
         return told(job, status_code=202)
 
-    def _rendered(self, question: Question, asked: Asked) -> Response:
+    def _rendered(self, question: Question, asked: Asked) -> tuple[Answer, Response]:
         answer = question.answer()
         self._service.note(question, answer)
-        return reply(asked, answer)
+        return answer, reply(asked, answer)
 
     @contextmanager
     def _timed(self, verb: Verb, stage: str) -> Iterator[None]:

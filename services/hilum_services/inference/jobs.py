@@ -20,6 +20,7 @@ from hilum.nn.engine import BusyError
 from hilum.store.inference_jobs import Job, State, add_job, jobs
 from hilum_services.inference.access import Door
 from hilum_services.inference.asked import Asked
+from hilum_services.inference.documented import files, refusals
 from hilum_services.inference.replies import reply
 from hilum_services.inference.service import Service
 from hilum_services.refusals import refusal
@@ -28,6 +29,7 @@ _LEASE_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 """Until a replica looks for jobs that another left; its own it takes up at once."""
 _TELL_SECONDS = 0.5
+_KINDS = ("application/gzip", "application/octet-stream", "image/png", "application/json")
 _ID = Path(pattern=r"^[0-9a-f]{32}$", description="What the 202 named.")
 
 
@@ -135,7 +137,7 @@ class Jobs:
 
 def jobs_router(kept: Jobs, door: Door) -> APIRouter:
     """``/v1/jobs/{job}``: how far it is, its result, and its end. A caller sees its own."""
-    router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses={404: {"description": "No such job of this key."}})
+    router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=refusals(404))
 
     @router.get("/{job}")
     async def job_state(request: Request, job: str = _ID) -> Response:
@@ -145,7 +147,7 @@ def jobs_router(kept: Jobs, door: Door) -> APIRouter:
             return holder
         return told(await run_in_threadpool(kept.owned, job, holder.sha256))
 
-    @router.get("/{job}/result", responses={409: {"description": "It is not done."}})
+    @router.get("/{job}/result", responses={**refusals(409), **files(*_KINDS)}, response_class=Response)
     async def result(request: Request, job: str = _ID) -> Response:
         """The answer, as it would have come at once."""
         holder = door.admitted(request, "predict")

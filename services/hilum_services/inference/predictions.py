@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from hilum_services.inference.asked import Asked, BiomarkersOf, DepthOf, FormatOf, LaterOf, MirrorsOf, QualityOf
 from hilum_services.inference.counter import Counter
+from hilum_services.inference.documented import Responses, files, refusals
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -14,25 +15,16 @@ _BODY: dict[str, Any] = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    202: {"description": "The image is answered later: a job, and where it is."},
-    400: {"description": "The body was cut short, or the request is not one that is understood here."},
-    401: {"description": "A key is missing or wrong."},
-    403: {"description": "The key may not do that."},
-    404: {"description": "There is no such model or version."},
-    408: {"description": "The body did not come in time."},
-    413: {"description": "The body is too long."},
-    422: {"description": "The image or what is wished cannot be answered; the sentence says why."},
-    429: {"description": "Too many requests; Retry-After says when."},
-    503: {"description": "Too many images wait, or the answer took too long; Retry-After says when."},
-}
+_LATER: Responses = {202: {"description": "The image is answered later: a job, and where it is."}}
+_ANY = {**refusals(404, 408, 413, 422, 503), **_LATER}
+_SEGMENT = {**_ANY, **files("application/gzip", "application/octet-stream", "image/png", "application/json")}
 
 
 def predictions_router(counter: Counter) -> APIRouter:
     """``POST /v1/models/{model}/segment | classify | score``."""
     router = APIRouter(prefix="/v1/models", tags=["predictions"])
 
-    @router.post("/{model}/segment", openapi_extra=_BODY, responses=_REFUSALS)
+    @router.post("/{model}/segment", openapi_extra=_BODY, responses=_SEGMENT, response_class=Response)
     async def segment(
         request: Request,
         model: str,
@@ -48,12 +40,12 @@ def predictions_router(counter: Counter) -> APIRouter:
         asked = Asked(model, "segment", format_, quality, depth, mirrors, biomarkers)
         return await counter.answer(request, asked, later=later)
 
-    @router.post("/{model}/classify", openapi_extra=_BODY, responses=_REFUSALS)
+    @router.post("/{model}/classify", openapi_extra=_BODY, responses=_ANY)
     async def classify(request: Request, model: str, *, mirrors: MirrorsOf = None, later: LaterOf = False) -> Response:
         """What is this? A probability for every class."""
         return await counter.answer(request, Asked(model, "classify", mirrors=mirrors), later=later)
 
-    @router.post("/{model}/score", openapi_extra=_BODY, responses=_REFUSALS)
+    @router.post("/{model}/score", openapi_extra=_BODY, responses=_ANY)
     async def score(request: Request, model: str, *, mirrors: MirrorsOf = None, later: LaterOf = False) -> Response:
         """How unsure is the model? What a campaign would rank this image by."""
         return await counter.answer(request, Asked(model, "score", mirrors=mirrors), later=later)

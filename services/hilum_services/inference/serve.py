@@ -4,8 +4,7 @@ Every replica is the whole service: what is asked goes through one process only,
 read the same ``HILUM_*`` environment as `hilum serve` does.
 """
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -34,7 +33,7 @@ class Shape(BaseModel):
 
 def application(shape: Shape = Shape()) -> serve.Application:  # noqa: B008 (frozen; Serve passes a config's args)
     """The application for ``serve.run`` and for a Serve config's ``args``."""
-    replica = serve.deployment(serve.ingress(partial(_ingress, shape.batch_size))(), name=NAME, **options(shape))
+    replica = serve.deployment(serve.ingress(_ingress_of(shape))(), name=NAME, **options(shape))
     return replica.bind()
 
 
@@ -84,8 +83,13 @@ def _environment(shape: Shape) -> Mapping[str, str]:
     return {"OMP_NUM_THREADS": threads, **shape.environment}
 
 
-def _ingress(batch_size: int) -> FastAPI:
-    from hilum.adapters.meters import RayMeter
-    from hilum_services.inference.app import from_environment
+def _ingress_of(shape: Shape) -> Callable[[], FastAPI]:
+    """What makes the service in a replica. Serve calls only a plain function without parameters there."""
 
-    return from_environment(meter=RayMeter(), batch_size=batch_size)
+    def ingress() -> FastAPI:
+        from hilum.adapters.meters import RayMeter
+        from hilum_services.inference.app import from_environment
+
+        return from_environment(meter=RayMeter(), batch_size=shape.batch_size)
+
+    return ingress

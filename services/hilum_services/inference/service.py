@@ -10,6 +10,7 @@ from hilum.core.ports import Ledger, Meter
 from hilum.core.recipes import Choice
 from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Answer, Question
+from hilum.loop.answering.routes import Routes, routes_of
 from hilum.loop.answering.shelf import Shelf
 from hilum.loop.answering.versions import Reference, Version, checkpoint_of, models_of, version_of
 from hilum.nn.engine import Batched, Engine
@@ -25,6 +26,7 @@ _QUESTIONS: Mapping[Verb, tuple[str, ...]] = {
     "score": ("segment", "classify"),
 }
 _LOOK_FOR_CALIBRATION_SECONDS = 60.0
+_MOST_ROUTES = 1000
 
 
 class Service:
@@ -48,6 +50,7 @@ class Service:
         self._fresh_for = fresh_for
         self._calibrations: dict[str, tuple[float, Calibration | None]] = {}
         self._drifts: dict[str, Drift] = {}
+        self._routes: dict[str, tuple[float, Routes]] = {}
         self._known: dict[Reference, tuple[float, Version]] = {}
         self._lock = threading.Lock()
 
@@ -69,6 +72,21 @@ class Service:
                 self._lock.release()
         self._known[asked] = time.monotonic(), version
         return version
+
+    def routed(self, asked: Reference, request_id: str) -> Version:
+        """The version that answers this request: where a model alone is named, the champion's or the canary's."""
+        if asked.alias is None and asked.checkpoint_id is None:
+            asked = Reference(asked.model, self.routes(asked.model).alias_for(request_id))
+        return self.version(asked)
+
+    def routes(self, model: str) -> Routes:
+        """Canary and shadow of a model, as they were not long ago."""
+        known = self._routes.get(model)
+        if known is None or time.monotonic() - known[0] >= self._fresh_for:
+            known = time.monotonic(), routes_of(self.store, self.ledger, model)
+            if len(self._routes) < _MOST_ROUTES or model in self._routes:
+                self._routes[model] = known
+        return known[1]
 
     def models(self) -> dict[str, Version]:
         """Every model that answers, with its champion."""

@@ -29,10 +29,13 @@ _NUM_KEPT = 64
 
 @dataclass(frozen=True)
 class Reference:
-    """A model as a caller names it: by an alias (the champion where nothing is said) or by a checkpoint."""
+    """A model as a caller names it: by an alias, by a checkpoint, or by its name alone: then ``alias`` is None.
+
+    Its name alone means the champion, or for a share of requests its canary.
+    """
 
     model: str
-    alias: str = CHAMPION
+    alias: str | None = None
     checkpoint_id: str | None = None
 
 
@@ -66,15 +69,16 @@ def reference(text: str) -> Reference:
     found = _REFERENCE.fullmatch(text)
     if found is None:
         raise RequestError("A model is named as name, name@alias or name:checkpoint, such as liver@champion.")
-    return Reference(found["model"], found["alias"] or CHAMPION, found["id"])
+    return Reference(found["model"], found["alias"], found["id"])
 
 
 def checkpoint_of(store: Store, ledger: Ledger, asked: Reference) -> str:
     """The checkpoint that is meant; NotFoundError when the model has no such alias or never had that checkpoint."""
     if asked.checkpoint_id is None:
-        found = ledger.alias(asked.model, asked.alias)
+        alias = asked.alias or CHAMPION
+        found = ledger.alias(asked.model, alias)
         if found is None:
-            raise NotFoundError(f"There is no model '{asked.model}' with a {asked.alias}.")
+            raise NotFoundError(f"There is no model '{asked.model}' with a {alias}.")
         return found
     if asked.checkpoint_id not in checkpoints_of(store, ledger, asked.model):
         raise NotFoundError(f"Model '{asked.model}' has no checkpoint {asked.checkpoint_id}.")
