@@ -18,7 +18,7 @@ from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.ray_data import RayExecutor
 from hilum.adapters.ray_train import train_on_ray
 from hilum.core.errors import HilumError, RecipeError
-from hilum.core.recipes import Choice, EarlyStopRecipe, FinetuneRecipe
+from hilum.core.recipes import Choice, EarlyStopRecipe, FinetuneRecipe, LearningLossRecipe
 from hilum.core.resources import Resources
 from hilum.steps import finetune
 from hilum.store import checkpoints
@@ -40,6 +40,7 @@ FULL = RECIPE.model_copy(
         "ema_decay": 0.9,
         "early_stop": EarlyStopRecipe(share=0.3, every=2, patience_checks=9),
         "foreground_share": 0.5,
+        "learning_loss": LearningLossRecipe(width=4),
         "patch_shape_zyx": (1, 8, 8),
     }
 )

@@ -37,6 +37,10 @@ class ViewParams(Params):
     """Of samplers that read embeddings of several views of a candidate, which ``score.num_views`` keeps."""
 
 
+class PredictedLossParams(Params):
+    """Of scorers that read, instead of probabilities, the loss (K) that a checkpoint with a learning loss predicts."""
+
+
 class Registry:
     """Names for one kind of function. A name cannot be taken twice."""
 

@@ -7,7 +7,7 @@ from hilum.core.recipes import CampaignRecipe, Choice, SelectRecipe
 from hilum.core.registry import MemberParams, Registry, ViewParams, annotators, architectures, samplers, scorers
 from hilum.select.costs import PER_SECOND
 from hilum.steps.consensus import multiannotator
-from hilum.steps.score import check_keeps_members
+from hilum.steps.score import check_keeps_members, reading_losses
 
 _AT_RANDOM = ("random", "foreground_random")
 NOTHING_AT_RANDOM = (
@@ -33,6 +33,7 @@ def check_choices(recipe: CampaignRecipe) -> None:
             "it: score.foreground, such as {checkpoint: ID} or {atlas: ID}; or start with {kind: random}."
         )
     check_keeps_members(recipe.score, recipe.question)
+    _check_losses_are_learnt(recipe)
     _check_somebody_else_can_answer(recipe)
     stop = recipe.campaign.stop
     if stop is not None and stop.max_uncertainty is not None and stop.uncertainty not in computed:
@@ -113,6 +114,15 @@ def _check_views_are_kept(recipe: CampaignRecipe) -> None:
     kind = recipe.select.cold_start.kind
     if issubclass(samplers.params_of(kind), ViewParams) and not recipe.score.num_views:
         raise RecipeError(f"Sampler '{kind}' contrasts views of candidates: set score.num_views, such as 4.")
+
+
+def _check_losses_are_learnt(recipe: CampaignRecipe) -> None:
+    reading = reading_losses(recipe.score)
+    if reading and recipe.finetune.learning_loss is None:
+        raise RecipeError(
+            f"Scorer '{reading[0]}' reads the loss that the round's model predicts: set finetune.learning_loss, such "
+            "as {}, so that it learns to."
+        )
 
 
 def _check_score_is_computed(sampler: Choice, computed: list[str]) -> None:

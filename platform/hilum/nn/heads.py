@@ -16,6 +16,7 @@ from hilum.core.recipes import Choice, Question
 from hilum.core.registry import architectures
 from hilum.nn import nested, pretrained  # noqa: F401 (their import registers them)
 from hilum.nn.blocks import ChannelDropout, pad_to_multiple
+from hilum.nn.learning_loss import LossPredictor, loss_predictor
 
 _FIRST_WEIGHTS = 0.05
 """Standard deviation of a classifier's first last-layer weights: small enough that an untrained
@@ -23,11 +24,15 @@ one is nearly sure of nothing, large enough that the encoder learns from the fir
 
 
 class Network(nn.Module):
-    """One network for one question. ``forward_heads``, ``forward`` and ``embed`` are all a step ever calls."""
+    """One network for one question. ``forward_heads``, ``forward`` and ``embed`` are all a step ever calls.
+
+    ``loss_predictor`` is there in one that was trained with a learning loss, and has no part in its answers.
+    """
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
+        self.loss_predictor: LossPredictor | None = None
 
     def forward(self, images_NCS: Tensor) -> Tensor:
         """Logits: (N, classes) or (N, classes, S)."""
@@ -90,16 +95,28 @@ class EncoderOnly(nn.Module):
 
 
 def build_network(
-    question: Question, architecture: Choice, *, spatial_dims: int, in_channels: int, num_classes: int, seed: int = 0
+    question: Question,
+    architecture: Choice,
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    num_classes: int,
+    seed: int = 0,
+    loss_predictor_width: int | None = None,
 ) -> Network:
-    """The network of a recipe, its first weights drawn from ``seed``."""
+    """The network of a recipe, its first weights drawn from ``seed``: the same with a loss predictor or without."""
     make = architectures.bind(architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = make(spatial_dims=spatial_dims, in_channels=in_channels, num_classes=num_classes)
+        network: Network
         if question == "segment":
-            return Segmenter(body)
-        return Classifier(body, num_classes, _head_dropout_of(architecture))
+            network = Segmenter(body)
+        else:
+            network = Classifier(body, num_classes, _head_dropout_of(architecture))
+        if loss_predictor_width is not None:
+            network.loss_predictor = loss_predictor(body.encoder, loss_predictor_width)
+        return network
 
 
 def resolved(architecture: Choice) -> Choice:

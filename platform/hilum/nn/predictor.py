@@ -6,7 +6,7 @@ Z, Y, X = space.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from hilum.core.errors import CorruptionError, RecipeError
 from hilum.core.recipes import Choice
 from hilum.nn.channels_last import channels_last, layout
 from hilum.nn.heads import Network, build_network
+from hilum.nn.learning_loss import level_means
 from hilum.nn.members import members as member_sets
 
 Floats = npt.NDArray[np.float32]
@@ -24,6 +25,14 @@ Precision = Literal["float32", "bfloat16"]
 SINGLE = Choice(kind="single")
 EMBEDS = "embed"
 """The question of a card whose network only embeds."""
+
+
+class Look(NamedTuple):
+    """What one look at some images told; losses only of a checkpoint that predicts them."""
+
+    probs: Floats
+    embeddings_ND: Floats  # noqa: N815 (shape letters)
+    predicted_losses_N: Floats | None  # noqa: N815 (shape letters)
 
 
 class Predictor:
@@ -73,6 +82,19 @@ class Predictor:
         with self._running():
             logits, embeddings_ND = self.network.answer(self._to_tensor(images_NCZYX))
             return self._probs([torch.softmax(logits.float(), dim=1)]), _to_array(embeddings_ND)
+
+    def look(self, images_NCZYX: Floats, *, members: Choice = SINGLE, seed: int = 0) -> Look:
+        """What `predict_and_embed` says and, in the same passes, the loss that is predicted of each image.
+
+        Of several members it is read from the pass that embeds, which sees the image itself.
+        """
+        predict_losses = self.network.loss_predictor
+        if predict_losses is None:
+            return Look(*self.predict_and_embed(images_NCZYX, members=members, seed=seed), None)
+        with level_means(self.network) as means_by_level:
+            probs, embeddings_ND = self.predict_and_embed(images_NCZYX, members=members, seed=seed)
+        with self._running():
+            return Look(probs, embeddings_ND, _to_array(predict_losses(means_by_level)))
 
     def _to_tensor(self, images_NCZYX: Floats) -> Tensor:
         if images_NCZYX.ndim != 5 or images_NCZYX.shape[1] != self.card["in_channels"]:
@@ -133,6 +155,7 @@ def network_of_card(card: Mapping[str, Any], *, seed: int = 0) -> Network:
             in_channels=card["in_channels"],
             num_classes=card["num_classes"],
             seed=seed,
+            loss_predictor_width=card.get("learning_loss", {}).get("width"),
         )
     except KeyError as missing:
         raise CorruptionError(f"A checkpoint's card lacks {missing}; it was changed or is not hilum's.") from None

@@ -35,7 +35,10 @@ def depths_of(network: Network, card: Mapping[str, Any]) -> list[int]:
 
 
 def prune_network(network: Network, card: Mapping[str, Any], depth: int) -> tuple[Network, dict[str, Any]]:
-    """The network and the card of ``depth``; the deepest is what was given."""
+    """The network and the card of ``depth``; the deepest is what was given.
+
+    A loss predictor reads levels that others have no more: they predict no loss.
+    """
     depths = depths_of(network, card)
     if depth not in depths:
         raise RecipeError(f"Depth {depth} is not one of this checkpoint's: {', '.join(map(str, depths))}.")
@@ -43,4 +46,5 @@ def prune_network(network: Network, card: Mapping[str, Any], depth: int) -> tupl
         return network, dict(card)
     body: Any = network.body.prune(depth)  # type: ignore[operator]
     architecture = {"kind": card["architecture"]["kind"], **body.params.model_dump(mode="json")}
-    return type(network)(body), {**card, "architecture": architecture}
+    kept = {name: value for name, value in card.items() if name != "learning_loss"}
+    return type(network)(body), {**kept, "architecture": architecture}

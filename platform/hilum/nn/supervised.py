@@ -1,7 +1,7 @@
 """Teaching from answers: the loss of every head on labelled patches, and what early stopping looks at."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from hilum.nn.chunk_batches import Batches
 from hilum.nn.consistency import consistency_loss
 from hilum.nn.heads import Network
 from hilum.nn.holding import Held
+from hilum.nn.learning_loss import item_losses, level_means, ranking_loss
 from hilum.nn.lesson import Lesson
 from hilum.nn.losses import default_loss, losses
 from hilum.nn.low_precision import autocast
@@ -57,8 +58,13 @@ class Supervised(Teacher):
 
     def loss(self, network: Network, batch: Batch, step: int, chunk: int) -> Tensor:
         images, labels = batch
-        logits = self._logits_of(network, images)
+        learning = self._recipe.learning_loss is not None
+        seen: AbstractContextManager[list[Tensor]] = level_means(network) if learning else nullcontext([])
+        with seen as means_by_level:
+            logits = self._logits_of(network, images)
         value = self._loss_of(logits, labels)
+        if learning:
+            value = value + self._learning_loss(network, means_by_level, logits[-1], labels, step)
         if self._recipe.consistency is not None:
             rng = generator(self._recipe.seed, _VIEWS, step, chunk)
             with self._precision():
@@ -85,6 +91,20 @@ class Supervised(Teacher):
     def _loss_of(self, logits: list[Tensor], labels: Tensor) -> Tensor:
         """The mean loss of all heads, in float32 whatever the network computes in."""
         return torch.stack([self._loss(head.float(), labels) for head in logits]).mean()
+
+    def _learning_loss(
+        self, network: Network, means_by_level: list[Tensor], answer: Tensor, labels: Tensor, step: int
+    ) -> Tensor:
+        """What the loss predictor still has to learn of the order of the chunk's items by their losses."""
+        rule = self._recipe.learning_loss
+        assert rule is not None, "asked for where the recipe has one"
+        assert network.loss_predictor is not None, "the card of this recipe builds one"
+        losses_N, is_answered_N = item_losses(answer, labels)
+        if step >= rule.network_share * self._recipe.num_steps:
+            means_by_level = [means.detach() for means in means_by_level]
+        predicted_N = network.loss_predictor(means_by_level)
+        value = ranking_loss(predicted_N[is_answered_N], losses_N[is_answered_N], margin=rule.margin)
+        return rule.weight * value
 
     def _precision(self) -> AbstractContextManager[None]:
         return autocast(self._device, low=self._recipe.train_precision == "bfloat16")

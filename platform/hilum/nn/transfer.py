@@ -18,7 +18,7 @@ from hilum.nn.heads import Network
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
-_HEADS = ("body.head.", "body.heads.", "linear.", "head.")
+_HEADS = ("body.head.", "body.heads.", "linear.", "head.", "loss_predictor.")
 _PART_LENGTH = 2
 
 

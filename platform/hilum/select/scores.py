@@ -3,6 +3,7 @@
 Shape letters: M = members (dropout passes, mirrors, views or an ensemble), C = classes,
 K = whatever else there is: candidates, or candidates and their voxels. Every function here
 is pure: probabilities (M, C, …) in, scores (…) out, non-negative, higher = ask sooner.
+`learning_loss` alone reads no probabilities but a number a candidate.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from functools import wraps
 
 import numpy as np
 
-from hilum.core.registry import scorers
+from hilum.core.registry import PredictedLossParams, scorers
 from hilum.select.scored import Floats
 
 _AT_ONCE = 1024
@@ -117,6 +118,15 @@ def variation_ratio(probs_MCK: Floats) -> Floats:
 def vote_entropy(probs_MCK: Floats) -> Floats:
     """Entropy of the members' votes, in nats (Dagan & Engelson 1995, Committee-based sampling, ICML)."""
     return _entropy(_votes(probs_MCK))
+
+
+@scorers.register("learning_loss", params=PredictedLossParams)
+def learning_loss(predicted_K: Floats) -> Floats:
+    """log(1 + eˣ) of the loss x that the checkpoint predicts of each candidate (K): the same order, and positive.
+
+    Yoo & Kweon 2019 (https://arxiv.org/abs/1905.03677), whose module learns an order and no unit.
+    """
+    return _non_negative(np.logaddexp(np.float32(0), predicted_K))
 
 
 def _votes(probs_MCK: Floats) -> Floats:

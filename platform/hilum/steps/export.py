@@ -128,6 +128,7 @@ def _network_at(store: Store, checkpoint_id: str, depth: int | None) -> tuple[Ne
     tensors, card = checkpoints.load(store, checkpoint_id)
     network = network_of_card(card)
     load_weights(network, tensors)
+    network.loss_predictor = None  # a file answers and asks nobody
     return (network.eval(), card) if depth is None else prune_network(network.eval(), card, depth)
 
 

@@ -165,6 +165,8 @@ def card_of(recipe: FinetuneRecipe, inputs: Mapping[str, str], store: Store) -> 
         "num_answers": len(answers),
         "hilum_version": version("hilum"),
     }
+    if recipe.learning_loss is not None:
+        card["learning_loss"] = {"width": recipe.learning_loss.width}
     start = None if inputs["start"] == NONE else checkpoints.read_card(store, inputs["start"])
     card["licence"] = licence_of(start)
     if start is not None and recipe.checkpoint is None:
@@ -322,11 +324,11 @@ def _check_start(start: Mapping[str, Any], card: Mapping[str, Any], checkpoint_i
     # What a parameter that is younger than the checkpoint would have been, is its default.
     known = resolved(Choice.model_validate(start["architecture"])).model_dump(mode="json")
     start = {**start, "architecture": known}
-    for name in ("question", "architecture", "spatial_dims", "in_channels", "num_classes"):
-        if start[name] != card[name]:
+    for name in ("question", "architecture", "spatial_dims", "in_channels", "num_classes", "learning_loss"):
+        if start.get(name) != card.get(name):
             raise RecipeError(
-                f"Cannot go on from checkpoint {checkpoint_id}: its {name} is {start[name]}, this recipe's is "
-                f"{card[name]}. Use the same, or train with from: scratch."
+                f"Cannot go on from checkpoint {checkpoint_id}: its {name} is {start.get(name)}, this recipe's is "
+                f"{card.get(name)}. Use the same, or train with from: scratch."
             )
 
 

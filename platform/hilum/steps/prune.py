@@ -89,6 +89,7 @@ def _loaded(store: Store, checkpoint_id: str) -> tuple[Network, dict[str, Any]]:
     tensors, card = checkpoints.load(store, checkpoint_id)
     network = network_of_card(card)
     load_weights(network, tensors)
+    network.loss_predictor = None  # of the depths only the deepest has it: they are compared without
     return network.eval(), card
 
 

@@ -9,6 +9,7 @@ with the reason. A shard whose part is there is done.
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from hilum.core.errors import DataError, RecipeError
 from hilum.core.ports import Executor
 from hilum.core.recipes import ScoreRecipe
-from hilum.core.registry import scorers
+from hilum.core.registry import PredictedLossParams, scorers
 from hilum.core.resources import Resources
 from hilum.select.reduce import reduction
 from hilum.steps.pool import read_pool
@@ -30,7 +31,7 @@ from hilum.store.manifest import Manifest, Run, read_manifest
 from hilum.store.tables import QUARANTINE, write_rows
 from hilum.store.volumes import volumes_of
 
-__all__ = ["QUARANTINE_FILE", "STEP_VERSION", "check_keeps_members", "inputs_of", "run"]
+__all__ = ["QUARANTINE_FILE", "STEP_VERSION", "check_keeps_members", "inputs_of", "reading_losses", "run"]
 
 STEP_VERSION = 1
 QUARANTINE_FILE = "quarantine.parquet"
@@ -45,8 +46,10 @@ def run(
     if before is not None:
         return before
     _check(recipe)
-    if recipe.keep_members and inputs["checkpoint"] != NONE:
-        check_keeps_members(recipe, checkpoints.read_card(store, inputs["checkpoint"])["question"])
+    if inputs["checkpoint"] != NONE:
+        card = checkpoints.read_card(store, inputs["checkpoint"])
+        check_keeps_members(recipe, card["question"])
+        _check_predicts_losses(recipe, card, inputs["checkpoint"])
     pool = read_manifest(store.run("pool", inputs["pool"]))
     _check_named(recipe, store, pool, embeds=inputs["checkpoint"] == NONE)
     plan = ScorePlan(
@@ -92,6 +95,22 @@ def _check(recipe: ScoreRecipe) -> None:
         scorers.bind(scorer)
         if kinds.count(scorer.kind) > 1:
             raise RecipeError(f"Scorer '{scorer.kind}' is named twice; a score run holds one value of each scorer.")
+
+
+def reading_losses(recipe: ScoreRecipe) -> list[str]:
+    """The scorers that read the loss which a checkpoint predicts."""
+    kinds = [scorer.kind for scorer in recipe.scorers]
+    return [kind for kind in kinds if issubclass(scorers.params_of(kind), PredictedLossParams)]
+
+
+def _check_predicts_losses(recipe: ScoreRecipe, card: Mapping[str, Any], checkpoint_id: str) -> None:
+    for kind in reading_losses(recipe):
+        if "learning_loss" not in card:
+            raise RecipeError(
+                f"Scorer '{kind}' reads the loss that a checkpoint predicts, and checkpoint {checkpoint_id} predicts "
+                "none: it was trained without finetune.learning_loss, or pruned. Train one with learning_loss: {}, or "
+                "ask by another scorer."
+            )
 
 
 def check_keeps_members(recipe: ScoreRecipe, question: str) -> None:

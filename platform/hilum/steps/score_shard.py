@@ -18,7 +18,7 @@ from hilum.core.errors import HilumError
 from hilum.core.imaging import Volume
 from hilum.core.ports import Counts
 from hilum.core.recipes import ScoreRecipe
-from hilum.core.registry import scorers
+from hilum.core.registry import PredictedLossParams, scorers
 from hilum.core.resources import Resources
 from hilum.nn.views import images_of_views
 from hilum.select import builtin  # noqa: F401 (registers our scorers)
@@ -173,10 +173,11 @@ def _columns(plan: ScorePlan, images_NCZYX: Floats) -> Columns:
             **({"view_embedding": _view_embedding(plan, images_NCZYX)} if plan.keeps_views else {}),
         }
     predictor = load_predictor(plan.store, plan.checkpoint_id, precision=plan.resources.precision)
-    probs, embedding_ND = predictor.predict_and_embed(images_NCZYX, members=plan.recipe.members, seed=plan.recipe.seed)
+    probs, embedding_ND, predicted_N = predictor.look(images_NCZYX, members=plan.recipe.members, seed=plan.recipe.seed)
     mean_NC = probs.mean(axis=0)
     for scorer in plan.recipe.scorers:
-        values = scorers.bind(scorer)(np.swapaxes(probs, 1, 2))
+        reads_loss = issubclass(scorers.params_of(scorer.kind), PredictedLossParams)
+        values = scorers.bind(scorer)(predicted_N if reads_loss else np.swapaxes(probs, 1, 2))
         columns[f"score_{scorer.kind}"] = values if values.ndim == 1 else reduction(plan.recipe.reduce)(values)
     columns["predicted_class"] = _predicted_class(mean_NC)
     columns["class_fractions"] = mean_NC.reshape(*mean_NC.shape[:2], -1).mean(axis=2)

@@ -11,6 +11,7 @@ from hilum.core.registry import scorers
 from hilum.select import builtin  # noqa: F401
 from hilum.select.scores import (
     entropy,
+    learning_loss,
     least_confidence,
     margin,
     max_disagreement,
@@ -54,7 +55,7 @@ class TestBuiltinScorers(ScorerTests):
 
 def test_there_is_no_builtin_scorer_that_the_suite_has_not_seen():
     ours = {name for name in scorers if _home(name).startswith("hilum.")}
-    assert ours == {choice.kind for choice in BUILTIN}
+    assert ours == {choice.kind for choice in BUILTIN} | {"learning_loss"}  # which reads no probabilities: see below
 
 
 def _home(name):
@@ -155,3 +156,26 @@ def test_many_values_score_as_few_do(scorer):
     # As the score step hands them over: (members, candidates, classes) with two axes swapped.
     swapped = np.ascontiguousarray(probs.swapaxes(1, 2)).swapaxes(1, 2)
     np.testing.assert_allclose(scorer(swapped), scorer(probs), rtol=1e-5, atol=1e-6)
+
+
+@given(st.lists(st.floats(-60, 1e6, width=32), max_size=20), st.randoms(use_true_random=False))
+def test_predicted_losses_keep_their_order_and_become_scores(predicted, chance):
+    predicted_K = np.array(predicted, np.float32)
+    before = predicted_K.copy()
+    scores = learning_loss(predicted_K)
+    assert scores.shape == predicted_K.shape
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+    assert (scores > 0).all()
+    assert (np.diff(scores[np.argsort(predicted_K, kind="stable")]) >= 0).all()
+    np.testing.assert_array_equal(predicted_K, before)
+    np.testing.assert_array_equal(learning_loss(predicted_K), scores)
+    order = chance.sample(range(len(predicted)), len(predicted))
+    np.testing.assert_allclose(learning_loss(predicted_K[order]), scores[order], rtol=1e-6)
+    np.testing.assert_allclose([learning_loss(predicted_K[[k]])[0] for k in order], scores[order], rtol=1e-6)
+
+
+def test_a_predicted_loss_of_nothing_scores_the_logarithm_of_two():
+    assert learning_loss(np.zeros(1, np.float32))[0] == pytest.approx(np.log(2))
+    one, other = learning_loss(np.array([-30, -31], np.float32))
+    assert one > other > 0

@@ -47,6 +47,7 @@ from hilum.core.recipes.training import (
     ConsistencyRecipe,
     EarlyStopRecipe,
     FinetuneRecipe,
+    LearningLossRecipe,
     MisclassifiedRecipe,
     TrainingRecipe,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "FinetuneRecipe",
     "ForegroundRecipe",
     "IngestRecipe",
+    "LearningLossRecipe",
     "Millimetres",
     "MisclassifiedRecipe",
     "Orientation",

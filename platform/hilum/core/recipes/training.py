@@ -46,6 +46,22 @@ class ConsistencyRecipe(Recipe):
     distance: Literal["symmetric_kl", "mean_squared"] = "symmetric_kl"
 
 
+class LearningLossRecipe(Recipe):
+    """A small module beside the network that learns which patches the network gets wrong, for scorer `learning_loss`.
+
+    Yoo & Kweon 2019 (https://arxiv.org/abs/1905.03677). It reads every encoder level through ``width`` numbers. The
+    patches of a chunk are paired, and a pair costs as much as its two predictions lack of being ``margin`` apart in the
+    order of the patches' own losses; ``weight`` times the mean over pairs is added to the loss. The network itself
+    learns from that over the first ``network_share`` of the steps (in the paper 120 of 200 epochs), then the module
+    alone does.
+    """
+
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    margin: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    width: int = Field(default=128, ge=1)
+    network_share: Share = 0.6
+
+
 class TrainingRecipe(Recipe):
     """What pretraining and fine-tuning have in common.
 
@@ -122,6 +138,7 @@ class FinetuneRecipe(TrainingRecipe):
     rare_class_exponent: Share = 0.4
     augment: tuple[Choice, ...] = (Choice(kind="flip"), Choice(kind="shift"), Choice(kind="intensity"))
     consistency: ConsistencyRecipe | None = None
+    learning_loss: LearningLossRecipe | None = None
     patch_shape_zyx: ShapeZyx | None = None
     foreground_share: Share | None = None
 
@@ -145,6 +162,15 @@ class FinetuneRecipe(TrainingRecipe):
             )
         if self.data != "new_and_misclassified" and self.misclassified != MisclassifiedRecipe():
             raise ValueError("'misclassified' is for 'data: new_and_misclassified'; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _there_are_pairs_in_a_chunk(self) -> "FinetuneRecipe":
+        if self.learning_loss is not None and self.batch_size < 2 * self.num_chunks:
+            raise ValueError(
+                f"learning_loss compares two patches of a chunk: batch_size {self.batch_size} must be at least twice "
+                f"num_chunks {self.num_chunks}"
+            )
         return self
 
     @property
