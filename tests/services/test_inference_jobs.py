@@ -6,6 +6,7 @@ import pytest
 from tests.services.own_server import CLIENT
 from tests.services.test_inference import GRID, SEGMENT, Served, get, nifti_bytes, post, scan
 
+import hilum_services.inference.jobs
 from hilum.adapters.bodies import read_body
 from hilum.adapters.meters import PrometheusMeter
 from hilum.loop.answering.versions import reference
@@ -152,3 +153,18 @@ def test_a_job_that_never_was_is_not_there(served):
     assert get(served, "/v1/jobs/" + "0" * 32).status_code == 404
     with pytest.raises(Exception, match="no file"):
         Job(served.store, "0" * 32).state()
+
+
+def test_a_store_that_fails_for_a_while_does_not_end_the_jobs(served, monkeypatch):
+    real = hilum_services.inference.jobs.jobs
+
+    def failing(store):
+        monkeypatch.setattr(hilum_services.inference.jobs, "jobs", real)
+        raise RuntimeError("the bucket is not there now")
+
+    monkeypatch.setattr(hilum_services.inference.jobs, "jobs", failing)
+    time.sleep(0.1)
+    begun = post(served, "liver/segment", BODY)
+    if begun.status_code == 500:  # the request itself met the failing store
+        begun = post(served, "liver/segment", BODY)
+    assert over(served, begun.json()["url"])["status"] == "done"

@@ -4,6 +4,7 @@ One thread runs the networks. It takes one window in turn of every image that wa
 beside a large one, and nobody waits for a batch to fill: what came while a batch was running is the next one.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from hilum.core.errors import HilumError
 from hilum.core.geometry import Zyx
 from hilum.nn.passes import Floats, Pass
 
+_log = logging.getLogger("hilum.services")
 _VOXELS_TOGETHER = 1_000_000
 """What goes through a network in one call at most, unless one window alone is larger."""
 
@@ -122,26 +124,26 @@ class Engine:
 
     def _answer(self, batch: list[tuple[Pass, Zyx, Floats]]) -> None:
         began = time.perf_counter()
-        first = batch[0][0]
-        way, embeds = first.way, any(image.embeds for image, *_ in batch)
-        windows = np.stack([voxels for *_, voxels in batch])
+        by_image = [list(group) for _, group in groupby(batch, key=lambda window: id(window[0]))]
         try:
-            if embeds:
-                probs_MN, embeddings_N = way.predictor.predict_and_embed(windows, members=way.members)
-            else:
-                probs_MN, embeddings_N = way.predictor.predict(windows, members=way.members), None
+            probs_MN, embeddings_N = _seen(batch)
         except Exception as error:
-            for image, *_ in batch:
-                self._leave(image, error)
+            if len(by_image) == 1:
+                self._leave(batch[0][0], error)
+                return
+            for of_image in by_image:  # whose fault it was shows when each is seen alone
+                self._answer(of_image)
             return
-        place = 0
-        for _, of_image in groupby(batch, key=lambda window: id(window[0])):
-            for image, start, _ in of_image:
-                embedding = None if embeddings_N is None or not image.embeds else embeddings_N[place]
-                self._take(image, start, probs_MN[:, place], embedding)
-                place += 1
-        num_images = len({id(image) for image, *_ in batch})
-        self._watch(Batched(len(batch), num_images, time.perf_counter() - began))
+        for place, (image, start, _) in enumerate(batch):
+            embedding = None if embeddings_N is None or not image.embeds else embeddings_N[place]
+            self._take(image, start, probs_MN[:, place], embedding)
+        self._tell(Batched(len(batch), len(by_image), time.perf_counter() - began))
+
+    def _tell(self, batched: Batched) -> None:
+        try:
+            self._watch(batched)
+        except Exception:
+            _log.exception("Whoever watches the engine failed.")
 
     def _take(self, image: Pass, start: Zyx, probs_MC: Floats, embedding_D: Floats | None) -> None:
         if image.done.done():
@@ -162,10 +164,19 @@ class Engine:
             _fail(image, error)
 
 
+def _seen(batch: list[tuple[Pass, Zyx, Floats]]) -> tuple[Floats, Floats | None]:
+    """What the network says of every window, and where it puts each if anybody asks."""
+    way = batch[0][0].way
+    windows = np.stack([voxels for *_, voxels in batch])
+    if any(image.embeds for image, *_ in batch):
+        return way.predictor.predict_and_embed(windows, members=way.members)
+    return way.predictor.predict(windows, members=way.members), None
+
+
 def _alike(image: Pass) -> Hashable:
     """What must be equal for windows of several images to go through together."""
     way = image.way
-    return id(way.predictor), way.members.model_dump_json(), image.window_shape_zyx
+    return id(way.predictor), way.members.model_dump_json(), image.window_shape_zyx, image.num_channels
 
 
 def _fail(image: Pass, error: Exception) -> None:

@@ -90,6 +90,10 @@ class Pass:
         self._num_seen = 0
 
     @property
+    def num_channels(self) -> int:
+        return self._image_CZYX.shape[0]
+
+    @property
     def num_windows(self) -> int:
         return len(self._starts)
 

@@ -1,5 +1,6 @@
 """Large images are answered later: kept without their identity, taken up by one replica, and by another if it dies."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from hilum_services.inference.replies import KINDS, reply
 from hilum_services.inference.service import Service
 from hilum_services.refusals import refusal
 
+_log = logging.getLogger("hilum.services")
 _LEASE_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 """Until a replica looks for jobs that another left; its own it takes up at once."""
@@ -76,14 +78,20 @@ class Jobs:
     def _run(self) -> None:
         while not self._stopped.is_set():
             self._added.clear()
-            for job in list(jobs(self._service.store)):
-                if self._stopped.is_set():
-                    return
-                try:
-                    self._look_at(job)
-                except (HilumError, OSError):
-                    continue  # another replica's, or gone meanwhile
+            try:
+                self._look_at_all()
+            except Exception as error:
+                _log.error("Jobs cannot be looked for now (%s).", type(error).__name__)
             self._added.wait(_LOOK_SECONDS)
+
+    def _look_at_all(self) -> None:
+        for job in list(jobs(self._service.store)):
+            if self._stopped.is_set():
+                return
+            try:
+                self._look_at(job)
+            except (HilumError, OSError):
+                continue  # another replica's, or gone meanwhile
 
     def _look_at(self, job: Job) -> None:
         if time.time() > job.asked()["until"]:

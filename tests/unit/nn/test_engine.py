@@ -146,6 +146,41 @@ def test_an_image_of_other_channels_is_told_and_the_engine_goes_on():
         answered(engine, Pass(image(1, (1, 8, 8)), way))
 
 
+class Picky:
+    """A network that fails on a batch which holds an image of one grey level, as one that is too large may."""
+
+    def __init__(self):
+        self.card = {"question": "segment"}
+
+    def predict(self, images_NCZYX, *, members):
+        if any(np.ptp(image) == 0 for image in images_NCZYX):
+            raise MemoryError("no room for it")
+        return np.stack([images_NCZYX])
+
+
+def test_of_a_batch_that_fails_whoever_is_not_to_blame_is_answered():
+    way = Way(Picky(), (1, 8, 8))
+    flat = Pass(np.ones((1, 1, 8, 8), np.float32), way)
+    others = [Pass(image(seed, (1, 8, 8)), way) for seed in range(3)]
+    with Engine(batch_size=8) as engine:
+        for one in (others[0], flat, *others[1:]):
+            engine.submit(one)
+        for one in others:
+            assert one.done.result(timeout=60).probs.shape == (1, 1, 8, 8)
+        with pytest.raises(MemoryError):
+            flat.done.result(timeout=60)
+
+
+def test_whoever_watches_cannot_stop_the_engine():
+    def failing(_):
+        raise RuntimeError("no metrics today")
+
+    way = Way(predictor(spatial_dims=2), (1, 8, 8))
+    with Engine(watch=failing) as engine:
+        for seed in range(2):
+            answered(engine, Pass(image(seed, (1, 8, 8)), way))
+
+
 class Held:
     """A network that answers when it is let go."""
 
