@@ -91,7 +91,7 @@ class Pass:
 
     @property
     def num_channels(self) -> int:
-        return self._image_CZYX.shape[0]
+        return len(self._image_CZYX)
 
     @property
     def num_windows(self) -> int:
