@@ -16,6 +16,7 @@ from hilum.core.errors import HilumError, RequestError
 
 LOOPBACK = "127.0.0.1"
 _LOG_LINES = 15
+_LOOKS, _LOOK_SECONDS = 5, 0.2
 
 
 def start_detached(command: Sequence[str], environment: Mapping[str, str], log: Path, folder: Path) -> int:
@@ -38,8 +39,16 @@ def start_detached(command: Sequence[str], environment: Mapping[str, str], log: 
 
 
 def is_running(pid: int | None, mark: str) -> bool:
-    """Whether process ``pid`` is there and has ``mark`` in its command line: numbers are given again."""
-    return pid is not None and mark in _living(pid)
+    """Whether process ``pid`` is there and has ``mark`` in its command line: numbers are given again.
+
+    On a busy machine the command line of a process that lives cannot be read at every moment: it is looked at again.
+    """
+    for _ in range(_LOOKS if pid is not None else 0):
+        said = _living(pid or 0)
+        if mark in said or not said:
+            return bool(said)
+        time.sleep(_LOOK_SECONDS)
+    return False
 
 
 def _living(pid: int) -> str:
@@ -47,7 +56,8 @@ def _living(pid: int) -> str:
     ps = shutil.which("ps")
     if ps is None:
         return ""
-    said = subprocess.run([ps, "-p", str(pid), "-o", "stat=,command="], capture_output=True, text=True, check=False)  # noqa: S603
+    asked = [ps, "-p", str(pid), "-ww", "-o", "stat=,command="]  # all of it, however narrow the screen is
+    said = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603
     return "" if said.stdout.lstrip().startswith("Z") else said.stdout.strip()
 
 
