@@ -1,20 +1,22 @@
 """How Label Studio is spoken to: who we are, what is asked again when it fails, and what an error may say.
 
 Whatever changes nothing by being asked twice is tried again, with growing and random pauses, while the server is
-busy, restarting, or answers with a page of HTML. A request that would do something twice is sent once: whoever
-sends it looks afterwards what became of it.
+busy, restarting, or answers with a page of HTML, and no sooner than it asks for. Once that was in vain, for half a
+minute every request is tried once. A request that would do something twice is sent once: whoever sends it looks
+afterwards what became of it.
 
 Neither addresses with signatures, nor headers, nor tokens are in any message: the SDK's own errors hold cookies.
 """
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_any, wait_random_exponential
 
 from hilum.adapters.label_studio.keys import FILE, keys_named
 from hilum.adapters.label_studio.local_access import ADDRESS, local_access
@@ -29,6 +31,8 @@ TOKEN = "HILUM_LABEL_STUDIO_TOKEN"  # noqa: S105 (a variable's name)
 
 NUM_TRIES = 8
 LONGEST_PAUSE_SECONDS = 20.0
+LONGEST_WAIT_SECONDS = 60.0
+GIVEN_UP_SECONDS = 30.0
 TIMEOUT_SECONDS = 120.0
 """Of one request. Five hundred tasks with drafts take a few seconds."""
 
@@ -82,9 +86,11 @@ class Connection:
         self.url = access.url
         self._access = access
         self._sdk: LabelStudio | None = None
+        self._given_up_at: float | None = None
+        self._pause = wait_random_exponential(multiplier=0.5, max=longest_pause)
         self._retrying = Retrying(
-            stop=stop_after_attempt(num_tries),
-            wait=wait_random_exponential(multiplier=0.5, max=longest_pause),
+            stop=stop_any(stop_after_attempt(num_tries), self._is_given_up),
+            wait=lambda state: max(self._pause(state), _asked_for(state)),
             retry=retry_if_exception(_is_passing),
             reraise=True,
         )
@@ -92,9 +98,13 @@ class Connection:
     def ask(self, call: "Callable[[LabelStudio], T]") -> T:
         """What ``call`` returns, tried again while that can help. It must change nothing by being made twice."""
         try:
-            return self._retrying(call, self._client())
+            found = self._retrying(call, self._client())
         except Exception as error:
+            if _is_passing(error):
+                self._given_up_at = time.monotonic()
             raise self._refusal(error) from None
+        self._given_up_at = None
+        return found
 
     def tell(self, call: "Callable[[LabelStudio], T]") -> T:
         """What ``call`` returns, made once; UnsureError when nobody can say whether it was carried out."""
@@ -134,6 +144,9 @@ class Connection:
         given = {key: value for key, value in words.items() if value is not None}
         page = self.ask(lambda sdk: sdk.tasks.list(project=project_id, page=1, page_size=_PAGE_SIZE, **given))
         return [item.model_dump(mode="json") for item in page.items or []]
+
+    def _is_given_up(self, _state: RetryCallState) -> bool:
+        return self._given_up_at is not None and time.monotonic() - self._given_up_at < GIVEN_UP_SECONDS
 
     def _client(self) -> "LabelStudio":
         if self._sdk is None:
@@ -176,6 +189,14 @@ def _is_passing(error: BaseException) -> bool:
     status = getattr(error, "status_code", None)
     # The SDK's error with a good status is an answer that was no JSON.
     return isinstance(status, int) and (status in _BUSY or status >= 500 or status < 300)
+
+
+def _asked_for(state: RetryCallState) -> float:
+    """How long the server asks us to wait, in seconds: its Retry-After, up to a minute; a date is not heeded."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    headers = getattr(error, "headers", None) or {}
+    said = next((str(value) for name, value in headers.items() if name.lower() == "retry-after"), "")
+    return min(float(said), LONGEST_WAIT_SECONDS) if said.isascii() and said.isdecimal() else 0.0
 
 
 def _told(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ class Told:
         self.answers: deque[tuple[int, str, str]] = deque()
         self.seen: list[str] = []
         self.url = ""
+        self.headers: dict[str, str] = {}
 
 
 @pytest.fixture
@@ -35,6 +37,8 @@ def told() -> Iterator[Told]:
             status, kind, body = told.answers.popleft() if told.answers else GOOD
             self.send_response(status)
             self.send_header("Content-Type", kind)
+            for name, value in told.headers.items():
+                self.send_header(name, value)
             self.send_header("Set-Cookie", "sessionid=a-cookie-that-nobody-may-see")
             self.end_headers()
             self.wfile.write(body.encode())
@@ -63,6 +67,29 @@ def test_what_changes_nothing_is_asked_again(told: Told, passing: tuple[int, str
     told.answers.extend([passing, passing])
     assert connection(told).ask(lambda sdk: sdk.projects.get(7)).title == "Spleen"
     assert told.seen == ["GET"] * 3
+
+
+def test_a_server_that_says_when_to_come_back_is_not_asked_before(told: Told) -> None:
+    told.answers.append((429, "text/plain", ""))
+    told.headers["Retry-After"] = "1"
+    began = time.monotonic()
+    assert connection(told).ask(lambda sdk: sdk.projects.get(7)).title == "Spleen"
+    assert time.monotonic() - began >= 1
+
+
+def test_once_asking_was_in_vain_every_request_is_tried_once_until_one_is_answered(told: Told) -> None:
+    line = connection(told)
+    told.answers.extend([(503, "text/plain", "")] * 5)
+    for num_tries in (4, 1):
+        told.seen.clear()
+        with pytest.raises(HilumError, match="busy or out of order"):
+            line.ask(lambda sdk: sdk.projects.get(7))
+        assert told.seen == ["GET"] * num_tries
+    line.ask(lambda sdk: sdk.projects.get(7))
+    told.seen.clear()
+    told.answers.append((503, "text/plain", ""))
+    line.ask(lambda sdk: sdk.projects.get(7))
+    assert told.seen == ["GET"] * 2
 
 
 def test_asking_ends(told: Told) -> None:
