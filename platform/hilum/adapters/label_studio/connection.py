@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_any, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from hilum.adapters.label_studio.keys import FILE, keys_named
 from hilum.adapters.label_studio.local_access import ADDRESS, local_access
@@ -89,7 +89,7 @@ class Connection:
         self._given_up_at: float | None = None
         self._pause = wait_random_exponential(multiplier=0.5, max=longest_pause)
         self._retrying = Retrying(
-            stop=stop_any(stop_after_attempt(num_tries), self._is_given_up),
+            stop=lambda state: state.attempt_number >= num_tries or self._is_given_up(),
             wait=lambda state: max(self._pause(state), _asked_for(state)),
             retry=retry_if_exception(_is_passing),
             reraise=True,
@@ -145,7 +145,7 @@ class Connection:
         page = self.ask(lambda sdk: sdk.tasks.list(project=project_id, page=1, page_size=_PAGE_SIZE, **given))
         return [item.model_dump(mode="json") for item in page.items or []]
 
-    def _is_given_up(self, _state: RetryCallState) -> bool:
+    def _is_given_up(self) -> bool:
         return self._given_up_at is not None and time.monotonic() - self._given_up_at < GIVEN_UP_SECONDS
 
     def _client(self) -> "LabelStudio":
