@@ -22,7 +22,9 @@ from hilum.adapters.planes import rgb_of
 UTF8 = "ISO_IR 192"
 
 # It tells the log which image it copies a patient from, by its UID.
-logging.getLogger("highdicom").propagate = False
+_HIGHDICOM = logging.getLogger("highdicom")
+_HIGHDICOM.propagate = False
+_HIGHDICOM.setLevel(logging.WARNING)
 
 
 def drawn_segmentation(
