@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+sys.path.append(str(FOLDER.parents[1]))  # servers that the tests start are started here too
 
 
 def main(wanted: list[str]) -> int:
