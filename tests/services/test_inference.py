@@ -40,7 +40,6 @@ class Served:
 
     def __init__(self, tmp_path, **limits):
         self.store, _ = phantom_store(str(tmp_path / "store"), SEGMENT)
-        phantom_store(str(tmp_path / "other"), CLASSIFY)
         self.ledger = open_ledger(self.store)
         self.keys = tmp_path / "keys.json"
         self.key = self.new_key("tester")
@@ -165,6 +164,18 @@ def test_a_promoted_model_answers_without_a_restart_and_so_does_the_one_before(s
     assert post(served, f"liver:{after}/segment", body).headers["hilum-version"] == after
     served.ledger.point("liver", "champion", before, expected=after)
     assert post(served, "liver/segment", body).headers["hilum-version"] == before
+
+
+def test_where_a_new_champion_is_damaged_the_one_before_goes_on(served, tmp_path):
+    before, body = served.versions["liver"], nifti_bytes(scan(), GRID)
+    assert post(served, "liver/segment", body).headers["hilum-version"] == before
+    after = untrained_checkpoint(served.store, SEGMENT, seed=8)
+    file = tmp_path / "store" / "checkpoints" / after / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    served.ledger.point("liver", "champion", after, expected=before)
+    for _ in range(3):
+        answer = post(served, "liver/segment", body)
+        assert (answer.status_code, answer.headers["hilum-version"]) == (200, before)
 
 
 @pytest.mark.parametrize(

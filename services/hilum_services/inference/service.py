@@ -1,5 +1,6 @@
 """What one process of the inference service holds: networks at hand, the engine that runs them, and who is champion."""
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ _QUESTIONS: Mapping[Verb, tuple[str, ...]] = {
     "classify": ("classify",),
     "score": ("segment", "classify"),
 }
+_log = logging.getLogger("hilum.services")
 _LOOK_FOR_CALIBRATION_SECONDS = 60.0
 _MOST_ROUTES = 1000
 
@@ -68,7 +70,8 @@ class Service:
     def version(self, asked: Reference) -> Version:
         """The version that is meant, as an alias pointed not long ago. NotFoundError where there is none.
 
-        A new champion's network is built before it answers; whoever asks meanwhile is answered by the one before.
+        A new champion's network is built before it answers; whoever asks meanwhile is answered by the one before, and
+        goes on to be where the new one cannot be built.
         """
         known = self._known.get(asked)
         if known is not None and time.monotonic() - known[0] < self._fresh_for:
@@ -79,6 +82,9 @@ class Service:
                 return known[1]  # somebody else builds the new one
             try:
                 self.shelf.predictor(version)
+            except HilumError as error:
+                _log.error("%s goes on with %s: %s", asked.model, known[1].checkpoint_id, error)
+                version = known[1]
             finally:
                 self._lock.release()
         self._known[asked] = time.monotonic(), version
