@@ -6,6 +6,8 @@ import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 
 import httpx
 import numpy as np
@@ -72,6 +74,12 @@ def inference():
 
 @pytest.fixture
 def served(tmp_path, ray_cluster, inference):
+    with serving(tmp_path, inference, replicas=2) as made:
+        yield made
+
+
+@contextmanager
+def serving(tmp_path, inference, **shape):
     from ray import serve
 
     store, _ = phantom_store(str(tmp_path / "store"), PHANTOM)
@@ -81,8 +89,8 @@ def served(tmp_path, ray_cluster, inference):
     environment = {"HILUM_STORE": store.url, "HILUM_API_KEYS_FILE": str(tmp_path / "keys.json")}
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    shape = inference.Shape(replicas=2, cpus=0.5, environment=environment)
-    serve.run(inference.application(shape), name=inference.NAME, route_prefix="/")
+    made = inference.application(inference.Shape(cpus=0.5, environment=environment, **shape))
+    serve.run(made, name=inference.NAME, route_prefix="/")
     yield Served(store, f"http://127.0.0.1:{port}", key)
     serve.shutdown()
 
@@ -127,6 +135,27 @@ def test_every_answer_is_one_versions_while_the_champion_changes_and_a_replica_d
     assert all(killed_at - 60 < began < killed_at + RECOVERED_SECONDS for began, *_ in bad)
     assert len(bad) <= NUM_REQUESTS // 10
     _wait_for(lambda: len(replicas()) == 2 and victim not in replicas())
+
+
+def test_another_replica_comes_when_more_is_asked(tmp_path, ray_cluster, inference):
+    with serving(tmp_path, inference, replicas=1, most_replicas=2) as served:
+        assert len(replicas()) == 1
+        rows, grown = [], Event()
+
+        def ask_again():
+            with httpx.Client(headers=served.headers, timeout=60, trust_env=False) as client:
+                while not grown.is_set():
+                    rows.append(served.ask(client, 0))
+
+        with ThreadPoolExecutor(24) as callers:
+            pending = [callers.submit(ask_again) for _ in range(24)]
+            try:
+                _wait_for(lambda: len(replicas()) == 2)
+            finally:
+                grown.set()
+            for one in pending:
+                one.result()
+        assert {status for _, _, status, *_ in rows} <= {200, 503}
 
 
 def test_a_wrong_key_is_refused_behind_serve_too(served):
