@@ -32,7 +32,7 @@ _LOOK_SECONDS = (0.1, 2.0)
 
 @dataclass(frozen=True)
 class Stored:
-    """A volume of the service's store, instead of an image that is sent. The key must be one that may read."""
+    """A volume of the service's store, instead of an image that is sent. The key must be one that reads its ingest."""
 
     volume: str
     ingest: str

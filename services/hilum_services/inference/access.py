@@ -11,12 +11,13 @@ from uuid import uuid4
 
 from fastapi import Request, Response
 
-from hilum.adapters.api_keys import ApiKey, KeyFile, Right
+from hilum.adapters.api_keys import KeyFile
+from hilum.adapters.callers import RIGHTS, Caller, Right
 from hilum_services.inference.limits import Rates
 from hilum_services.refusals import refusal
 
 _log = logging.getLogger("hilum.audit")
-ANYBODY = ApiKey(name="anybody", sha256="0" * 64, may=("predict", "read", "metrics"))
+ANYBODY = Caller(name="anybody", sha256="0" * 64, may=RIGHTS, reads=("*",))
 
 
 class Door:
@@ -26,7 +27,7 @@ class Door:
         self._keys = keys
         self._rates = Rates()
 
-    def admitted(self, request: Request, right: Right, model: str | None = None) -> ApiKey | Response:
+    def admitted(self, request: Request, right: Right, model: str | None = None) -> Caller | Response:
         """Who asks, or the refusal of who may not, or not so often."""
         holder = self._holder(request)
         if holder is None:
@@ -38,7 +39,7 @@ class Door:
             return refusal(429, "Too many requests in a minute.", {"Retry-After": str(max(1, round(seconds)))})
         return holder
 
-    def _holder(self, request: Request) -> ApiKey | None:
+    def _holder(self, request: Request) -> Caller | None:
         if self._keys is None:
             return ANYBODY
         scheme, _, given = request.headers.get("authorization", "").partition(" ")

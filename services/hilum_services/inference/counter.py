@@ -79,12 +79,12 @@ class Counter:
         if self._service.engine.num_waiting >= self._service.limits.most_waiting:
             return _busy()
         is_named = is_json(request)
-        if is_named and not holder.allows("read", meant.model):
-            return refusal(403, "This key may not read what is stored; send the image itself.")
         body = await body_of(request, _LONGEST_NAME if is_named else self._service.limits.largest_body)
         if isinstance(body, Response):
             return body
         named = stored_volume(parsed(body)) if is_named else None
+        if named is not None and not holder.may_read(named.ingest_id):
+            return refusal(403, "This key may not name volumes of that ingest; send the image itself.")
         asked = replace(asked, is_prepared=is_named)
         async with self._reading:
             with self._timed(asked.verb, "read"):

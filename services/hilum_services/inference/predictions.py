@@ -21,7 +21,7 @@ _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "One image: PNG, JPEG, TIFF, NIfTI, NRRD, DICOM (one file, or a zip of one series) or .npy; or, "
-        "as JSON, a volume of the store, which needs a key that may read.",
+        "as JSON, a volume of the store, of an ingest that the key may read.",
         "content": {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             "application/json": {"schema": _STORED},

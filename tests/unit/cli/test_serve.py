@@ -54,7 +54,17 @@ def test_a_key_is_shown_once_and_kept_as_a_hash_that_its_owner_alone_may_read(ty
     assert holder.allows("predict", "chest-2d")
     assert not holder.allows("predict", "liver")
     assert not holder.allows("read")
+    assert not holder.may_read("0a1b2c3d4e5f")
     assert KeyFile(file).holder(key + "x") is None
+
+
+def test_a_key_reads_the_ingests_that_it_names(typed, tmp_path):
+    file = tmp_path / "keys.json"
+    key = json.loads(typed(f"serve key pacs --reads 0a1b2c3d4e5f --file {file} --json").out)["key"]
+    holder = KeyFile(file).holder(key)
+    assert holder.may_read("0a1b2c3d4e5f")
+    assert not holder.may_read("5f4e3d2c1b0a")
+    assert "0a1b2c3d4e5f" in typed(f"serve keys --file {file}").out
 
 
 def test_a_key_is_changed_without_a_gap(typed, tmp_path):
@@ -67,7 +77,7 @@ def test_a_key_is_changed_without_a_gap(typed, tmp_path):
     assert (again.code, "no key of 'viewer'" in again.err) == (2, True)
 
 
-@pytest.mark.parametrize("words", ["bad/name", "a --may fly", "a --days 0"])
+@pytest.mark.parametrize("words", ["bad/name", "a --may fly", "a --days 0", "a --reads ../x"])
 def test_a_key_that_cannot_be_is_refused(words, typed, tmp_path):
     assert typed(f"serve key {words} --file {tmp_path / 'keys.json'}").code == 2
     assert not (tmp_path / "keys.json").exists()
