@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hilum.cli.bridge import is_loopback
+from hilum.adapters.addresses import is_loopback
 from hilum.cli.console import reply
 from hilum.cli.options import Address, Json, StoreUrl
 from hilum.core.errors import RequestError
@@ -61,8 +61,8 @@ def serve(
 ) -> None:
     """Answer for the store's models over HTTP until you press Ctrl-C.
 
-    Who asks needs a key (`hilum serve key NAME`); HILUM_INFERENCE_OPEN=true answers whoever asks, on this machine
-    alone. Beyond this machine put a proxy with TLS in front.
+    Who asks needs a key (`hilum serve key NAME`) or a token of HILUM_OIDC_ISSUER; HILUM_INFERENCE_OPEN=true answers
+    whoever asks, on this machine alone. Beyond this machine put a proxy with TLS in front.
     """
     if context.invoked_subcommand is not None:
         return
@@ -162,12 +162,16 @@ def _say(host: str, port: int, json_: bool) -> None:
 
 def _shape(store: str | None, settings: "Settings", **how: Any) -> Any:
     """The replicas as asked for, with the environment that tells them of this store and these keys; no secret."""
+    from hilum.cli.settings import PREFIX
     from hilum.store.layout import is_local
 
     url = store or settings.store
     environment = {"HILUM_STORE": str(Path(url).absolute()) if is_local(url) else url}
     if settings.api_keys_file is not None:
         environment["HILUM_API_KEYS_FILE"] = str(settings.api_keys_file.expanduser().absolute())
+    for name in settings.model_fields_set:
+        if name.startswith("oidc_") and getattr(settings, name) is not None:
+            environment[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
     if settings.inference_open:
         environment["HILUM_INFERENCE_OPEN"] = "true"
     return _services(SERVE).Shape(environment=environment, **how)

@@ -22,6 +22,7 @@ from hilum_services.inference.limits import Limits
 from hilum_services.inference.models import models_router
 from hilum_services.inference.predictions import predictions_router
 from hilum_services.inference.service import Service
+from hilum_services.inference.tokens import tokens_of
 from hilum_services.refusals import answer_errors, refusal
 
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'")]
@@ -80,7 +81,7 @@ def metrics_router(meter: PrometheusMeter, door: Door) -> APIRouter:
     @router.get("/metrics", responses={**refusals(), **files("text/plain")}, response_class=Response)
     async def metrics(request: Request) -> Response:
         """Everything counted since this process began, in Prometheus's text format."""
-        holder = door.admitted(request, "metrics")
+        holder = await door.admitted(request, "metrics")
         if isinstance(holder, Response):
             return holder
         return Response(meter.exposition(), media_type="text/plain; version=0.0.4")
@@ -119,12 +120,14 @@ def from_environment(
 
 
 def door_from_environment() -> Door:
-    """Who may ask, by HILUM_API_KEYS_FILE or HILUM_INFERENCE_OPEN; RequestError where neither is set."""
+    """Who may ask, by HILUM_API_KEYS_FILE, HILUM_OIDC_ISSUER or HILUM_INFERENCE_OPEN; RequestError with none set."""
     settings = read_settings()
-    if settings.api_keys_file is None and not settings.inference_open:
+    if settings.inference_open:
+        return Door(is_open=True)
+    file, tokens = settings.api_keys_file, tokens_of(settings)
+    if file is None and tokens is None:
         raise RequestError(
-            "Who may ask? Make a key with `hilum serve key NAME` and set HILUM_API_KEYS_FILE, or, on your own machine, "
-            "set HILUM_INFERENCE_OPEN=true."
+            "Who may ask? Make a key with `hilum serve key NAME` and set HILUM_API_KEYS_FILE, or name the issuer of "
+            "tokens in HILUM_OIDC_ISSUER, or, on your own machine, set HILUM_INFERENCE_OPEN=true."
         )
-    file = settings.api_keys_file
-    return Door(None if settings.inference_open or file is None else KeyFile(file.expanduser()))
+    return Door(None if file is None else KeyFile(file.expanduser()), tokens)

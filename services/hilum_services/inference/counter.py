@@ -66,7 +66,7 @@ class Counter:
 
     async def _answered(self, request: Request, asked: Asked, line: Line, *, later: bool) -> Response:
         meant = reference(asked.model)
-        holder = self._door.admitted(request, "predict", meant.model)
+        holder = await self._door.admitted(request, "predict", meant.model)
         if isinstance(holder, Response):
             return holder
         line.say(caller=holder.name, model=meant.model)

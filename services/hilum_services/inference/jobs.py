@@ -149,7 +149,7 @@ def jobs_router(kept: Jobs, door: Door) -> APIRouter:
     @router.get("/{job}")
     async def job_state(request: Request, job: str = _ID) -> Response:
         """How far it is."""
-        holder = door.admitted(request, "predict")
+        holder = await door.admitted(request, "predict")
         if isinstance(holder, Response):
             return holder
         return told(await run_in_threadpool(kept.owned, job, holder.sha256))
@@ -157,7 +157,7 @@ def jobs_router(kept: Jobs, door: Door) -> APIRouter:
     @router.get("/{job}/result", responses={**refusals(409), **files(*KINDS)}, response_class=Response)
     async def result(request: Request, job: str = _ID) -> Response:
         """The answer, as it would have come at once."""
-        holder = door.admitted(request, "predict")
+        holder = await door.admitted(request, "predict")
         if isinstance(holder, Response):
             return holder
         return await run_in_threadpool(_result, kept, job, holder.sha256)
@@ -165,7 +165,7 @@ def jobs_router(kept: Jobs, door: Door) -> APIRouter:
     @router.delete("/{job}")
     async def end(request: Request, job: str = _ID) -> Response:
         """Cancel it, or forget its result."""
-        holder = door.admitted(request, "predict")
+        holder = await door.admitted(request, "predict")
         if isinstance(holder, Response):
             return holder
         return await run_in_threadpool(_ended, kept, job, holder.sha256)

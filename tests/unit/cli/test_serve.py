@@ -11,7 +11,7 @@ from hilum.adapters.api_keys import KeyFile
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch):
-    for name in ("HILUM_API_KEYS_FILE", "HILUM_INFERENCE_OPEN"):
+    for name in ("HILUM_API_KEYS_FILE", "HILUM_INFERENCE_OPEN", "HILUM_OIDC_ISSUER", "HILUM_OIDC_AUDIENCE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -96,3 +96,25 @@ def test_the_config_names_the_store_and_no_secret(store, typed, tmp_path, monkey
     assert application["args"]["environment"]["HILUM_STORE"] == str(store)
     assert application["deployments"][0]["autoscaling_config"]["max_replicas"] == 5
     assert "canary-secret" not in answer.out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_the_config_tells_replicas_whose_tokens_are_believed(store, typed, monkeypatch):
+    monkeypatch.setenv("HILUM_OIDC_ISSUER", "https://issuer.test/realm")
+    monkeypatch.setenv("HILUM_OIDC_PER_MINUTE", "60")
+    (application,) = yaml.safe_load(typed(f"serve config --store {store}").out)["applications"]
+    environment = application["args"]["environment"]
+    assert environment["HILUM_OIDC_ISSUER"] == "https://issuer.test/realm"
+    assert environment["HILUM_OIDC_PER_MINUTE"] == "60"
+    assert "HILUM_OIDC_AUDIENCE" not in environment
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({}, "HILUM_OIDC_AUDIENCE"), ({"HILUM_OIDC_AUDIENCE": "hilum", "HILUM_OIDC_ISSUER": "http://i.test"}, "https")],
+)
+def test_an_issuer_that_is_said_by_half_or_has_no_tls_is_refused(store, typed, monkeypatch, changes, said):
+    for name, value in {"HILUM_OIDC_ISSUER": "https://issuer.test", **changes}.items():
+        monkeypatch.setenv(name, value)
+    answer = typed(f"serve --store {store} --without-ray")
+    assert (answer.code, said in answer.err) == (2, True)
