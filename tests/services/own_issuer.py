@@ -30,7 +30,7 @@ class OwnIssuer:
     """``answers`` maps a path to (status, headers, body); ``asked`` has every path that was asked for, in order."""
 
     def __init__(self, url):
-        self.url, self.asked, self.is_down, self.answers = url, [], False, {}
+        self.url, self.asked, self.is_down, self.slow, self.answers = url, [], False, 0.0, {}
         self.answers["/.well-known/openid-configuration"] = self._json(
             {"issuer": url, "jwks_uri": f"{url}/keys", "authorization_endpoint": f"{url}/authorize"}
         )
@@ -71,6 +71,7 @@ def issuing():
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             issuer.asked.append(self.path)
+            time.sleep(issuer.slow)
             down = (503, {}, b"")
             status, headers, body = down if issuer.is_down else issuer.answers.get(self.path, (404, {}, b""))
             self.send_response(status)

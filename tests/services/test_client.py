@@ -82,7 +82,7 @@ def test_what_is_refused_is_hilums_error_with_the_services_sentence(served):
         (hilum.DataError, "Readable", lambda: served.client.segment("liver", b"no image at all")),
         (hilum.DataError, "send DICOM", lambda: served.client.segment("liver", BODY, format="dicom-seg")),
         (hilum.NotFoundError, "has no volume", lambda: served.client.score("liver", Stored("0" * 12, "0" * 12))),
-        (hilum.RequestError, "key is missing", lambda: Client(served.url).models()),
+        (hilum.RequestError, "key or token is missing", lambda: Client(served.url).models()),
         (hilum.NotFoundError, "cannot be read", lambda: served.client.segment("liver", "nowhere.nii.gz")),
         (hilum.RequestError, "outline", lambda: served.client.segment("liver", BODY, format="json")),
     ):

@@ -13,7 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from hilum.core.errors import DataError, NotFoundError, RecipeError, RequestError
 from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Answer, Question
+from hilum.loop.answering.ensemble import Ensemble
 from hilum.loop.answering.stored import StoredVolume, stored_volume
+from hilum.loop.answering.under_way import UnderWay
 from hilum.loop.answering.versions import Version, reference
 from hilum.nn.engine import BusyError
 from hilum_services.bodies import body_of, is_json, parsed
@@ -70,8 +72,8 @@ class Counter:
         if isinstance(holder, Response):
             return holder
         line.say(caller=holder.name, model=meant.model)
-        version = await run_in_threadpool(self._service.routed, meant, line.request_id)
-        line.say(version=version.checkpoint_id)
+        version, asked = await run_in_threadpool(self._service.chosen, asked, meant, line.request_id)
+        line.say(version=version.checkpoint_id, **({"beside": asked.beside} if asked.beside else {}))
         line.model = version.model
         check_verb(version, asked.verb)
         if later:
@@ -101,7 +103,7 @@ class Counter:
                 return Response(status_code=_CALLER_LEFT)
         with self._timed(asked.verb, "reply"):
             answer, response = await run_in_threadpool(self._rendered, question, asked, source)
-        if meant.alias is None and meant.checkpoint_id is None:
+        if meant.alias is None and meant.checkpoint_id is None and not asked.beside:
             self._shadow.follow(image, asked, answer)
         if self._service.keeping.wants(answer, request.headers.get(CONSENT)):
             await run_in_threadpool(self._service.keeping.keep, image)
@@ -115,7 +117,9 @@ class Counter:
         job = await run_in_threadpool(self._jobs.add, image, version, asked, owner)
         return told(job, status_code=202)
 
-    def _rendered(self, question: Question, asked: Asked, source: "SourceImages | None") -> tuple[Answer, Response]:
+    def _rendered(
+        self, question: Question | Ensemble, asked: Asked, source: "SourceImages | None"
+    ) -> tuple[Answer, Response]:
         answer = question.answer()
         self._service.note(question, answer)
         return answer, reply(asked, answer, source)
@@ -140,7 +144,7 @@ def _check_can_wait(asked: Asked) -> None:
         )
 
 
-async def _seen(question: Question, request: Request) -> bool:
+async def _seen(question: UnderWay, request: Request) -> bool:
     """Whether all of it was seen before its caller left."""
     everything: asyncio.Future[Any] = asyncio.gather(*(asyncio.wrap_future(one.done) for one in question.passes))
     leaving: asyncio.Future[Any] = asyncio.create_task(_gone(request))
