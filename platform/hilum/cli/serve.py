@@ -36,6 +36,16 @@ KeepUnsure = Annotated[
         help="Keep images from this uncertainty on, without identity, where their sender consents.",
     ),
 ]
+Shallower = Annotated[
+    int | None,
+    typer.Option(
+        "--shallower-above",
+        min=1,
+        max=63,
+        metavar="IMAGES",
+        help="While more images wait, answer requests that name no depth at a shallower one of a nested network.",
+    ),
+]
 WithoutRay = Annotated[bool, typer.Option("--without-ray", help="Answer in this process alone: for a small machine.")]
 FastProxy = Annotated[bool, typer.Option("--fast-proxy", help="Ray's HAProxy in front instead of its Python proxy.")]
 _KEEP_ALIVE_SECONDS = 30
@@ -54,6 +64,7 @@ def serve(
     gpus: Gpus = 0,
     batch_size: BatchSize = 8,
     keep_unsure: KeepUnsure = None,
+    shallower_above: Shallower = None,
     address: Address = None,
     without_ray: WithoutRay = False,
     fast_proxy: FastProxy = False,
@@ -73,11 +84,11 @@ def serve(
     _check_open(host, settings)
     _services(APP).door_from_environment()
     store_at(store)
+    how = {"batch_size": batch_size, "keep_from": keep_unsure, "shallower_above": shallower_above}
     if without_ray:
-        how = {"batch_size": batch_size, "keep_from": keep_unsure}
         _in_this_process(store, host, port, how, json_)
         return
-    each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size, "keep_from": keep_unsure}
+    each = {"cpus": cpus, "gpus": gpus, **how}
     shape = _shape(store, settings, replicas=replicas, most_replicas=most_replicas, **each)
     _on_ray(shape, host, port, address, fast_proxy=fast_proxy, json_=json_)
 
@@ -94,6 +105,7 @@ def config(
     gpus: Gpus = 0,
     batch_size: BatchSize = 8,
     keep_unsure: KeepUnsure = None,
+    shallower_above: Shallower = None,
     json_: Json = False,
 ) -> None:
     """Print the Serve config, for `serve deploy` and for serveConfigV2 of KubeRay's RayService."""
@@ -101,7 +113,8 @@ def config(
 
     from hilum.cli.settings import read_settings
 
-    each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size, "keep_from": keep_unsure}
+    how = {"batch_size": batch_size, "keep_from": keep_unsure, "shallower_above": shallower_above}
+    each = {"cpus": cpus, "gpus": gpus, **how}
     shape = _shape(store, read_settings(), replicas=replicas, most_replicas=most_replicas, **each)
     content = _services(SERVE).config(shape, host=host, port=port)
     if json_:

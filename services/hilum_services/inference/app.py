@@ -110,12 +110,21 @@ def from_environment(
     meter: Meter | None = None,
     batch_size: int = 8,
     keep_from: float | None = None,
+    shallower_above: int | None = None,
 ) -> FastAPI:
     """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words."""
     door = door_from_environment()
     store = store_at(store_url)
     counted = meter or PrometheusMeter()
-    service = Service(store, ledger_of(store), Limits(), counted, batch_size=batch_size, keep_from=keep_from)
+    service = Service(
+        store,
+        ledger_of(store),
+        Limits(),
+        counted,
+        batch_size=batch_size,
+        keep_from=keep_from,
+        shallower_above=shallower_above,
+    )
     return make_app(service, door)
 
 

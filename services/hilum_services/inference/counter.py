@@ -96,7 +96,7 @@ class Counter:
                     _check_can_wait(asked)
                     return await self._kept(image, version, asked, holder.sha256)
                 source = await run_in_threadpool(self._service.source, body) if _is_dicom(asked) else None
-                question = await run_in_threadpool(self._service.question, image, version, asked)
+                question, asked = await run_in_threadpool(self._question, image, version, asked)
         with self._timed(asked.verb, "answer"):
             question.submit(self._service.engine, seconds=self._service.limits.slowest_answer)
             if not await _seen(question, request):
@@ -112,6 +112,10 @@ class Counter:
 
     def _image(self, body: bytes, named: StoredVolume | None) -> ReadImage:
         return self._service.read(body) if named is None else self._service.stored(named)
+
+    def _question(self, image: ReadImage, version: Version, asked: Asked) -> tuple[Question | Ensemble, Asked]:
+        asked = self._service.shed(version, asked)
+        return self._service.question(image, version, asked), asked
 
     async def _kept(self, image: ReadImage, version: Version, asked: Asked, owner: str) -> Response:
         job = await run_in_threadpool(self._jobs.add, image, version, asked, owner)

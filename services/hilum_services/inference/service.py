@@ -26,6 +26,7 @@ from hilum_services.inference.asked import MOST_BESIDE, Asked, Verb
 from hilum_services.inference.drift import Drift
 from hilum_services.inference.keeping import Keeping
 from hilum_services.inference.limits import Limits
+from hilum_services.inference.shedding import Shedding
 
 if TYPE_CHECKING:
     from hilum.adapters.dicom_results import SourceImages
@@ -54,11 +55,15 @@ class Service:
         batch_size: int = 8,
         fresh_for: float = 1.0,
         keep_from: float | None = None,
+        shallower_above: int | None = None,
     ) -> None:
         """``fresh_for``: after how many seconds an alias is looked up again; that is how long a promotion takes.
 
         ``keep_from``: from which uncertainty on images are kept whose senders consent; None keeps none.
+
+        ``shallower_above``: how many images may wait until requests that name no depth get a shallower one.
         """
+        self._shedding = Shedding(shallower_above)
         self.keeping = Keeping(store, keep_from)
         self.store, self.ledger, self.limits, self.meter = store, ledger, limits, meter
         self.shelf = Shelf(store, num_kept=num_kept)
@@ -146,6 +151,17 @@ class Service:
 
         largest = self.limits.largest_body
         return SourceImages(dicom_files(body, max_bytes=largest), max_bytes=largest)
+
+    def shed(self, version: Version, asked: Asked) -> Asked:
+        """What is asked, at a shallower depth while many images wait and if the depth was left to us."""
+        if asked.verb != "segment" or asked.beside or not (asked.depth is None and asked.quality is None):
+            return asked
+        quality = self._shedding.quality(self.engine.num_waiting)
+        depth = None if quality == "accurate" else self.shelf.depth_for(version, quality)
+        if depth is None:
+            return asked
+        self.meter.count("hilum_inference_shallower_total", model=version.model, quality=quality)
+        return replace(asked, depth=depth)
 
     def question(self, image: ReadImage, version: Version, asked: Asked) -> Question | Ensemble:
         """The image as the version reads it; DataError where it cannot, RecipeError for wishes it cannot fulfil.

@@ -91,9 +91,10 @@ def test_where_keys_lie_must_be_said(typed):
 def test_the_config_names_the_store_and_no_secret(store, typed, tmp_path, monkeypatch):
     monkeypatch.setenv("HILUM_LEDGER_URL", "postgresql://hilum:canary-secret@db/hilum")
     monkeypatch.setenv("HILUM_API_KEYS_FILE", str(tmp_path / "keys.json"))
-    answer = typed(f"serve config --store {store} --replicas 2 --most-replicas 5 --gpus 0.5")
+    answer = typed(f"serve config --store {store} --replicas 2 --most-replicas 5 --gpus 0.5 --shallower-above 8")
     (application,) = yaml.safe_load(answer.out)["applications"]
     assert application["args"]["environment"]["HILUM_STORE"] == str(store)
+    assert application["args"]["shallower_above"] == 8
     assert application["deployments"][0]["autoscaling_config"]["max_replicas"] == 5
     assert "canary-secret" not in answer.out
 
