@@ -13,7 +13,6 @@ from tests.services.test_inference import SEGMENT, Grid, Served, get, lesion_ima
 
 from hilum.adapters.api_keys import KeyFile
 from hilum.adapters.meters import PrometheusMeter
-from hilum.core.recipes import Choice
 from hilum.testing.nested import NESTED
 from hilum.testing.untrained import untrained_checkpoint
 from hilum_services.inference import shedding
@@ -24,11 +23,12 @@ from hilum_services.inference.shedding import Shedding
 
 SHAPE = (16, 96, 96)
 BODY = nifti_bytes(lesion_image(np.random.default_rng(5), SHAPE)[0], Grid(SHAPE))
+ARCHITECTURE = NESTED.model_dump(mode="json")
 SHALLOWER = {"1": "fast", "2": "balanced"}
 
 
 class Sheds(Served):
-    def __init__(self, tmp_path, *, above, architecture=NESTED):
+    def __init__(self, tmp_path, *, above, architecture=ARCHITECTURE):
         super().__init__(tmp_path)
         self.above = above
         self.champion("liver", SEGMENT, architecture=architecture)
@@ -86,7 +86,7 @@ def test_under_load_who_names_no_depth_gets_a_shallower_one_until_it_is_calm(tmp
 def test_without_the_option_and_without_nesting_nothing_changes(tmp_path):
     for folder, how in (
         ("off", {"above": None}),
-        ("flat", {"above": 1, "architecture": Choice(kind="unet", depth=2, features=(4, 8, 8))}),
+        ("flat", {"above": 1, "architecture": {"kind": "unet", "depth": 2, "features": [4, 8, 8]}}),
     ):
         (tmp_path / folder).mkdir()
         made = Sheds(tmp_path / folder, **how)
@@ -98,7 +98,7 @@ def test_without_the_option_and_without_nesting_nothing_changes(tmp_path):
 
 def test_versions_beside_and_jobs_are_answered_at_their_whole_depth(tmp_path):
     made = Sheds(tmp_path, above=1)
-    other = untrained_checkpoint(made.store, SEGMENT, seed=7, architecture=NESTED)
+    other = untrained_checkpoint(made.store, SEGMENT, seed=7, architecture=ARCHITECTURE)
     made.ledger.point("liver", "canary", other, expected=None)
     with made.start() as made.url:
         answers = asyncio.run(asked_at_once(made, [{"beside": "@canary"}, {"later": True}, {}] * 6))
