@@ -15,6 +15,7 @@ import psutil
 import pytest
 import yaml
 from tests.ray.test_pre_annotation import free_port
+from tests.services.own_issuer import AUDIENCE, issuing
 
 from hilum.adapters.api_keys import ApiKey, add_key, new_key
 from hilum.nn.normalise import normalise
@@ -74,7 +75,7 @@ def inference():
 
 @pytest.fixture
 def served(tmp_path, ray_cluster, inference):
-    with serving(tmp_path, inference, replicas=2) as made:
+    with serving(tmp_path, inference, replicas=2, shallower_above=8) as made:
         yield made
 
 
@@ -86,13 +87,17 @@ def serving(tmp_path, inference, **shape):
     open_ledger(store).point("chest", "champion", untrained_checkpoint(store, PHANTOM, seed=1), expected=None)
     key, digest = new_key()
     add_key(tmp_path / "keys.json", ApiKey(name="tester", sha256=digest))
-    environment = {"HILUM_STORE": store.url, "HILUM_API_KEYS_FILE": str(tmp_path / "keys.json")}
     port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    made = inference.application(inference.Shape(cpus=0.5, environment=environment, **shape))
-    serve.run(made, name=inference.NAME, route_prefix="/")
-    yield Served(store, f"http://127.0.0.1:{port}", key)
-    serve.shutdown()
+    with issuing() as issuer:
+        trusted = {"HILUM_OIDC_ISSUER": issuer.url, "HILUM_OIDC_AUDIENCE": AUDIENCE, "no_proxy": "127.0.0.1"}
+        environment = {"HILUM_STORE": store.url, "HILUM_API_KEYS_FILE": str(tmp_path / "keys.json"), **trusted}
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        told = inference.Shape(cpus=0.5, environment=environment, **shape)
+        serve.run(inference.application(told), name=inference.NAME, route_prefix="/")
+        made = Served(store, f"http://127.0.0.1:{port}", key)
+        made.issuer = issuer
+        yield made
+        serve.shutdown()
 
 
 def replicas():
@@ -158,9 +163,13 @@ def test_another_replica_comes_when_more_is_asked(tmp_path, ray_cluster, inferen
         assert {status for _, _, status, *_ in rows} <= {200, 503}
 
 
-def test_a_wrong_key_is_refused_behind_serve_too(served):
-    answer = httpx.post(f"{served.url}/v1/models/chest/classify", content=served.bodies[0], timeout=60)
-    assert answer.status_code == 401
+def test_a_wrong_key_is_refused_behind_serve_too_and_a_token_believed(served):
+    url = f"{served.url}/v1/models/chest/classify"
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        assert client.post(url, content=served.bodies[0]).status_code == 401
+        for token, status in ((served.issuer.token(), 200), (served.issuer.token(aud="another"), 401)):
+            headers = {"Authorization": f"Bearer {token}"}
+            assert client.post(url, content=served.bodies[0], headers=headers).status_code == status
 
 
 def test_the_config_file_is_what_serve_takes(inference):

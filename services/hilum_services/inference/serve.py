@@ -30,6 +30,7 @@ class Shape(BaseModel):
     gpus: float = Field(default=0, ge=0)
     batch_size: int = Field(default=8, ge=1)
     keep_from: float | None = Field(default=None, ge=0, le=1)
+    shallower_above: int | None = Field(default=None, ge=1)
     most_ongoing: int = Field(default=1024, ge=1)
     environment: dict[str, str] = {}
 
@@ -95,6 +96,7 @@ def _ingress_of(shape: Shape) -> Callable[[], FastAPI]:
         from hilum.adapters.meters import RayMeter
         from hilum_services.inference.app import from_environment
 
-        return from_environment(meter=RayMeter(), batch_size=shape.batch_size, keep_from=shape.keep_from)
+        how = shape.model_dump(include={"batch_size", "keep_from", "shallower_above"})
+        return from_environment(meter=RayMeter(), **how)
 
     return ingress
