@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hilum.cli.audit import record_run
 from hilum.cli.chain import Chain, Planned, checked_id
 from hilum.cli.composition import engine, store_at
 from hilum.cli.console import reply
@@ -31,11 +32,13 @@ def run_planned(planned: Planned, chain: Chain, *, on: str, address: str | None)
     """The run's manifest, and whether it was there already. A run that is there starts no Ray."""
     before = planned.run.finished()
     if before is not None:
+        record_run(chain.store, before)
         return before, True
     ready = engine(on=on, address=address, store=chain.store)
     manifest: Manifest = planned.step.run(
         planned.recipe, planned.inputs, store=chain.store, executor=ready.executor, resources=ready.resources
     )
+    record_run(chain.store, manifest)
     return manifest, False
 
 

@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     inference_open: bool = Field(
         default=False, description="Answer whoever asks, without a key: on a loopback address only."
     )
+    actor: str | None = Field(
+        default=None,
+        description="Who acts, as the audit log names them: a person, or a cluster's service account; the user this "
+        "process runs as if unset.",
+    )
     state: Path = Field(
         default=Path("~/.local/state/hilum"), description="The folder where tracebacks of our own faults are written."
     )
