@@ -102,6 +102,9 @@ def _shown(what: str, *, quiet: bool) -> "Iterator[Progress]":
     """A bar on the terminal's error stream, gone when it is done."""
     from rich.progress import Progress as Bar
 
-    with Bar(console=Console(stderr=True), transient=True, disable=quiet) as bar:
+    from hilum.adapters.telemetry import says_json
+
+    screen = Console(stderr=True)
+    with Bar(console=screen, transient=True, disable=quiet or says_json() or not screen.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

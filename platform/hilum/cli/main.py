@@ -174,6 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = get_command(app)
 
     def invoke(words: list[str]) -> object:
+        from hilum.adapters.telemetry import begin
+
+        begin()
         return command.main(words, prog_name="hilum", standalone_mode=False)
 
     return run_guarded(invoke, sys.argv[1:] if arguments is None else arguments)

@@ -1,6 +1,7 @@
 """`hilum serve`: models answer over HTTP, on Ray Serve or in one process."""
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,7 @@ KeepUnsure = Annotated[
 WithoutRay = Annotated[bool, typer.Option("--without-ray", help="Answer in this process alone: for a small machine.")]
 FastProxy = Annotated[bool, typer.Option("--fast-proxy", help="Ray's HAProxy in front instead of its Python proxy.")]
 _KEEP_ALIVE_SECONDS = 30
+_TELEMETRY = ("HILUM_LOG", "HILUM_TRACES", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 @group.callback()
@@ -101,8 +103,10 @@ def config(
 
     from hilum.cli.settings import read_settings
 
+    settings = read_settings()
+    _check_open(host, settings)
     each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size, "keep_from": keep_unsure}
-    shape = _shape(store, read_settings(), replicas=replicas, most_replicas=most_replicas, **each)
+    shape = _shape(store, settings, replicas=replicas, most_replicas=most_replicas, **each)
     content = _services(SERVE).config(shape, host=host, port=port)
     if json_:
         reply(json_, content)
@@ -130,8 +134,6 @@ def _in_this_process(store: str | None, host: str, port: int, how: dict[str, Any
 
 
 def _on_ray(shape: Any, host: str, port: int, address: str | None, *, fast_proxy: bool, json_: bool) -> None:
-    import os
-
     from hilum.adapters.ray_data import connect
 
     if fast_proxy:
@@ -168,6 +170,7 @@ def _shape(store: str | None, settings: "Settings", **how: Any) -> Any:
     environment = {"HILUM_STORE": str(Path(url).absolute()) if is_local(url) else url}
     if settings.api_keys_file is not None:
         environment["HILUM_API_KEYS_FILE"] = str(settings.api_keys_file.expanduser().absolute())
+    environment |= {name: os.environ[name] for name in _TELEMETRY if name in os.environ}
     if settings.inference_open:
         environment["HILUM_INFERENCE_OPEN"] = "true"
     return _services(SERVE).Shape(environment=environment, **how)

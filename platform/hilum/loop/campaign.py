@@ -23,6 +23,7 @@ from hilum.loop.people import Agreement, Person, agreement_of, people_of
 from hilum.loop.stages import Stage, next_stages
 from hilum.loop.status import CampaignStatus, asked_and_told, summarise
 from hilum.loop.stopping import is_finished
+from hilum.loop.tracing import move_of, tell
 from hilum.steps.promote import CHAMPION
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
@@ -124,6 +125,7 @@ class Campaign:
             event = recorded or self._next_event(place, executor, annotator, resources or Resources())
             record_move(self.store, event, was_there=recorded is not None)
             self._move(place, event)
+            tell(self.store, event, self.ingest_id)
             return event
 
     def _next_event(
@@ -131,7 +133,8 @@ class Campaign:
     ) -> Event:
         if Stage(place.stage).is_end:
             return self._open_round(place.round_number + 1, labels=self._runs(place)["collect"])
-        return self._make_once(place, executor, annotator, resources)
+        with move_of(self.name, self.ingest_id, place.round_number, Stage(place.stage)):
+            return self._make_once(place, executor, annotator, resources)
 
     def _make_once(self, place: CampaignPlace, executor: Executor, annotator: Annotator, resources: Resources) -> Event:
         try:

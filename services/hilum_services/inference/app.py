@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hilum.adapters.api_keys import KeyFile
 from hilum.adapters.meters import PrometheusMeter
+from hilum.adapters.telemetry import begin
 from hilum.cli.composition import ledger_of, store_at
 from hilum.cli.settings import read_settings
 from hilum.core.errors import RequestError
@@ -23,6 +24,7 @@ from hilum_services.inference.models import models_router
 from hilum_services.inference.predictions import predictions_router
 from hilum_services.inference.service import Service
 from hilum_services.refusals import answer_errors, refusal
+from hilum_services.traced import Traced
 
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'")]
 DESCRIPTION = """What hilum's models say of an image: a class, or an outline on the image's own grid.
@@ -70,6 +72,7 @@ def make_app(service: Service, door: Door) -> FastAPI:
     if isinstance(service.meter, PrometheusMeter):
         app.include_router(metrics_router(service.meter, door))
     app.add_middleware(WithHeaders)
+    app.add_middleware(Traced)
     return app
 
 
@@ -111,6 +114,7 @@ def from_environment(
     keep_from: float | None = None,
 ) -> FastAPI:
     """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words."""
+    begin()
     door = door_from_environment()
     store = store_at(store_url)
     counted = meter or PrometheusMeter()

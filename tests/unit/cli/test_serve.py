@@ -86,3 +86,12 @@ def test_the_config_names_the_store_and_no_secret(store, typed, tmp_path, monkey
     assert application["args"]["environment"]["HILUM_STORE"] == str(store)
     assert application["deployments"][0]["autoscaling_config"]["max_replicas"] == 5
     assert "canary-secret" not in answer.out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_a_config_that_opens_inference_to_everybody_is_refused(store, typed, monkeypatch):
+    monkeypatch.setenv("HILUM_INFERENCE_OPEN", "true")
+    answer = typed(f"serve config --store {store}")
+    assert answer.code == 2
+    assert "0.0.0.0 can be reached from other machines" in answer.err
+    assert typed(f"serve config --store {store} --host 127.0.0.1").code == 0
