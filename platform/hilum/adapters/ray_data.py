@@ -148,9 +148,9 @@ class RayExecutor:
 
 def _read_environment_again() -> None:
     """Ray read its own settings when it was imported, and whether it asks for tokens is one of them."""
-    from ray._raylet import Config
+    import ray._raylet
 
-    Config.initialize("")
+    ray._raylet.Config.initialize("")
 
 
 def _knock(address: str) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LOG_VARIABLE, TRACES_VARIABLE = "HILUM_LOG", "HILUM_TRACES"
 _OTEL_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _FORMATS = ("text", "json")
+_FLUSH_MILLISECONDS = 5000
 
 
 class JsonLines(logging.Formatter):
@@ -53,7 +54,7 @@ class _ToStderr(logging.StreamHandler[Any]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> Any:  # type: ignore[override]
+    def stream(self) -> Any:
         return sys.stderr
 
 
@@ -72,6 +73,13 @@ def begin() -> None:
     endpoint = os.environ.get(TRACES_VARIABLE, "").rstrip("/")
     if endpoint or any(os.environ.get(name) for name in _OTEL_ENDPOINTS):
         _send_traces(endpoint)
+
+
+def flush() -> None:
+    """Send the spans that wait to be sent, if there are any."""
+    send = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if send is not None:
+        send(_FLUSH_MILLISECONDS)
 
 
 def says_json() -> bool:

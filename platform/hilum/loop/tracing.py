@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from opentelemetry import context, trace
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, StatusCode, TraceFlags
 
 from hilum.core.acting import acting
+from hilum.core.errors import WaitingForPeople
 from hilum.core.tracing import RoundIds, given_ids, round_ids
 from hilum.loop.events import Event, round_events
 from hilum.loop.stages import Stage
@@ -28,12 +29,9 @@ _NANOSECONDS = 1_000_000_000
 def move_of(campaign: str, ingest_id: str, round_number: int, before: Stage) -> Iterator[None]:
     """One move of a round, as a span of the round's trace and as facts of every log line."""
     parent = _inside(round_ids(campaign, ingest_id, round_number))
-    told = {"hilum.campaign": campaign, "hilum.round": round_number, "hilum.stage": before.value}
-    tracer = trace.get_tracer("hilum")
-    with (
-        acting(campaign=campaign, round=round_number),
-        tracer.start_as_current_span(f"after {before.value}", context=parent, attributes=told),
-    ):
+    told: dict[str, str | int] = {"hilum.campaign": campaign, "hilum.round": round_number, "hilum.stage": before.value}
+    with acting(campaign=campaign, round=round_number), _span(f"after {before.value}", parent) as span:
+        span.set_attributes(told)
         yield
 
 
@@ -41,7 +39,7 @@ def move_of(campaign: str, ingest_id: str, round_number: int, before: Stage) -> 
 def step_of(verb: str) -> Iterator[Callable[[str], None]]:
     """One step, as a span inside whatever is going on; call what is yielded with the run's id when there is one."""
     began = time.perf_counter()
-    with acting(step=verb), trace.get_tracer("hilum").start_as_current_span(verb) as span:
+    with acting(step=verb), _span(verb) as span:
 
         def is_done(run_id: str) -> None:
             span.set_attributes({"hilum.step": verb, "hilum.run_id": run_id})
@@ -49,6 +47,22 @@ def step_of(verb: str) -> Iterator[Callable[[str], None]]:
                 _log.info("%s done", verb, extra={"facts": {"seconds": round(time.perf_counter() - began, 3)}})
 
         yield is_done
+
+
+@contextmanager
+def _span(name: str, parent: context.Context | None = None) -> Iterator[Span]:
+    """A span that says of an error its kind alone: what others raise may repeat what they read."""
+    tracer = trace.get_tracer("hilum")
+    with tracer.start_as_current_span(
+        name, context=parent, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield span
+        except WaitingForPeople:
+            raise
+        except BaseException as error:
+            span.set_status(StatusCode.ERROR, type(error).__name__)
+            raise
 
 
 def tell(store: Store, event: Event, ingest_id: str) -> None:
@@ -71,7 +85,11 @@ def tell(store: Store, event: Event, ingest_id: str) -> None:
 
 
 def _past_span(name: str, began: str, event: Event, *, context_of: context.Context) -> None:
-    told = {"hilum.campaign": event.campaign, "hilum.round": event.round_number, "hilum.stage": event.stage.value}
+    told: dict[str, str | int] = {
+        "hilum.campaign": event.campaign,
+        "hilum.round": event.round_number,
+        "hilum.stage": event.stage.value,
+    }
     span = trace.get_tracer("hilum").start_span(name, context=context_of, attributes=told, start_time=_time(began))
     span.end(_time(event.at))
 

@@ -24,7 +24,7 @@ from hilum_services.inference.models import models_router
 from hilum_services.inference.predictions import predictions_router
 from hilum_services.inference.service import Service
 from hilum_services.refusals import answer_errors, refusal
-from hilum_services.traced import Traced
+from hilum_services.traced import SILENT, Traced
 
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'")]
 DESCRIPTION = """What hilum's models say of an image: a class, or an outline on the image's own grid.
@@ -51,6 +51,7 @@ def make_app(service: Service, door: Door) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        **SILENT,
     )
     answer_errors(app)
     app.include_router(predictions_router(Counter(service, door, jobs)))
