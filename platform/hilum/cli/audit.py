@@ -45,7 +45,7 @@ def show(*, store: StoreUrl = None, campaign: OfCampaign = None, json_: Json = F
     reply(json_, data, drawn, next_commands=["hilum audit verify" + _at(store)])
 
 
-@group.command("verify", epilog="Example: hilum audit verify --head $(cat head.txt)")
+@group.command("verify", epilog="Example: hilum audit verify --store ./liver --head 5f0c2b")
 def verify(*, store: StoreUrl = None, head: KeptHead = None, json_: Json = False) -> None:
     """Read every record and name the first that is not as it was written; exit code 4 if there is one."""
     from hilum.cli.composition import store_at
@@ -60,7 +60,7 @@ def verify(*, store: StoreUrl = None, head: KeptHead = None, json_: Json = False
     reply(json_, data, f"{verdict.num_records} records, each as it was written", note=note)
 
 
-@group.command("head", epilog="Example: hilum audit head > head.txt")
+@group.command("head", epilog="Example: hilum audit head --store ./liver")
 def head(*, store: StoreUrl = None, json_: Json = False) -> None:
     """Print the SHA-256 of the newest record. Keep it where whoever writes to the store cannot."""
     from hilum.cli.composition import store_at
