@@ -75,6 +75,11 @@ def begin() -> None:
         _send_traces(endpoint)
 
 
+def traces_are_sent() -> bool:
+    """True once this process has somewhere to send spans, by `begin` or by a program's own doing."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def flush() -> None:
     """Send the spans that wait to be sent, if there are any."""
     send = getattr(trace.get_tracer_provider(), "force_flush", None)

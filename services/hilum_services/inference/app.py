@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hilum.adapters.api_keys import KeyFile
 from hilum.adapters.meters import PrometheusMeter
-from hilum.adapters.telemetry import begin
+from hilum.adapters.telemetry import begin, traces_are_sent
 from hilum.cli.composition import ledger_of, store_at
 from hilum.cli.settings import read_settings
 from hilum.core.errors import RequestError
@@ -21,6 +21,7 @@ from hilum_services.inference.documented import files, refusals
 from hilum_services.inference.jobs import Jobs, jobs_router
 from hilum_services.inference.limits import Limits
 from hilum_services.inference.models import models_router
+from hilum_services.inference.pacing import Pace, PacedRefusals
 from hilum_services.inference.predictions import predictions_router
 from hilum_services.inference.service import Service
 from hilum_services.refusals import answer_errors, refusal
@@ -73,7 +74,9 @@ def make_app(service: Service, door: Door) -> FastAPI:
     if isinstance(service.meter, PrometheusMeter):
         app.include_router(metrics_router(service.meter, door))
     app.add_middleware(WithHeaders)
-    app.add_middleware(Traced)
+    app.add_middleware(PacedRefusals, pace=Pace(service.limits.refusals_per_second))
+    if traces_are_sent():
+        app.add_middleware(Traced)
     return app
 
 
