@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hilum.cli.console import reply, table
-from hilum.cli.options import Json
+from hilum.cli.console import complain_softly, reply, table
+from hilum.cli.options import Json, StoreUrl
 from hilum.core.errors import RequestError
 
 KeyName = Annotated[str, typer.Argument(metavar="NAME", help="Who will use the key.")]
@@ -42,6 +42,7 @@ def key(
     reads: Reads = [],  # noqa: B006
     per_minute: PerMinute = 0,
     days: Days = None,
+    store: StoreUrl = None,
     json_: Json = False,
 ) -> None:
     """Make a key and show it once; its hash goes into the file. An older key of that name stays until it is revoked."""
@@ -58,6 +59,7 @@ def key(
         first = error.errors(include_input=False)[0]
         raise RequestError(f"'{first['loc'][0]}' of a key: {first['msg']}.") from None
     add_key(path, made)
+    _record(store, "made a key", name, may=list(made.may), models=list(made.models), until=made.until)
     following = [f"hilum serve revoke '{name}' --file {path}"]
     reply(json_, {"key": shown, "name": name, "file": str(path)}, f"key of {name}: {shown}", next_commands=following)
 
@@ -73,14 +75,31 @@ def keys(*, file: KeysFile = None, json_: Json = False) -> None:
     reply(json_, {"keys": found}, table("", [column.replace("_", " ") for column in _SHOWN], rows))
 
 
-def revoke(name: KeyName, *, file: KeysFile = None, json_: Json = False) -> None:
+def revoke(name: KeyName, *, file: KeysFile = None, store: StoreUrl = None, json_: Json = False) -> None:
     """Take away every key of a name; running services notice at their next request."""
     from hilum.adapters.api_keys import remove_keys
 
     num = remove_keys(_file(file), name)
     if not num:
         raise RequestError(f"There is no key of '{name}' in the file; `hilum serve keys` lists them.")
+    _record(store, "revoked keys", name, num_revoked=num)
     reply(json_, {"name": name, "num_revoked": num}, f"{num} key(s) of {name} revoked")
+
+
+def _record(store: str | None, action: str, name: str, **what: Any) -> None:
+    """In the audit log of the store that is named or stands here; keys may also be made where there is none."""
+    from hilum.cli.audit import record
+    from hilum.cli.composition import store_at
+    from hilum.core.errors import NotFoundError
+
+    try:
+        opened = store_at(store)
+    except NotFoundError:
+        if store is not None:
+            raise
+        complain_softly("No store is here, so no audit log was told of this; name it with --store.")
+        return
+    record(opened, action, key=name, **what)
 
 
 def _file(given: Path | None) -> Path:

@@ -1,6 +1,7 @@
 """`hilum serve`: models answer over HTTP, on Ray Serve or in one process."""
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +50,7 @@ Shallower = Annotated[
 WithoutRay = Annotated[bool, typer.Option("--without-ray", help="Answer in this process alone: for a small machine.")]
 FastProxy = Annotated[bool, typer.Option("--fast-proxy", help="Ray's HAProxy in front instead of its Python proxy.")]
 _KEEP_ALIVE_SECONDS = 30
+_TELEMETRY = ("HILUM_LOG", "HILUM_TRACES", "OTEL_EXPORTER_OTLP_ENDPOINT")
 SHORT_WAYS = {"RAY_SERVE_PROXY_USE_GRPC": "1", "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
 """What a Ray that is started for serving is told: a request goes from proxy to replica without Ray's object store, and
 is answered in the loop that took it."""
@@ -116,9 +118,11 @@ def config(
 
     from hilum.cli.settings import read_settings
 
+    settings = read_settings()
+    _check_open(host, settings)
     how = {"batch_size": batch_size, "keep_from": keep_unsure, "shallower_above": shallower_above}
     each = {"cpus": cpus, "gpus": gpus, **how}
-    shape = _shape(store, read_settings(), replicas=replicas, most_replicas=most_replicas, **each)
+    shape = _shape(store, settings, replicas=replicas, most_replicas=most_replicas, **each)
     content = _services(SERVE).config(shape, host=host, port=port)
     if json_:
         reply(json_, content)
@@ -146,8 +150,6 @@ def _in_this_process(store: str | None, host: str, port: int, how: dict[str, Any
 
 
 def _on_ray(shape: Any, host: str, port: int, address: str | None, *, fast_proxy: bool, json_: bool) -> None:
-    import os
-
     from hilum.adapters.ray_data import connect
 
     for name, value in SHORT_WAYS.items():
@@ -190,6 +192,7 @@ def _shape(store: str | None, settings: "Settings", **how: Any) -> Any:
     for name in settings.model_fields_set:
         if name.startswith("oidc_") and getattr(settings, name) is not None:
             environment[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
+    environment |= {name: os.environ[name] for name in _TELEMETRY if name in os.environ}
     if settings.inference_open:
         environment["HILUM_INFERENCE_OPEN"] = "true"
     return _services(SERVE).Shape(environment=environment, **how)

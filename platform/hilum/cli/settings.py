@@ -119,6 +119,20 @@ class Settings(BaseSettings):
     inference_open: bool = Field(
         default=False, description="Answer whoever asks, without a key: on a loopback address only."
     )
+    actor: str | None = Field(
+        default=None,
+        description="Who acts, as the audit log names them: a person, or a cluster's service account; the user this "
+        "process runs as if unset.",
+    )
+    log: str = Field(
+        default="text",
+        description="`json`: on stderr one JSON object a line, with campaign, round, step, run and trace.",
+    )
+    traces: str | None = Field(
+        default=None,
+        description="Where spans are sent: an OTLP collector over HTTP such as `http://127.0.0.1:4318`; "
+        "OpenTelemetry's own OTEL_EXPORTER_OTLP_ENDPOINT does as well. None are sent if unset.",
+    )
     state: Path = Field(
         default=Path("~/.local/state/hilum"), description="The folder where tracebacks of our own faults are written."
     )

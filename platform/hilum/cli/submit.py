@@ -94,7 +94,11 @@ def _check(context: typer.Context, command: Sequence[str], job: str | None) -> N
 
 
 def _environment(store: str | None) -> dict[str, str]:
-    environment = {name: os.environ[name] for name in SENT_SETTINGS if name in os.environ}
+    from hilum.store.audit import ACTOR_VARIABLE, current_actor
+
+    # On the cluster every job runs as the same user: the log there names who submitted it.
+    environment = {ACTOR_VARIABLE: current_actor()}
+    environment |= {name: os.environ[name] for name in SENT_SETTINGS if name in os.environ}
     if store:
         from hilum.store.layout import is_local
 

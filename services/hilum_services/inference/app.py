@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hilum.adapters.api_keys import KeyFile
 from hilum.adapters.meters import PrometheusMeter
+from hilum.adapters.telemetry import begin, traces_are_sent
 from hilum.cli.composition import ledger_of, store_at
 from hilum.cli.settings import read_settings
 from hilum.core.errors import RequestError
@@ -25,6 +26,7 @@ from hilum_services.inference.predictions import predictions_router
 from hilum_services.inference.service import Service
 from hilum_services.inference.tokens import tokens_of
 from hilum_services.refusals import answer_errors, refusal
+from hilum_services.traced import SILENT, Traced
 
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'")]
 DESCRIPTION = """What hilum's models say of an image: a class, or an outline on the image's own grid.
@@ -51,6 +53,7 @@ def make_app(service: Service, door: Door) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        **SILENT,
     )
     answer_errors(app)
     app.include_router(predictions_router(Counter(service, door, jobs)))
@@ -73,6 +76,8 @@ def make_app(service: Service, door: Door) -> FastAPI:
         app.include_router(metrics_router(service.meter, door))
     app.add_middleware(WithHeaders)
     app.add_middleware(PacedRefusals, pace=Pace(service.limits.refusals_per_second))
+    if traces_are_sent():
+        app.add_middleware(Traced)
     return app
 
 
@@ -115,6 +120,7 @@ def from_environment(
     shallower_above: int | None = None,
 ) -> FastAPI:
     """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words."""
+    begin()
     door = door_from_environment()
     store = store_at(store_url)
     counted = meter or PrometheusMeter()

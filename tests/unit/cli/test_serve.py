@@ -119,3 +119,11 @@ def test_an_issuer_that_is_said_by_half_or_has_no_tls_is_refused(store, typed, m
         monkeypatch.setenv(name, value)
     answer = typed(f"serve --store {store} --without-ray")
     assert (answer.code, said in answer.err) == (2, True)
+
+
+def test_a_config_that_opens_inference_to_everybody_is_refused(store, typed, monkeypatch):
+    monkeypatch.setenv("HILUM_INFERENCE_OPEN", "true")
+    answer = typed(f"serve config --store {store}")
+    assert answer.code == 2
+    assert "0.0.0.0 can be reached from other machines" in answer.err
+    assert typed(f"serve config --store {store} --host 127.0.0.1").code == 0
