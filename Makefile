@@ -1,5 +1,5 @@
 # Each target sets up what it needs; a second run installs nothing.
-.PHONY: help demo test check bench evidence lock setup servers
+.PHONY: help demo test check bench evidence render lock setup servers
 .DEFAULT_GOAL := help
 
 DATA ?= packaged
@@ -29,6 +29,9 @@ bench: setup     ## peers measured beside us in one run (THEME=reading|ingest|ne
 
 evidence: setup  ## a question answered on real images, as a page of platform/docs/evidence (WHAT=architectures|pretraining|strategies|million|scale)
 	.venv/bin/python -m tests.evidence.$(WHAT) $(EVIDENCE)
+
+render: setup    ## what is made from the chart: its README and deploy/kuberay
+	@.venv/bin/python -m tests.helm.render
 
 lock: setup      ## pin everything again from pyproject.toml
 	@.venv/bin/python .ci/lock.py
