@@ -49,7 +49,8 @@ def lost(reason="SubmissionFailed", message="Job has reached the specified backo
 
 
 class Api:
-    """What the server keeps. ``plays`` is one list of moments per job, in the order in which jobs are made."""
+    """What the server keeps. ``plays`` is one list of moments per job, in the order in which jobs are made, or
+    what makes them of the job."""
 
     def __init__(self, plays, *, template):
         self.plays, self.template = list(plays), template
@@ -81,10 +82,10 @@ class Api:
 
     def _play(self, job, moments):
         name = job["metadata"]["name"]
-        for moment in moments:
+        for moment in moments(job) if callable(moments) else moments:
             if moment.line:
                 with self.changed:
-                    stamp = f"2026-01-01T00:00:{len(self.logs[name]):02d}.000000000Z"
+                    stamp = f"2026-01-01T00:00:00.{len(self.logs[name]):09d}Z"
                     self.logs[name].append(f"{stamp} {moment.line}\n")
                     self.changed.notify_all()
             if moment.status:
@@ -109,7 +110,11 @@ class Api:
                 stream.shutdown(2)
 
     def ended(self, name):
-        return self.jobs.get(name, {}).get("status", {}).get("jobDeploymentStatus") in {"Complete", "Failed"}
+        return self.jobs.get(name, {}).get("status", {}).get("jobDeploymentStatus") in {
+            "Complete",
+            "Failed",
+            "ValidationFailed",
+        }
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -49,7 +49,9 @@ HOSTILE = {
     "a campaign with a command": {"rounds": {"campaigns": [{"name": "a;id", "schedule": "@daily"}]}},
     "a schedule that is none": {"rounds": {"campaigns": [{"name": "liver", "schedule": "every day"}]}},
     "a campaign without a schedule": {"rounds": {"campaigns": [{"name": "liver"}]}},
-    "a profile from anywhere": {"rounds": {"campaigns": [{"name": "l", "schedule": "@daily", "profile": "/etc/passwd"}]}},
+    "a profile from anywhere": {
+        "rounds": {"campaigns": [{"name": "l", "schedule": "@daily", "profile": "/etc/passwd"}]}
+    },
     "a recipe outside its folder": {"recipes": {"../liver.yaml": "extends: smoke"}},
     "memory without a unit": {"ray": {"head": {"memory": "8"}}},
     "memory in bytes too small": {"ray": {"head": {"memory": "512k"}}},
