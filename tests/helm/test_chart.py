@@ -7,6 +7,10 @@ import pytest
 import yaml
 from tests.helm import engine, render
 from tests.helm.schemas import faults
+from typer.main import get_command
+
+from hilum.cli.main import app, main
+from hilum.cli.settings import PREFIX, Settings
 
 FEATURES = engine.ci_values()
 EXTERNAL = {  # made by whoever installs: named in the values, never by the chart
@@ -258,8 +262,6 @@ def test_what_ingress_calls_is_what_the_rayservice_names(rendered):
     ],
 )
 def test_inference_is_what_hilum_serve_config_prints(tmp_path, monkeypatch, capsys, chosen, options):
-    from hilum.cli.main import main
-
     for name in ("HILUM_STORE", "HILUM_INFERENCE_OPEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HILUM_STATE", str(tmp_path))
@@ -308,21 +310,32 @@ def test_a_schedule_that_waits_for_people_has_not_failed(tmp_path):
     assert told[told.index("--") + 1 :] == ["campaign", "run", "liver", "--on", "cluster"]
 
 
-def test_the_words_of_every_pod_are_words_that_hilum_knows(rendered):
-    from typer.main import get_command
-
-    from hilum.cli.main import app
-
-    verbs = set(get_command(app).commands)
-    asked = {
-        container["args"][3]
+def test_every_setting_and_every_word_of_a_pod_is_one_that_hilum_knows(rendered):
+    containers = [
+        container
         for documents in rendered.values()
         for _, pod, _ in _pods(documents)
         for container in pod["containers"]
-        if container.get("args", [])[:3] == ["python", "-m", "hilum"]
-    }
-    assert asked == {"bridge", "metrics"}
-    assert asked <= verbs
+    ]
+    settings = {one["name"] for container in containers for one in container.get("env", [])}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert {name for name in settings if name.startswith(PREFIX)} - known <= {
+        "HILUM_METRICS_OPEN"
+    }  # of `hilum metrics`
+    words = {one["args"][3] for one in containers if one.get("args", [])[:3] == ["python", "-m", "hilum"]}
+    assert words == {"bridge", "metrics"}
+    assert words - {"metrics"} <= set(get_command(app).commands)
+
+
+@pytest.mark.parametrize("port", [9090, 9464, 8080, 5432])
+def test_probes_ask_the_port_that_is_listened_on(rendered, port):
+    for documents in rendered.values():
+        for _, pod, _ in _pods(documents):
+            for container in pod["containers"]:
+                listened = {one["containerPort"]: one["name"] for one in container.get("ports", [])}
+                for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                    if port in listened and container["name"] in {"bridge", "control", "label-studio", "postgres"}:
+                        assert container[probe].get("httpGet", {"port": listened[port]})["port"] == listened[port]
 
 
 @pytest.mark.parametrize("full", [False, True])
