@@ -140,7 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with self.api.changed:
             self.api.asked.append((verb, url.path, body.decode()))
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+        scheme, _, token = (self.headers.get("Authorization") or "").partition(" ")
+        if (scheme.lower(), token) != ("bearer", TOKEN):
             return self._fail(401, "Unauthorized")
         what = "log" if url.path.endswith("/log") else url.path.split("/")[-2 if verb == "get" else -1]
         refusals = self.api.refuses.get((verb, what)) or self.api.refuses.get((verb, url.path.split("/")[-1]))
@@ -267,14 +268,16 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(api):
-    """The address of a server for this API, as long as the context lasts."""
+def serving(api, *, tls=None):
+    """The address of a server for this API, as long as the context lasts; ``tls`` is a server's SSLContext."""
     handler = type("Handler", (_Handler,), {"api": api})
     server = _Server(("127.0.0.1", 0), handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

@@ -5,18 +5,29 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from kubernetes.config import incluster_config
 from tests.helm import engine
 from tests.helm.api_server import DONE, NAMESPACE, RUNNING, TOKEN, Api, Moment, failed, kubeconfig, lost, serving
 from tests.helm.schemas import faults
+from typer.main import get_command
 
-from hilum.cli.main import main
+from hilum.adapters.kubernetes import connection, rayjobs
+from hilum.cli.main import app, main
 
 WORDS = ("campaign", "run", "liver")
 LOST_WAYS = [
@@ -233,7 +244,13 @@ def test_words_arrive_as_they_were_given(cluster):
 
 
 def test_no_secret_of_the_sender_is_in_the_job(cluster, monkeypatch):
-    for name in ("HILUM_LEDGER_URL", "HILUM_IDENTITY_KEY", "HILUM_LABEL_STUDIO_TOKEN", "RAY_AUTH_TOKEN"):
+    for name in (
+        "HILUM_DATA_MIRROR",
+        "HILUM_LEDGER_URL",
+        "HILUM_IDENTITY_KEY",
+        "HILUM_LABEL_STUDIO_TOKEN",
+        "RAY_AUTH_TOKEN",
+    ):
         monkeypatch.setenv(name, "canary-" + "0" * 57)
     api = cluster([RUNNING, DONE])
     assert _submit(*WORDS) == 0
@@ -306,6 +323,7 @@ def test_an_api_that_goes_away_for_good_is_told_and_the_job_is_not_said_to_have_
         (["campain", "run", "liver"], "Did you mean 'campaign'"),
         (["--template", "none-such", *WORDS], "has no ConfigMap none-such"),
         (["--job", "hilum-campaign-000000000000-1"], "has no RayJob"),
+        (["--store", "./liver", *WORDS], "is a folder of this machine"),
         (["--context", "none-such", *WORDS], "No Kubernetes cluster is configured"),
         ([], "Say which command"),
     ],
@@ -356,3 +374,68 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_again(tmp_path, te
         assert f"hilum submit --to k8s --job {name} --namespace {NAMESPACE}" in out
         assert "the same command goes on" not in told
         assert not api.ended(name)
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for 127.0.0.1 that nobody else trusts, and a server's context with it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = tmp_path / "ca.crt", tmp_path / "tls.key"
+    pem.write_bytes(made.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, private)
+    return pem, context
+
+
+def test_in_a_pod_its_service_account_is_used_and_its_own_namespace(tmp_path, monkeypatch, template, certificate):
+    """As the schedules of the chart do. The account's files lie elsewhere here than in a pod; all else is as there."""
+    pem, context = certificate
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "namespace").write_text(NAMESPACE)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(pem))
+    monkeypatch.setattr(connection, "_OWN_NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("HILUM_STORE", raising=False)
+    api = Api([[RUNNING, DONE]], template=template)
+    with serving(api, tls=context) as address:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", address.rpartition(":")[2])
+        assert _submit(*WORDS) == 0
+    assert len(_created(api)) == 1
+
+
+def test_a_certificate_that_is_not_trusted_is_told(tmp_path, monkeypatch, template, certificate, capsys):
+    api = Api([], template=template)
+    with serving(api, tls=certificate[1]) as address:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, address)))
+        assert _submit(*WORDS) == 2
+    assert "its certificate is not trusted" in capsys.readouterr().err
+    assert api.asked == []
+
+
+def test_without_any_cluster_one_is_told_how_to_name_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert _submit(*WORDS) == 2
+    assert "Set KUBECONFIG" in capsys.readouterr().err
+
+
+def test_names_of_jobs_of_every_command_are_short_enough_for_kuberay():
+    for verb in get_command(app).commands:
+        name = rayjobs.command_of([verb], {}).job_name(999)
+        assert re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", name)
+        assert len(name) <= 47

@@ -63,7 +63,7 @@ def _really(session, kill_at=None):
         own = {"RAY_TMPDIR": session, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "COLUMNS": "200"}
         process = subprocess.Popen(
             [sys.executable, *words[1:]],
-            env={**os.environ, **own, **settings},
+            env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | own | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -86,9 +86,9 @@ def submit(
     _check(context, command, job)
     _check_options(context, to)
     if to is Where.K8S:
-        from hilum.cli.submit_kubernetes import Sent, to_kubernetes
+        from hilum.cli.submit_kubernetes import Sent, settings_sent, to_kubernetes
 
-        sent = Sent(tuple(command), _environment(store), job, namespace, template, kube_context, attempts)
+        sent = Sent(tuple(command), settings_sent(store), job, namespace, template, kube_context, attempts)
         raise SystemExit(to_kubernetes(sent, follow=follow, json_=json_))
     _to_ray(command, address, working_dir, store, follow=follow, job=job, json_=json_)
 

@@ -1,5 +1,6 @@
 """`hilum submit --to k8s`: a command as a RayJob, sent again when it was lost with its head."""
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hilum.cli.boundary import DONE, INTERRUPTED
 from hilum.cli.console import reply, whisper
-from hilum.core.errors import HilumError
+from hilum.core.errors import HilumError, RequestError
 
 if TYPE_CHECKING:
     from hilum.adapters.kubernetes import rayjobs
@@ -27,6 +28,21 @@ class Sent:
     template: str
     context: str | None
     attempts: int
+
+
+def settings_sent(store: str | None) -> dict[str, str]:
+    """What a job is told of here; its pods know the chart's store and all secrets."""
+    settings = {name: os.environ[name] for name in ("HILUM_DEBUG",) if name in os.environ}
+    if store:
+        from hilum.store.layout import is_local
+
+        if is_local(store) and not store.startswith("/"):
+            raise RequestError(
+                f"'{store}' is a folder of this machine, which no pod sees. Leave out --store (and HILUM_STORE) for "
+                "the chart's own store, or give one such as s3://bucket/prefix or /store/liver."
+            )
+        settings["HILUM_STORE"] = store
+    return settings
 
 
 def to_kubernetes(sent: Sent, *, follow: bool, json_: bool) -> int:

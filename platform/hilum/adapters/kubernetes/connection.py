@@ -64,6 +64,8 @@ class Cluster:
             except ApiException as error:
                 if error.status in {404, 409}:
                     raise
+                if not error.status:  # TLS failed: the client gives it no number
+                    raise self.away(error) from None
                 if error.status not in _PASSING or self._out_of_patience(began):
                     raise refusal(error, self, doing) from None
             except HTTPError as error:
