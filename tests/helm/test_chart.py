@@ -10,6 +10,7 @@ from tests.helm.schemas import faults
 from typer.main import get_command
 
 from hilum.cli.main import app, main
+from hilum.cli.serve import SHORT_WAYS
 from hilum.cli.settings import PREFIX, Settings
 
 FEATURES = engine.ci_values()
@@ -272,6 +273,14 @@ def test_inference_is_what_hilum_serve_config_prints(tmp_path, monkeypatch, caps
     documents = engine.objects(engine.CHART / "ci" / "jobs-values.yaml", inference=inference)
     (service,) = [one for one in documents if one["kind"] == "RayService"]
     assert yaml.safe_load(service["spec"]["serveConfigV2"]) == wanted
+
+
+def test_requests_go_the_short_ways_of_hilum_serve(rendered):
+    documents = rendered[engine.CHART / "ci" / "inference-values.yaml"]
+    containers = [one for part, pod, _ in _pods(documents) if part == "inference" for one in pod["containers"]]
+    assert len(containers) == 2
+    for container in containers:
+        assert SHORT_WAYS.items() <= {one["name"]: one.get("value") for one in container["env"]}.items()
 
 
 def test_the_ray_of_the_chart_is_the_one_that_is_locked():
