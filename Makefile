@@ -24,10 +24,10 @@ check: setup     ## format, lint, types, floors and docs
 	.venv/bin/lint-imports
 	.venv/bin/pytest -q tests/docs
 
-bench: setup     ## peers measured beside us in one run (THEME=reading|ingest|network|augment|genesis|scoring|selection|label_studio|publishing; without: all)
+bench: setup     ## peers measured beside us in one run (THEME=reading|ingest|network|augment|genesis|scoring|selection|label_studio|publishing|sliding|serving; without: all)
 	.venv/bin/python tests/bench/run.py $(THEME)
 
-evidence: setup  ## a question answered on real images, as a page of platform/docs/evidence (WHAT=architectures|pretraining|strategies|million|scale)
+evidence: setup  ## a question answered on real images, as a page of platform/docs/evidence (WHAT=architectures|pretraining|strategies|million|scale|serving)
 	.venv/bin/python -m tests.evidence.$(WHAT) $(EVIDENCE)
 
 render: setup    ## what is made from the chart: its README and deploy/kuberay
