@@ -1,5 +1,5 @@
 # Each target sets up what it needs; a second run installs nothing.
-.PHONY: help demo test check bench evidence audit lock setup servers
+.PHONY: help demo test check bench evidence audit render lock setup servers
 .DEFAULT_GOAL := help
 
 DATA ?= packaged
@@ -33,6 +33,9 @@ evidence: setup  ## a question answered on real images, as a page of platform/do
 
 audit: setup     ## known vulnerabilities of what is locked (asks a service on the network)
 	@.ci/audit
+
+render: setup    ## what is made from the chart: its README and deploy/kuberay
+	@.venv/bin/python -m tests.helm.render
 
 lock: setup      ## pin everything again from pyproject.toml
 	@.venv/bin/python .ci/lock.py
