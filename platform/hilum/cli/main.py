@@ -45,6 +45,7 @@ from hilum.cli import (
     why,
 )
 from hilum.cli.boundary import run_guarded
+from hilum.nn.kept_memory import keep_freed_memory, pass_on
 
 HELP = """Ask for the labels worth a radiologist's time.
 
@@ -184,6 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def entry() -> NoReturn:
     """The `hilum` process from its first word to its last."""
+    keep_freed_memory()
+    pass_on()
     leave(main())
 
 
