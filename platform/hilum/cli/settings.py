@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     inference_open: bool = Field(
         default=False, description="Answer whoever asks, without a key: on a loopback address only."
     )
+    metrics_open: bool = Field(
+        default=False,
+        description="Tell what is counted to whoever asks `hilum metrics` or the bridge, without a key and also beyond "
+        "this machine: where a network policy keeps others out.",
+    )
     state: Path = Field(
         default=Path("~/.local/state/hilum"), description="The folder where tracebacks of our own faults are written."
     )
