@@ -15,7 +15,7 @@ class Notes:
         self.observed = defaultdict(list)
 
     def count(self, metric, value=1, /, **labels):
-        assert (metric, labels) not in self.told
+        assert (metric, *sorted(labels.items())) not in self.told
         self.told[metric, *sorted(labels.items())] = value
 
     def set(self, metric, value, /, **labels):
@@ -24,7 +24,7 @@ class Notes:
     def observe(self, metric, value, /, **labels):
         self.observed[metric, *sorted(labels.items())].append(value)
 
-    def of(self, metric, **labels):
+    def of(self, metric, /, **labels):
         return self.told.get((metric, *sorted(labels.items())))
 
 

@@ -40,11 +40,15 @@ def test_it_tells_what_the_campaign_says_of_itself(here):
 
 
 def test_the_champion_is_whom_the_alias_names(here):
+    event = here.folder / "campaigns/liver/rounds/000/events/0007-evaluated.json"
+    content = json.loads(event.read_text())
+    content["counts"]["metrics"]["validation"]["balanced_accuracy"] = 0.77
+    event.write_text(json.dumps(content))
     first = status_of(here).curve[0]
     champion = here.ledger.alias("liver", "champion")
     here.ledger.point("liver", "champion", first.checkpoint_id, expected=champion)
     told = told_by(campaigns_of(here)).of("hilum_campaign_metric", **LIVER, metric="balanced_accuracy")
-    assert told == first.metrics["validation"]["balanced_accuracy"]
+    assert told == 0.77
     here.ledger.drop("liver", "champion")
     assert told_by(campaigns_of(here)).of("hilum_campaign_champion", **LIVER) == 0
 
