@@ -99,9 +99,10 @@ def test_numbers_are_those_of_the_store(watched):
     assert value('hilum_annotator_seconds_total{campaign="liver",person="1"}') == 4 * value(
         'hilum_annotator_answers_total{campaign="liver",person="1"}'
     )
-    assert value("hilum_ingest_volumes_total") == 5
+    assert value("hilum_ingest_volumes_total") == 10
     assert value('sum(hilum_inference_requests_total{status="200"})') == 325
     assert value("sum(hilum_inference_jobs)") == 2
+    assert 0 < value('hilum_simulation_labels_share{strategy="entropy"}') < 1
     assert value('hilum_bridge_requests_total{route="webhooks",status="200"}') == 10
 
 

@@ -34,7 +34,8 @@ from hilum.store.volumes import volumes_of
 from hilum.testing.campaigns import tiny_recipe
 from hilum.testing.phantoms import Phantom, lesion_image, phantom_store
 
-PHANTOM = Phantom("classify", 2, num_frames=30, seed=3)
+PHANTOM = Phantom("classify", 2, num_frames=150, seed=3)
+"""As many frames a patient, or what a calibration knows of them would differ from all others by chance."""
 PEOPLE = {"annotators": 3, "error_rate": 0.1, "seconds_per_answer": 4.0}
 NUM_REQUESTS = 320
 """Drift is told after 300 windows, and a frame is one."""
@@ -71,10 +72,14 @@ class Platform:
         raise AssertionError("nobody answers in a folder")
 
     def run_simulation(self):
-        """One strategy beside random, two seeds."""
-        recipe = SimulateRecipe(campaign=tiny_recipe("classify"), strategies={"entropy": {}}, seeds=(0, 1))
+        """One strategy beside random, two seeds, of outlines that are learnt little by little."""
+        _, ingest_id = phantom_store(self.store.url, Phantom("segment", 2))
+        recipe = tiny_recipe("segment", num_rounds=3, num_per_round=4)
+        learner = {"start": "champion", "num_steps": 12, "learning_rate": 1e-2, "checkpoint_every": 12}
+        recipe = recipe.model_copy(update={"finetune": recipe.finetune.model_copy(update=learner)})
+        compared = SimulateRecipe(campaign=recipe, strategies={"entropy": {}}, seeds=(0, 1), full_data=False)
         workbench = Workbench(InlineExecutor, annotator_of)
-        simulate(self.store, "tiny", recipe, executor=InlineExecutor(), workbench=workbench, ingest_id=self.ingest_id)
+        simulate(self.store, "tiny", compared, executor=InlineExecutor(), workbench=workbench, ingest_id=ingest_id)
 
     @contextmanager
     def running(self):
@@ -169,16 +174,19 @@ def finished_recipe():
             "finetune": recipe.finetune.model_copy(
                 update={"architecture": Choice(kind="unet", depth=1, features=(8, 16)), **learner}
             ),
-            "calibrate": CalibrateRecipe(num_items=60),
+            "calibrate": CalibrateRecipe(num_items=300),
         }
     )
 
 
 def frames(num, first):
     """Frames as the phantom has them, four pixels aside: they make black and white those of the phantom's volumes."""
-    made = [lesion_image(np.random.default_rng(first + n), PHANTOM.patch_shape_zyx)[0] for n in range(num)]
-    for image in made:
+    made = []
+    for seed in range(first, first + num):
+        rng = np.random.default_rng(seed)
+        image, _ = lesion_image(rng, PHANTOM.patch_shape_zyx, with_lesion=bool(rng.random() < 0.35))
         image[..., 0, :2], image[..., -1, -2:] = 0, 1200
+        made.append(image)
     return made
 
 

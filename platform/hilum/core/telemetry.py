@@ -89,7 +89,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("hilum_annotators_waiting", "gauge", "Tasks before annotators without an answer.", _CAMPAIGN),
     Metric("hilum_annotators_waiting_seconds", "gauge", "Age of the round that waits for answers; 0: none.", _CAMPAIGN),
     Metric("hilum_annotators_up", "gauge", "1 if where people answer could be asked.", _CAMPAIGN),
-    Metric("hilum_annotators_agreement", "gauge", "Agreement over the last round: kappa, or mean Dice.", _CAMPAIGN),
+    Metric("hilum_annotators_agreement", "gauge", "How far people agree: kappa, or mean Dice.", _CAMPAIGN),
     Metric("hilum_annotator_answers_total", "counter", "Answers, by a person's number.", ("campaign", "person")),
     Metric("hilum_annotator_seconds_total", "counter", "Time told, by a person's number.", ("campaign", "person")),
     Metric("hilum_annotator_agreement", "gauge", "One person's with the others.", ("campaign", "person")),

@@ -19,6 +19,8 @@ from hilum.store.tables import ANNOTATIONS, read_table
 MOST_PEOPLE = 50
 """Who comes after them is told together, as OTHERS."""
 OTHERS = "others"
+MOST_SHARED = 200
+"""Agreement is over the last so many candidates that several people answered: all label maps would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class Answered:
 class Crowd:
     """The people of some collect runs. ``asked_of`` says who answered about a candidate, and in which runs.
 
-    ``shared`` are the candidates of the last round after which several people had answered the same.
+    ``shared`` are candidates that several people answered, those of the last rounds last.
     """
 
     numbers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     asked_of: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     answered: Mapping[str, Answered] = field(default_factory=lambda: MappingProxyType({}))
-    shared: frozenset[str] = frozenset()
+    shared: tuple[str, ...] = ()
     agreement: float | None = None
     agreements: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     num_runs: int = 0
@@ -62,7 +64,7 @@ def crowd_of(store: Store, collect_ids: Sequence[str], before: Crowd) -> Crowd:
     crowd = before
     for collect_id in collect_ids[before.num_runs :]:
         crowd = _with_run(store, collect_id, crowd)
-    return crowd if crowd.shared == before.shared else _with_agreement(store, crowd)
+    return crowd if crowd.num_runs == before.num_runs else _with_agreement(store, crowd)
 
 
 def _with_run(store: Store, collect_id: str, crowd: Crowd) -> Crowd:
@@ -74,23 +76,23 @@ def _with_run(store: Store, collect_id: str, crowd: Crowd) -> Crowd:
         answered[person] = Answered(known.num + 1, known.seconds + row["seconds"])
         candidate_id = row["candidate_id"]
         asked_of[candidate_id] = asked_of.get(candidate_id, frozenset()) | {(row["annotator"], collect_id)}
-    shared = frozenset(
+    shared = [
         candidate_id
-        for candidate_id in {row["candidate_id"] for row in rows}
+        for candidate_id in sorted({row["candidate_id"] for row in rows})
         if len({annotator for annotator, _ in asked_of[candidate_id]}) > 1
-    )
+    ]
+    earlier = [candidate_id for candidate_id in crowd.shared if candidate_id not in set(shared)]
     return replace(
         crowd,
         numbers=numbers,
         asked_of=asked_of,
         answered=answered,
-        shared=shared or crowd.shared,
+        shared=tuple([*earlier, *shared][-MOST_SHARED:]),
         num_runs=crowd.num_runs + 1,
     )
 
 
 def _with_agreement(store: Store, crowd: Crowd) -> Crowd:
-    """Over what one round shared alone: label maps of a whole campaign would not fit into memory."""
     by_candidate: dict[str, list[Annotation]] = {}
     for collect_id in sorted({run for candidate_id in crowd.shared for _, run in crowd.asked_of[candidate_id]}):
         for answer in read_annotations(_url(store, collect_id), candidate_ids=crowd.shared):

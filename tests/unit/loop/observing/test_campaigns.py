@@ -73,8 +73,10 @@ def test_people_are_numbers_and_agree_as_the_report_says(here):
     assert set(told) == {"1", "2", "3"}
     assert sorted(told.values()) == sorted(person.num_answers for person in people)
     assert not {person.annotator for person in people} & {value for key in notes.told for _, value in key[1:]}
-    assert -1 <= notes.of("hilum_annotators_agreement", **LIVER) <= 1
-    assert agreement_of(here.store, collected) is not None
+    assert notes.of("hilum_annotators_agreement", **LIVER) == pytest.approx(agreement_of(here.store, collected).value)
+    with_others = sorted(person.with_others for person in people)
+    told = [value for key, value in notes.told.items() if key[0] == "hilum_annotator_agreement"]
+    assert sorted(told) == pytest.approx(with_others)
 
 
 def test_a_campaign_that_did_not_move_is_not_read_again(here, monkeypatch):
