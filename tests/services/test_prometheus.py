@@ -23,6 +23,7 @@ MAY_BE_EMPTY = {
 
 MAY_HOLD = {
     "HilumStoreAlmostFull": "how full this machine's disk is, is not ours to say",
+    "HilumInferenceDrift": "frames are sent with black and white corners, which no frame of the calibration has",
     "HilumInferenceShadowDisagrees": "the shadow is the first round's model, which knew a third of the answers",
 }
 """Alerts whose expression may be true of this platform, and why that is right."""
@@ -78,8 +79,7 @@ def test_no_alert_is_wrong_about_a_healthy_platform(watched):
     rules = server.rules()
     assert len(rules) > 30
     assert {rule["health"] for rule in rules} == {"ok"}
-    firing = {rule["name"]: server.query(rule["query"]) for rule in rules}
-    assert {name: found for name, found in firing.items() if found and name not in MAY_HOLD} == {}
+    assert [rule["name"] for rule in rules if rule["name"] not in MAY_HOLD and server.query(rule["query"])] == []
 
 
 def test_numbers_are_those_of_the_store(watched):

@@ -166,7 +166,7 @@ def finished_recipe():
         ArmRecipe(share=0.5, sampler=Choice(kind="top_k", score="entropy")),
         ArmRecipe(share=0.5, sampler=Choice(kind="random")),
     )
-    learner = {"num_steps": 12, "batch_size": 8, "learning_rate": 3e-3, "checkpoint_every": 12}
+    learner = {"num_steps": 30, "batch_size": 8, "learning_rate": 1e-2, "checkpoint_every": 30}
     return recipe.model_copy(
         update={
             "select": SelectRecipe(arms=arms, relabel=RelabelRecipe(share=0.4, max_annotators=3)),
@@ -180,12 +180,12 @@ def finished_recipe():
 
 
 def frames(num, first):
-    """Frames as the phantom has them, four pixels aside: they make black and white those of the phantom's volumes."""
+    """Frames as the phantom has them, six pixels aside: they make black and white those of the phantom's volumes."""
     made = []
     for seed in range(first, first + num):
         rng = np.random.default_rng(seed)
         image, _ = lesion_image(rng, PHANTOM.patch_shape_zyx, with_lesion=bool(rng.random() < 0.35))
-        image[..., 0, :2], image[..., -1, -2:] = 0, 1200
+        image[..., 0, :3], image[..., -1, -3:] = 0, 1200
         made.append(image)
     return made
 
