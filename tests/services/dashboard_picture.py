@@ -31,11 +31,11 @@ def draw(server, dashboard, file, *, seconds):
     figure.suptitle(f"{content['title']}\n{textwrap.fill(content['description'], 160)}", fontsize=11, y=0.999)
     for panel in content["panels"]:
         place = panel["gridPos"]
-        left, top = place["x"] / 24 + 0.012, 0.965 - 0.965 * place["y"] / height
+        left, top = place["x"] / 24 + 0.012, 0.95 - 0.95 * place["y"] / height
         if panel["type"] == "row":
             figure.text(left - 0.008, top - 0.008, panel["title"], fontsize=12, weight="bold")
             continue
-        wide, tall = place["w"] / 24 - 0.03, 0.965 * place["h"] / height
+        wide, tall = place["w"] / 24 - 0.03, 0.95 * place["h"] / height
         axes = figure.add_axes((left + 0.012, top - tall + 0.02, wide, tall - 0.04))
         axes.set_title(panel["title"], fontsize=9, loc="left")
         {"timeseries": _lines, "stat": _number, "bargauge": _bars, "table": _table}[panel["type"]](
@@ -46,12 +46,12 @@ def draw(server, dashboard, file, *, seconds):
 
 
 def _lines(axes, server, panel, seconds):
-    now = time.time()
+    now, scale = time.time(), _scale(panel)
     for target in panel["targets"]:
         for labels, points in server.query_range(filled(target["expr"]), start=now - seconds, end=now, step=1):
-            axes.plot([at - now for at, _ in points], [v for _, v in points], label=_legend(target, labels))
+            axes.plot([at - now for at, _ in points], [scale * v for _, v in points], label=_legend(target, labels))
     low, high = (panel["fieldConfig"]["defaults"].get(end) for end in ("min", "max"))
-    axes.set_ylim(bottom=low, top=None if high is None else high * 1.02)
+    axes.set_ylim(bottom=low, top=None if high is None else scale * high * 1.02)
     axes.tick_params(labelsize=7)
     axes.set_xlim(-seconds, 0)
     axes.set_ylabel(_UNITS.get(panel["fieldConfig"]["defaults"]["unit"], ""), fontsize=7)
@@ -75,7 +75,8 @@ def _number(axes, server, panel, _):
 def _bars(axes, server, panel, _):
     found = [(t, *row) for t in panel["targets"] for row in server.query(filled(t["expr"]))][::-1]
     names = [_legend(target, labels) for target, labels, _ in found]
-    axes.barh(range(len(found)), [value for _, _, value in found], color="tab:blue")
+    axes.barh(range(len(found)), [_scale(panel) * value for _, _, value in found], color="lightsteelblue", height=0.7)
+    axes.set_ylim(len(found) - max(6, len(found)) - 0.5, len(found) - 0.5)
     axes.set_yticks(range(len(found)), [""] * len(found))
     for number, (name, (_, _, value)) in enumerate(zip(names, found, strict=True)):
         axes.text(
@@ -117,9 +118,12 @@ def _shown(panel, value):
             return known["text"]
     if not math.isfinite(value):
         return "–"
-    percent = defaults["unit"] == "percentunit"
-    decimals = defaults.get("decimals", 2 if abs(value) < 100 and value != int(value) else 0)
-    return f"{value * (100 if percent else 1):,.{decimals}f}{_UNITS.get(defaults['unit'], '')}"
+    decimals = defaults.get("decimals", 2 if abs(value * _scale(panel)) < 10 and value != int(value) else 0)
+    return f"{value * _scale(panel):,.{decimals}f}{_UNITS.get(defaults['unit'], '')}"
+
+
+def _scale(panel):
+    return 100 if panel["fieldConfig"]["defaults"]["unit"] == "percentunit" else 1
 
 
 def _colour(panel, value):
@@ -137,7 +141,7 @@ def main(folder, seconds):
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         platform = Platform(Path(work))
-        asking, watching = platform.new_key("viewer", "predict"), platform.new_key("prometheus", "metrics")
+        asking, watching = platform.new_key("viewer", "predict", "read"), platform.new_key("prometheus", "metrics")
         with platform.running(), prometheus(Path(work), {j: (u, watching) for j, u in platform.urls.items()}) as server:
             until(lambda: set(server.targets().values()) == {"up"}, "all targets are up")
             began = time.monotonic()
@@ -146,7 +150,7 @@ def main(folder, seconds):
             time.sleep(3)
             first = 1
             while time.monotonic() - began < seconds or not server.query("hilum_inference_drift"):
-                platform.ask(asking, num=20, first=first)
+                platform.ask(asking, num=5)
                 platform.annotate(first=first)
                 first += 100
                 time.sleep(1)

@@ -32,13 +32,13 @@ from hilum.loop.simulate import Workbench, simulate
 from hilum.store.ledger import open_ledger
 from hilum.store.volumes import volumes_of
 from hilum.testing.campaigns import tiny_recipe
-from hilum.testing.phantoms import Phantom, lesion_image, phantom_store
+from hilum.testing.phantoms import Phantom, phantom_store
 
-PHANTOM = Phantom("classify", 2, num_frames=150, seed=3)
-"""As many frames a patient, or what a calibration knows of them would differ from all others by chance."""
+PHANTOM = Phantom("classify", 2, num_frames=30, seed=3)
+OUTLINED = Phantom("segment", 2, num_frames=16, seed=4)
 PEOPLE = {"annotators": 3, "error_rate": 0.1, "seconds_per_answer": 4.0}
-NUM_REQUESTS = 320
-"""Drift is told after 300 windows, and a frame is one."""
+NUM_REQUESTS = 41
+"""Drift is told at every 20th image; one of them, and the one before them, are unlike the others."""
 
 
 class Platform:
@@ -47,6 +47,7 @@ class Platform:
     def __init__(self, folder):
         self.folder = folder
         self.store, self.ingest_id = phantom_store(str(folder / "store"), PHANTOM)
+        _, self.outlined_id = phantom_store(str(folder / "store"), OUTLINED)
         self.ledger = open_ledger(self.store)
         self.keys = folder / "keys.json"
         self.urls, self.processes = {}, {}
@@ -57,16 +58,13 @@ class Platform:
         return key
 
     def run_campaigns(self):
-        """One to its end, of which people answered some questions twice; one until people are needed."""
-        finished = self._campaign("liver", finished_recipe())
-        finished.run(executor=InlineExecutor(), annotator=self._annotator(finished.recipe))
-        rounds = finished.status().history
-        compare_in_shadow(self.ledger, "liver", rounds[0].runs["finetune"])
-        waiting = self._campaign(
-            "lung", tiny_recipe("classify").model_copy(update={"annotator": Choice(kind="directory")})
-        )
+        """Two to their ends, one of people who answered some questions twice; one until people are needed."""
+        self._run("liver", several_people(), self.ingest_id)
+        models = [point.checkpoint_id for point in self._run("spleen", outlining(), self.outlined_id).curve]
+        champion = self.ledger.alias("spleen", "champion")
+        compare_in_shadow(self.ledger, "spleen", next(model for model in models if model != champion))
         try:
-            waiting.run(executor=InlineExecutor(), annotator=self._annotator(waiting.recipe))
+            self._run("lung", tiny_recipe("classify").model_copy(update={"annotator": Choice(kind="directory")}))
         except WaitingForPeople:
             return
         raise AssertionError("nobody answers in a folder")
@@ -103,17 +101,23 @@ class Platform:
             until(lambda: _answers(f"{self.urls['hilum-inference']}/v1/ready"), "inference is ready")
             yield
 
-    def ask(self, key, *, num=NUM_REQUESTS, first=100):
-        """Frames as the phantom has them for the champion, and one that is none."""
+    def ask(self, key, *, num=NUM_REQUESTS):
+        """The champion's own validation volume, named, again and again; and an image that is unlike it."""
+        url = f"{self.urls['hilum-inference']}/v1/models/spleen/segment"
         headers = {"Authorization": f"Bearer {key}"}
-        url = f"{self.urls['hilum-inference']}/v1/models/liver/classify"
-        stripes = np.zeros((1, 1, 16, 16), np.uint16)
-        stripes[..., ::2] = 2000
-        for image in (*frames(num, first), stripes):
-            answer = CLIENT.post(url, content=_npy(image), headers=headers)
+        volumes = volumes_of(self.store, self.outlined_id).values()
+        (held_out,) = (volume.volume_id for volume in volumes if volume.side == "validation")
+        for _ in range(num):
+            answer = CLIENT.post(url, json={"volume": held_out, "ingest": self.outlined_id}, headers=headers)
             assert answer.status_code == 200, answer.text
-        later = CLIENT.post(url, content=_npy(stripes), headers=headers, params={"later": True})
-        assert later.status_code == 202, later.text
+            time.sleep(0.1)  # its shadow is answered meanwhile: 64 frames may wait
+        stripes = np.zeros((1, 16, 16), np.uint16)
+        stripes[..., ::2] = 2000
+        stream = io.BytesIO()
+        np.save(stream, stripes)
+        for later, status in ((False, 200), (True, 202)):
+            answer = CLIENT.post(url, content=stream.getvalue(), headers=headers, params={"later": later})
+            assert answer.status_code == status, answer.text
 
     def annotate(self, *, first=1):
         """Pages of a patch as Label Studio's browser loads them, and webhooks as it sends them."""
@@ -137,11 +141,11 @@ class Platform:
             )
             assert told.status_code == 200, told.text
 
-    def _campaign(self, name, recipe):
-        return Campaign.create(self.store, name, recipe, ingest_id=self.ingest_id, ledger=self.ledger)
-
-    def _annotator(self, recipe):
-        return annotator_of(self.store, self.ingest_id, recipe.annotator)
+    def _run(self, name, recipe, ingest_id=None):
+        ingest_id = ingest_id or self.ingest_id
+        campaign = Campaign.create(self.store, name, recipe, ingest_id=ingest_id, ledger=self.ledger)
+        annotator = annotator_of(self.store, ingest_id, recipe.annotator)
+        return campaign.run(executor=InlineExecutor(), annotator=annotator)
 
     @contextmanager
     def _process(self, name, words, environment):
@@ -159,41 +163,24 @@ class Platform:
             process.wait(30)
 
 
-def finished_recipe():
-    """A campaign of several annotators whose champion is calibrated."""
-    recipe = tiny_recipe("classify", num_rounds=3, num_per_round=12)
+def several_people():
+    """A campaign that asks again, of somebody else, what was answered already."""
     arms = (
         ArmRecipe(share=0.5, sampler=Choice(kind="top_k", score="entropy")),
         ArmRecipe(share=0.5, sampler=Choice(kind="random")),
     )
-    learner = {"num_steps": 30, "batch_size": 8, "learning_rate": 1e-2, "checkpoint_every": 30}
-    return recipe.model_copy(
-        update={
-            "select": SelectRecipe(arms=arms, relabel=RelabelRecipe(share=0.4, max_annotators=3)),
-            "annotator": Choice(kind="oracle", **PEOPLE),
-            "finetune": recipe.finetune.model_copy(
-                update={"architecture": Choice(kind="unet", depth=1, features=(8, 16)), **learner}
-            ),
-            "calibrate": CalibrateRecipe(num_items=300),
-        }
+    relabel = RelabelRecipe(share=0.4, max_annotators=3)
+    return tiny_recipe("classify", num_rounds=3, num_per_round=12).model_copy(
+        update={"select": SelectRecipe(arms=arms, relabel=relabel), "annotator": Choice(kind="oracle", **PEOPLE)}
     )
 
 
-def frames(num, first):
-    """Frames as the phantom has them, six pixels aside: they make black and white those of the phantom's volumes."""
-    made = []
-    for seed in range(first, first + num):
-        rng = np.random.default_rng(seed)
-        image, _ = lesion_image(rng, PHANTOM.patch_shape_zyx, with_lesion=bool(rng.random() < 0.35))
-        image[..., 0, :3], image[..., -1, -3:] = 0, 1200
-        made.append(image)
-    return made
-
-
-def _npy(image_CZYX):
-    stream = io.BytesIO()
-    np.save(stream, image_CZYX[0])
-    return stream.getvalue()
+def outlining():
+    """A campaign that learns to outline, and whose champions are calibrated."""
+    recipe = tiny_recipe("segment", num_rounds=2, num_per_round=8)
+    learner = {"num_steps": 30, "learning_rate": 1e-2, "checkpoint_every": 30}
+    finetune = recipe.finetune.model_copy(update=learner)
+    return recipe.model_copy(update={"finetune": finetune, "calibrate": CalibrateRecipe(num_items=120)})
 
 
 def _answers(url):

@@ -60,7 +60,8 @@ class RayMeter:
         self._made: dict[str, Any] = {}
 
     def count(self, metric: str, value: float = 1, /, **labels: str) -> None:
-        self._of(metric).inc(value, tags=labels)
+        if value > 0:  # Ray refuses to add nothing
+            self._of(metric).inc(value, tags=labels)
 
     def observe(self, metric: str, value: float, /, **labels: str) -> None:
         self._of(metric).observe(value, tags=labels)
