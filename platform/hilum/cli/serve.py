@@ -39,6 +39,9 @@ KeepUnsure = Annotated[
 WithoutRay = Annotated[bool, typer.Option("--without-ray", help="Answer in this process alone: for a small machine.")]
 FastProxy = Annotated[bool, typer.Option("--fast-proxy", help="Ray's HAProxy in front instead of its Python proxy.")]
 _KEEP_ALIVE_SECONDS = 30
+SHORT_WAYS = {"RAY_SERVE_PROXY_USE_GRPC": "1", "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
+"""What a Ray that is started for serving is told: a request goes from proxy to replica without Ray's object store, and
+is answered in the loop that took it."""
 
 
 @group.callback()
@@ -134,6 +137,8 @@ def _on_ray(shape: Any, host: str, port: int, address: str | None, *, fast_proxy
 
     from hilum.adapters.ray_data import connect
 
+    for name, value in SHORT_WAYS.items():
+        os.environ.setdefault(name, value)
     if fast_proxy:
         os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
     connect(address)

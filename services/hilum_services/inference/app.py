@@ -20,6 +20,7 @@ from hilum_services.inference.documented import files, refusals
 from hilum_services.inference.jobs import Jobs, jobs_router
 from hilum_services.inference.limits import Limits
 from hilum_services.inference.models import models_router
+from hilum_services.inference.pacing import Pace, PacedRefusals
 from hilum_services.inference.predictions import predictions_router
 from hilum_services.inference.service import Service
 from hilum_services.refusals import answer_errors, refusal
@@ -70,6 +71,7 @@ def make_app(service: Service, door: Door) -> FastAPI:
     if isinstance(service.meter, PrometheusMeter):
         app.include_router(metrics_router(service.meter, door))
     app.add_middleware(WithHeaders)
+    app.add_middleware(PacedRefusals, pace=Pace(service.limits.refusals_per_second))
     return app
 
 

@@ -13,10 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from hilum.core.errors import DataError, NotFoundError, RecipeError, RequestError
 from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Answer, Question
-from hilum.loop.answering.stored import StoredVolume, stored_volume
+from hilum.loop.answering.stored import stored_volume
 from hilum.loop.answering.versions import Version, reference
 from hilum.nn.engine import BusyError
-from hilum_services.bodies import body_of, is_json, parsed
+from hilum_services.bodies import NoRoomError, Room, body_of, is_json, parsed
 from hilum_services.inference.access import Door, Line, audited
 from hilum_services.inference.asked import Asked, Verb
 from hilum_services.inference.jobs import Jobs, told
@@ -41,6 +41,7 @@ class Counter:
     def __init__(self, service: Service, door: Door, jobs: Jobs) -> None:
         self._service, self._door, self._jobs = service, door, jobs
         self._shadow = Shadow(service)
+        self._room = Room(service.limits.largest_bodies)
         self._reading = asyncio.Semaphore(service.limits.most_read_at_once)
 
     async def answer(self, request: Request, asked: Asked, *, later: bool) -> Response:
@@ -52,7 +53,7 @@ class Counter:
                 response = refusal(404, str(error))
             except (DataError, RecipeError, RequestError) as error:
                 response = refusal(422, str(error))
-            except (BusyError, TimeoutError):
+            except (BusyError, NoRoomError, TimeoutError):
                 response = _busy()
             line.say(status=response.status_code)
             self._service.meter.count(
@@ -70,7 +71,9 @@ class Counter:
         if isinstance(holder, Response):
             return holder
         line.say(caller=holder.name, model=meant.model)
-        version = await run_in_threadpool(self._service.routed, meant, line.request_id)
+        version = self._service.routed_lately(meant, line.request_id)
+        if version is None:
+            version = await run_in_threadpool(self._service.routed, meant, line.request_id)
         line.say(version=version.checkpoint_id)
         line.model = version.model
         check_verb(version, asked.verb)
@@ -81,26 +84,28 @@ class Counter:
         is_named = is_json(request)
         if is_named and not holder.allows("read", meant.model):
             return refusal(403, "This key may not read what is stored; send the image itself.")
-        body = await body_of(request, _LONGEST_NAME if is_named else self._service.limits.largest_body)
-        if isinstance(body, Response):
-            return body
-        named = stored_volume(parsed(body)) if is_named else None
         asked = replace(asked, is_prepared=is_named)
-        async with self._reading:
-            with self._timed(asked.verb, "read"):
-                image = await run_in_threadpool(self._image, body, named)
-                line.say(num_bytes=len(body), shape_zyx=list(image.grid.shape_zyx))
-                if later or image.image_czyx.size > self._service.limits.at_once_voxels:
-                    _check_can_wait(asked)
-                    return await self._kept(image, version, asked, holder.sha256)
-                source = await run_in_threadpool(self._service.source, body) if _is_dicom(asked) else None
-                question = await run_in_threadpool(self._service.question, image, version, asked)
+        with self._room.share() as take:
+            body = await body_of(request, _LONGEST_NAME if is_named else self._service.limits.largest_body, take)
+            if isinstance(body, Response):
+                return body
+            line.say(num_bytes=len(body))
+            async with self._reading:
+                with self._timed(asked.verb, "read"):
+                    read = await run_in_threadpool(self._read, body, version, asked, later=later)
+            del body
+        image, question, source = read
+        line.say(shape_zyx=list(image.grid.shape_zyx))
+        if question is None:
+            return await self._kept(image, version, asked, holder.sha256)
         with self._timed(asked.verb, "answer"):
-            question.submit(self._service.engine, seconds=self._service.limits.slowest_answer)
             if not await _seen(question, request):
                 return Response(status_code=_CALLER_LEFT)
         with self._timed(asked.verb, "reply"):
-            answer, response = await run_in_threadpool(self._rendered, question, asked, source)
+            if asked.verb == "segment":
+                answer, response = await run_in_threadpool(self._rendered, question, asked, source)
+            else:  # some numbers, sooner told than a thread is woken
+                answer, response = self._rendered(question, asked, source)
         if meant.alias is None and meant.checkpoint_id is None:
             self._shadow.follow(image, asked, answer)
         if self._service.keeping.wants(answer, request.headers.get(CONSENT)):
@@ -108,8 +113,19 @@ class Counter:
             line.say(kept=True)
         return response
 
-    def _image(self, body: bytes, named: StoredVolume | None) -> ReadImage:
-        return self._service.read(body) if named is None else self._service.stored(named)
+    def _read(
+        self, body: bytes, version: Version, asked: Asked, *, later: bool
+    ) -> "tuple[ReadImage, Question | None, SourceImages | None]":
+        """The image, and what is asked of it at once, on its way: nothing where the answer is to come later."""
+        service = self._service
+        image = service.stored(stored_volume(parsed(body))) if asked.is_prepared else service.read(body)
+        if later or image.image_czyx.size > service.limits.at_once_voxels:
+            _check_can_wait(asked)
+            return image, None, None
+        source = service.source(body) if _is_dicom(asked) else None
+        question = service.question(image, version, asked)
+        question.submit(service.engine, seconds=service.limits.slowest_answer)
+        return image, question, source
 
     async def _kept(self, image: ReadImage, version: Version, asked: Asked, owner: str) -> Response:
         job = await run_in_threadpool(self._jobs.add, image, version, asked, owner)

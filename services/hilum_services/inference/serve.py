@@ -50,6 +50,7 @@ def options(shape: Shape) -> dict[str, Any]:
         "health_check_period_s": 2,
         "health_check_timeout_s": 10,
         "graceful_shutdown_timeout_s": 30,
+        "logging_config": {"enable_access_log": False},  # the audit has a line of every request
     }
     if shape.most_replicas is None or shape.most_replicas <= shape.replicas:
         return {**made, "num_replicas": shape.replicas}

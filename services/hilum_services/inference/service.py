@@ -96,6 +96,16 @@ class Service:
             asked = Reference(asked.model, self.routes(asked.model).alias_for(request_id))
         return self.version(asked)
 
+    def routed_lately(self, asked: Reference, request_id: str) -> Version | None:
+        """What `routed` would say where nothing has to be looked up for it, which takes no time; else None."""
+        if asked.alias is None and asked.checkpoint_id is None:
+            routes = self._routes.get(asked.model)
+            if routes is None or time.monotonic() - routes[0] >= self._fresh_for:
+                return None
+            asked = Reference(asked.model, routes[1].alias_for(request_id))
+        known = self._known.get(asked)
+        return known[1] if known is not None and time.monotonic() - known[0] < self._fresh_for else None
+
     def routes(self, model: str) -> Routes:
         """Canary and shadow of a model, as they were not long ago."""
         known = self._routes.get(model)
