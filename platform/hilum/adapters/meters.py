@@ -14,7 +14,7 @@ from prometheus_client import (
 from hilum.core.telemetry import METRICS
 
 # When a counter was made: a second series of each that nobody reads.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 _KINDS = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
