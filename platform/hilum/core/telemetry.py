@@ -44,8 +44,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("hilum_control_look_seconds", "gauge", "How long the last look took.", ("look",)),
     Metric("hilum_control_errors_total", "counter", "Looks that failed, by what was looked at.", ("what",)),
     Metric("hilum_control_campaigns_left_out", "gauge", "Campaigns too many to tell of each."),
-    Metric("hilum_store_up", "gauge", "1 if the store can be read."),
-    Metric("hilum_ledger_up", "gauge", "1 if the ledger answers."),
+    Metric("hilum_store_up", "gauge", "Is 1 if the store can be read."),
+    Metric("hilum_ledger_up", "gauge", "Is 1 if the ledger answers."),
     Metric("hilum_store_free_bytes", "gauge", "Bytes free on the store's disk; not told of object storage."),
     Metric("hilum_store_size_bytes", "gauge", "Size of the store's disk; not told of object storage."),
     # Steps.
@@ -64,19 +64,21 @@ METRICS: tuple[Metric, ...] = (
     Metric("hilum_finetune_step_seconds", "gauge", "Mean time of a step of the last finished training.", _CAMPAIGN),
     # Campaigns.
     Metric("hilum_campaign_round", "gauge", "Round in progress, from 0.", _CAMPAIGN),
-    Metric("hilum_campaign_stage", "gauge", "1 at the stage that was reached, 0 at the others.", ("campaign", "stage")),
-    Metric("hilum_campaign_finished", "gauge", "1 if it asks nobody any more.", _CAMPAIGN),
-    Metric("hilum_campaign_broken", "gauge", "1 if store and ledger do not say where it is.", _CAMPAIGN),
-    Metric("hilum_campaign_worked_on", "gauge", "1 if a process holds its lease.", _CAMPAIGN),
+    Metric(
+        "hilum_campaign_stage", "gauge", "Is 1 at the stage that was reached, 0 at the others.", ("campaign", "stage")
+    ),
+    Metric("hilum_campaign_finished", "gauge", "Is 1 if it asks nobody any more.", _CAMPAIGN),
+    Metric("hilum_campaign_broken", "gauge", "Is 1 if store and ledger do not say where it is.", _CAMPAIGN),
+    Metric("hilum_campaign_worked_on", "gauge", "Is 1 if a process holds its lease.", _CAMPAIGN),
     Metric("hilum_campaign_attempts_total", "counter", "Processes seen at work on it.", _CAMPAIGN),
     Metric("hilum_campaign_moved_timestamp_seconds", "gauge", "When its last move was made, since 1970.", _CAMPAIGN),
-    Metric("hilum_campaign_running", "gauge", "1 at the step that is running.", ("campaign", "step")),
+    Metric("hilum_campaign_running", "gauge", "Is 1 at the step that is running.", ("campaign", "step")),
     Metric("hilum_campaign_last_step_seconds", "gauge", "Wall time of a step, last time.", ("campaign", "step")),
     Metric("hilum_campaign_step_seconds_total", "counter", "Wall time of a step, in all.", ("campaign", "step")),
     Metric("hilum_campaign_pool_candidates", "gauge", "Candidates in its pool.", _CAMPAIGN),
     Metric("hilum_campaign_cost_spent", "gauge", "Budget spent: questions, people's seconds.", ("campaign", "unit")),
     Metric("hilum_campaign_cost_left", "gauge", "Budget left: questions, people's seconds.", ("campaign", "unit")),
-    Metric("hilum_campaign_champion", "gauge", "1 if it has a champion.", _CAMPAIGN),
+    Metric("hilum_campaign_champion", "gauge", "Is 1 if it has a champion.", _CAMPAIGN),
     Metric("hilum_campaign_metric", "gauge", "The champion's validation metric.", ("campaign", "metric")),
     Metric("hilum_campaign_challenger_metric", "gauge", "The newest model's on validation.", ("campaign", "metric")),
     Metric(
@@ -88,7 +90,7 @@ METRICS: tuple[Metric, ...] = (
     # People.
     Metric("hilum_annotators_waiting", "gauge", "Tasks before annotators without an answer.", _CAMPAIGN),
     Metric("hilum_annotators_waiting_seconds", "gauge", "Age of the round that waits for answers; 0: none.", _CAMPAIGN),
-    Metric("hilum_annotators_up", "gauge", "1 if where people answer could be asked.", _CAMPAIGN),
+    Metric("hilum_annotators_up", "gauge", "Is 1 if where people answer could be asked.", _CAMPAIGN),
     Metric("hilum_annotators_agreement", "gauge", "How far people agree: kappa, or mean Dice.", _CAMPAIGN),
     Metric("hilum_annotator_answers_total", "counter", "Answers, by a person's number.", ("campaign", "person")),
     Metric("hilum_annotator_seconds_total", "counter", "Time told, by a person's number.", ("campaign", "person")),
@@ -106,7 +108,7 @@ METRICS: tuple[Metric, ...] = (
         "Area under the learning curve above random's, mean over seeds.",
         ("simulation", "strategy"),
     ),
-    Metric("hilum_model_alias", "gauge", "1 where a model's alias points at a checkpoint.", ("model", "alias")),
+    Metric("hilum_model_alias", "gauge", "Is 1 where a model's alias points at a checkpoint.", ("model", "alias")),
     Metric("hilum_inference_jobs", "gauge", "Images that are answered later, by how far they are.", ("status",)),
     Metric("hilum_inference_job_waiting_seconds", "gauge", "Age of the oldest job that is not over; 0: none."),
     # What the inference service is asked.
