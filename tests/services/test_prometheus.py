@@ -25,7 +25,7 @@ MAY_BE_EMPTY = {
 
 MAY_HOLD = {
     "HilumStoreAlmostFull": "how full this machine's disk is, is not ours to say",
-    "HilumInferenceShadowDisagrees": "the shadow is the round before's model, which had learnt half as much",
+    "HilumInferenceShadowDisagrees": "the shadow is another round's model, and answers otherwise",
 }
 """Alerts whose expression may be true of this platform, and why that is right."""
 

@@ -67,6 +67,16 @@ def crowd_of(store: Store, collect_ids: Sequence[str], before: Crowd) -> Crowd:
     return crowd if crowd.num_runs == before.num_runs else _with_agreement(store, crowd)
 
 
+def numbers_of(store: Store, collect_ids: Sequence[str]) -> dict[str, int]:
+    """The number of every annotator of these collect runs, as metrics have it: for who may know the names."""
+    numbers: dict[str, int] = {}
+    for collect_id in collect_ids:
+        names = read_table(_url(store, collect_id), ANNOTATIONS, ["annotator"])["annotator"].to_pylist()
+        for name in sorted(set(names)):
+            numbers.setdefault(name, len(numbers) + 1)
+    return numbers
+
+
 def _with_run(store: Store, collect_id: str, crowd: Crowd) -> Crowd:
     rows = read_table(_url(store, collect_id), ANNOTATIONS, ["candidate_id", "annotator", "seconds"]).to_pylist()
     numbers, answered, asked_of = dict(crowd.numbers), dict(crowd.answered), dict(crowd.asked_of)

@@ -11,6 +11,7 @@ from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.oracle import Oracle
 from hilum.loop.campaign import Campaign
 from hilum.loop.observing import campaigns as module
+from hilum.loop.observing.crowd import numbers_of
 from hilum.loop.people import agreement_of, people_of
 from hilum.steps.progress_file import FILE
 from hilum.store.manifest import write_json
@@ -74,6 +75,10 @@ def test_people_are_numbers_and_agree_as_the_report_says(here):
     assert sorted(told.values()) == sorted(person.num_answers for person in people)
     assert not {person.annotator for person in people} & {value for key in notes.told for _, value in key[1:]}
     assert notes.of("hilum_annotators_agreement", **LIVER) == pytest.approx(agreement_of(here.store, collected).value)
+    answered = numbers_of(here.store, [row.runs["collect"] for row in status_of(here).history])
+    for person in people:
+        number = str(answered[person.annotator])
+        assert notes.of("hilum_annotator_answers_total", **LIVER, person=number) == person.num_answers
     with_others = sorted(person.with_others for person in people)
     told = [value for key, value in notes.told.items() if key[0] == "hilum_annotator_agreement"]
     assert sorted(told) == pytest.approx(with_others)
