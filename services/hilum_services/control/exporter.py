@@ -25,6 +25,7 @@ from hilum.store.layout import Store
 from hilum_services.inference.access import Door
 from hilum_services.metrics_door import metrics_door, metrics_router
 from hilum_services.refusals import answer_errors, refusal
+from hilum_services.traced import SILENT
 
 EVERY_SECONDS, ASK_EVERY_SECONDS = 15.0, 60.0
 _STOPPING_SECONDS = 10.0
@@ -108,7 +109,7 @@ def make_app(exporter: Exporter, door: Door) -> FastAPI:
         with exporter.running():
             yield
 
-    app = FastAPI(title="hilum metrics", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="hilum metrics", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, **SILENT)
     answer_errors(app)
     app.include_router(metrics_router(exporter.exposition, door))
 
@@ -138,4 +139,4 @@ def from_environment(
         )
     store = store_at(store_url)
     exporter = Exporter(store, ledger_of(store), annotator_of, every_seconds=every_seconds)
-    return make_app(exporter, door or Door(None))
+    return make_app(exporter, door or Door(is_open=True))
