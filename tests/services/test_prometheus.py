@@ -16,6 +16,11 @@ pytestmark = pytest.mark.timeout(600)  # a whole platform is set up
 BY_NAME = {metric.name: metric for metric in METRICS}
 OF_PROMETHEUS = {"__name__", "instance", "job", "le"}
 
+NOT_HERE = {
+    "hilum_inference_shallower_total": "a nested network that is asked for more than it answers: see test_inference_shedding"
+}
+"""Metrics that have no series at this platform, and why."""
+
 MAY_BE_EMPTY = {
     "Steps that run now": "nobody works on a campaign while the test looks",
     "Scored": "its second query is of candidates that could not be scored: every phantom can be read",
@@ -56,7 +61,7 @@ def watched(tmp_path_factory):
 def test_every_declared_metric_has_a_series(watched):
     _, server = watched
     names = {metric.name: f"{metric.name}_count" if metric.kind == "histogram" else metric.name for metric in METRICS}
-    assert [name for name, series in names.items() if not server.query(series)] == []
+    assert [name for name, series in names.items() if not server.query(series)] == list(NOT_HERE)
 
 
 def test_every_series_is_declared_with_its_labels_and_told_by_its_process(watched):

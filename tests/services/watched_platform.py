@@ -54,7 +54,7 @@ class Platform:
 
     def new_key(self, name, *may):
         key, digest = new_key()
-        add_key(self.keys, ApiKey(name=name, sha256=digest, may=may))
+        add_key(self.keys, ApiKey(name=name, sha256=digest, may=may, reads=("*",)))
         return key
 
     def run_campaigns(self):
