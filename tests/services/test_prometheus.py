@@ -16,9 +16,7 @@ pytestmark = pytest.mark.timeout(600)  # a whole platform is set up
 BY_NAME = {metric.name: metric for metric in METRICS}
 OF_PROMETHEUS = {"__name__", "instance", "job", "le"}
 
-NOT_HERE = {
-    "hilum_inference_shallower_total": "a nested network that is asked for more than it answers: see test_inference_shedding"
-}
+NOT_HERE = {"hilum_inference_shallower_total": "a nested network that is asked too much: see test_inference_shedding"}
 """Metrics that have no series at this platform, and why."""
 
 MAY_BE_EMPTY = {

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from hilum.cli.bridge import Host, is_loopback
+from hilum.adapters.addresses import is_loopback
+from hilum.cli.bridge import Host
 from hilum.cli.console import reply
 from hilum.cli.options import Json, StoreUrl
 from hilum.core.errors import RequestError
