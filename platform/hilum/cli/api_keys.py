@@ -17,9 +17,13 @@ KeysFile = Annotated[
 ]
 May = Annotated[list[str], typer.Option("--may", help="predict, read or metrics; may be repeated.")]
 Models = Annotated[list[str], typer.Option("--model", help="A model's name, * for any part; may be repeated.")]
+Reads = Annotated[
+    list[str],
+    typer.Option("--reads", metavar="INGEST", help="Name stored volumes of this ingest, '*' of any; may be repeated."),
+]
 PerMinute = Annotated[int, typer.Option("--per-minute", min=0, help="At most so many requests a minute; 0: no bound.")]
 Days = Annotated[int | None, typer.Option("--days", min=1, help="The key ends after so many days.")]
-_SHOWN = ("name", "may", "models", "per_minute", "until")
+_SHOWN = ("name", "may", "models", "reads", "per_minute", "until")
 
 
 def register(group: typer.Typer) -> None:
@@ -35,6 +39,7 @@ def key(
     file: KeysFile = None,
     may: May = ["predict", "read"],  # noqa: B006 (typer's default of a list)
     model: Models = ["*"],  # noqa: B006
+    reads: Reads = [],  # noqa: B006
     per_minute: PerMinute = 0,
     days: Days = None,
     store: StoreUrl = None,
@@ -47,7 +52,7 @@ def key(
 
     path, (shown, digest) = _file(file), new_key()
     until = None if days is None else datetime.now(tz=UTC) + timedelta(days=days)
-    said: dict[str, Any] = {"may": tuple(may), "models": tuple(model), "per_minute": per_minute, "until": until}
+    said: dict[str, Any] = {"may": may, "models": model, "reads": reads, "per_minute": per_minute, "until": until}
     try:
         made = ApiKey(name=name, sha256=digest, **said)
     except ValidationError as error:
@@ -101,7 +106,3 @@ def _file(given: Path | None) -> Path:
     if given is None:
         raise RequestError("Which file? Give --file FILE, or set HILUM_API_KEYS_FILE.")
     return given.expanduser()
-
-
-def _cell(value: Any) -> Any:
-    return ", ".join(value) if isinstance(value, list) else value
