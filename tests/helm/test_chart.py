@@ -13,6 +13,7 @@ from hilum.cli.main import app, main
 from hilum.cli.serve import SHORT_WAYS
 from hilum.cli.settings import PREFIX, Settings
 
+OIDC = {"issuer": "https://login.example.org/realms/lab", "audience": "hilum"}
 FEATURES = engine.ci_values()
 EXTERNAL = {  # made by whoever installs: named in the values, never by the chart
     "Secret",
@@ -260,6 +261,7 @@ def test_what_ingress_calls_is_what_the_rayservice_names(rendered):
         ),
         ({"replicas": 3, "mostReplicas": 3, "cpus": 0.5}, "--replicas 3 --most-replicas 3 --cpus 0.5"),
         ({"cpus": 2.5, "gpus": 1, "keepUnsure": 0}, "--cpus 2.5 --gpus 1 --keep-unsure 0"),
+        ({"shallowerAbove": 12, "oidc": OIDC}, "--shallower-above 12"),
     ],
 )
 def test_inference_is_what_hilum_serve_config_prints(tmp_path, monkeypatch, capsys, chosen, options):
@@ -267,6 +269,8 @@ def test_inference_is_what_hilum_serve_config_prints(tmp_path, monkeypatch, caps
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HILUM_STATE", str(tmp_path))
     monkeypatch.setenv("HILUM_API_KEYS_FILE", "/etc/hilum/keys/keys.json")
+    for name, value in chosen.get("oidc", {}).items():
+        monkeypatch.setenv(f"HILUM_OIDC_{name.upper()}", value)
     assert main(["serve", "config", "--store", "s3://bucket/liver", *options.split()]) == 0
     wanted = yaml.safe_load(capsys.readouterr().out)
     inference = {"enabled": True, "apiKeysSecret": "hilum-api-keys", **chosen}
