@@ -18,6 +18,7 @@ COMMAND = ".venv/bin/python -m tests.evidence.sizing"
 BENCH_VOXELS = 96 * 96
 GB, HOUR = 1e9, 3600.0
 KINDS = ("reads", "writes")
+_SMALLEST = 0.001
 INGEST, SCORE = "ingest, a scan of one shard with its label map", "score, a scan of eight candidates"
 ANSWER, REST = "ask and learn, an answer", "the rest of a round"
 
@@ -33,6 +34,7 @@ class Rates:
     parameters: float
     overhead_seconds: float
     score_bytes: float
+    pool_bytes: float
     distance_seconds: float
     tasks_per_second: float
     requests: dict[str, dict[str, float]]
@@ -63,7 +65,7 @@ PLANS = (Plan(10_000, answers=100), Plan(1_000_000), Plan(100_000_000, answers=1
 def rates() -> Rates:
     steady = row("scoring", "steady scoring")
     parameters, flop = (row("network", f"UNet++ L4, {what}")["ours"] for what in ("parameters", "forward of one image"))
-    read_bytes, distance = _of_scale()
+    distance, score_bytes, pool_bytes = _of_scale()
     return Rates(
         ingest_bytes_per_second=1e6 * row("ingest", "ingest, radiographs and slices, uncompressed")["ours"],
         forward_seconds=1 / row("network", "UNet++ L4, forward, batch")["ours"],
@@ -71,7 +73,8 @@ def rates() -> Rates:
         forward_flop=1e9 * flop,
         parameters=parameters,
         overhead_seconds=1 / steady["ours"] - 1 / steady["theirs"],
-        score_bytes=read_bytes,
+        score_bytes=score_bytes,
+        pool_bytes=pool_bytes,
         distance_seconds=distance,
         tasks_per_second=row("publishing", "10,000 tasks with drafts")["ours"],
         requests={
@@ -88,12 +91,13 @@ def row(theme: str, what: str) -> dict[str, Any]:
     return found
 
 
-def _of_scale() -> tuple[float, float]:
-    """Bytes of a candidate's scores, and seconds of a distance, as the page of scale says them."""
-    page = (PAGES / "scale.md").read_text(encoding="utf-8")
-    found = re.search(r"Reckoned from ([\d.]+) ns for a distance, [\d.]+ µs and (\d+) bytes", page)
+def _of_scale() -> tuple[float, float, float]:
+    """Seconds of a distance, bytes of a candidate's scores and of its row of the pool, as scale's page says."""
+    said = (PAGES / "scale.md").read_text(encoding="utf-8")
+    rates = r"Reckoned from ([\d.]+) ns for a distance, [\d.]+ µs and (\d+) bytes .*, and (\d+) bytes for its row"
+    found = re.search(rates, said)
     assert found, "scale.md does not say its rates any more"
-    return float(found[2]), 1e-9 * float(found[1])
+    return 1e-9 * float(found[1]), float(found[2]), float(found[3])
 
 
 def quantities(plan: Plan, of: Rates) -> dict[str, str]:
@@ -130,6 +134,8 @@ def _requests(plan: Plan, of: Rates, kind: str) -> tuple[float, float]:
 
 def number(value: float) -> str:
     """Two digits that count; nobody plans with more."""
+    if 0 < value < _SMALLEST:
+        return f"under {_SMALLEST:g}"
     if value >= 100:
         digits = 10 ** (len(str(int(value))) - 2)
         return f"{round(value / digits) * digits:,.0f}"
@@ -191,13 +197,14 @@ a training step takes of a GPU's memory, [`hilum plan`](planning.md) says.
 
 Beside them, for a network that is small: [1,068,768 patches of 32 × 32](../evidence/million.md) on two workers.
 
-The ledger is a few rows a round and a row a question: the smallest Postgres does. Memory: 2 GB a worker beside its
-network, 4 GB the command; the pool's table is 73 bytes a candidate in each ([why](../evidence/scale.md)).
+The ledger is a few rows a round and a row a question: the smallest Postgres does. Memory: of that million, Ray took
+0.8 GB, two workers 1.2 GB, the command 1 GB; give a worker 2 GB beside its network, and a command 4 GB. The pool's
+table is {of.pool_bytes:.0f} bytes a candidate in each of them ([why](../evidence/scale.md)).
 
 ## Requests
 
-Counted by an S3 server (`make bench THEME=requests`): scans of 64³ voxels, in blocks of 32³. Stores charge writes and
-listings alike, and reads a tenth or less.
+Counted by an S3 server (`make bench THEME=requests`): scans of 64³ voxels, in blocks of 32³, from local files. Stores
+charge writes and listings alike, and reads a tenth or less.
 
 | | reads | writes and listings |
 |---|---|---|
