@@ -27,7 +27,7 @@ check: setup     ## format, lint, types, floors and docs
 bench: setup     ## peers measured beside us in one run (THEME=reading|ingest|network|augment|genesis|scoring|selection|label_studio|publishing; without: all)
 	.venv/bin/python tests/bench/run.py $(THEME)
 
-evidence: setup  ## a question answered on real images, as a page of platform/docs/evidence (WHAT=architectures|pretraining|strategies|million|scale)
+evidence: setup  ## a question answered on real images, as a page of platform/docs/evidence (WHAT=architectures|pretraining|strategies|million|scale|chaos)
 	.venv/bin/python -m tests.evidence.$(WHAT) $(EVIDENCE)
 
 lock: setup      ## pin everything again from pyproject.toml
