@@ -46,6 +46,7 @@ class Blow:
     fault: Fault
     notes: Path
     num_seen: int = 0
+    num_hit: int = 0
 
     def falls(self, kind: Kind, where: str) -> bool:
         if kind != self.fault.kind:
@@ -53,6 +54,7 @@ class Blow:
         self.num_seen += 1
         hit = self.fault.at <= self.num_seen < self.fault.at + self.fault.num
         if hit:
+            self.num_hit += 1
             self._note(where)
         return hit
 

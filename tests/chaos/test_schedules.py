@@ -19,8 +19,8 @@ from tests.chaos.faults import KINDS
 from hilum.testing.phantoms import Phantom, phantom_store
 
 NUM_SCHEDULES = 200
-NUM_PER_PROCESS = 50
-LIVES = Path(__file__).with_name("lives.py")
+NUM_PER_PROCESS = 40
+ROOT = Path(__file__).resolve().parents[2]
 AROUND = (
     *KINDS,
     "two drivers at once",
@@ -63,8 +63,8 @@ def check_struck(found: list[dict[str, Any]], *, least: int) -> Counter[str]:
 def followed(folder: Path, first: int, last: int, *, how: str = "struck") -> list[dict[str, Any]]:
     """Follow these schedules in a process of their own; what struck in each."""
     _, ingest_id = phantom_store(str(folder / "origin"), Phantom("classify", num_frames=8))
-    command = [sys.executable, str(LIVES), str(folder), ingest_id, str(first), str(last), how]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1200)
+    command = [sys.executable, "-m", "tests.chaos.lives", str(folder), ingest_id, str(first), str(last), how]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1200, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     shutil.rmtree(folder)
     found: list[dict[str, Any]] = json.loads(done.stdout)

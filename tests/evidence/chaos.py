@@ -38,11 +38,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("folder", type=Path, nargs="?", help="taken by every kind of evidence; not needed here")
     options.add_argument("--without-schedules", action="store_true", help="lose nodes only")
-    options.parse_args()
+    given = options.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="hilum-chaos-") as folder:
         lost = all_lost(Path(folder))
-        given = options.parse_args()
         schedules = [] if given.without_schedules else all_schedules(Path(folder))
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     file = PAGES / "chaos.md"
@@ -86,8 +85,8 @@ def page(lost: list[Lost], schedules: list[dict[str, Any]], *, date: str) -> str
     return f"""# Nodes lost on the way
 
 `{COMMAND}`, {date}, on {hardware()}. The load average of the machine was {os.getloadavg()[2]:.1f} over the last quarter
-of an hour. A campaign of two rounds on made-up images (36 candidates a patient group and less: what is shown is what
-survives, not how fast) ran on a Ray cluster of a head without CPUs and {NUM_WORKERS} workers with one each, {where}.
+of an hour. A campaign of two rounds on few and small made-up images (what is shown is what survives, not how fast)
+ran on a Ray cluster of a head without CPUs and {NUM_WORKERS} workers with one each, {where}.
 Shards are done by two warm workers, trainings by two Ray Train workers. Each row is a campaign of its own, in which
 one node was lost while something of the campaign ran on it: the process that was at work wrote down where it was, its
 node was looked up by it, and everything on that node was killed (SIGKILL), or its cable pulled. A new node took its

@@ -4,7 +4,7 @@
 
 A HOLD is ``score``, ``evaluate`` (in a shard, on a worker node), ``finetune-0``, ``finetune-1`` (in a training step of
 that rank) or ``select`` (in this process, between scoring and selecting). Whoever comes to one first writes down where
-it is, and waits to be lost; all others, and whoever does it again, go on. At the end one line of JSON is printed.
+it is, and waits to be lost; all others, and whoever does it again, go on. At the end FOLDER has a result.json.
 """
 
 import json
@@ -149,8 +149,4 @@ def _cpus():
 
 if __name__ == "__main__":
     where, store_url, ingest, shared, *held = sys.argv[1:]
-    from ray import cloudpickle
-
-    # Workers cannot import this file: its functions travel whole.
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    print(json.dumps(main(where, store_url, ingest, shared, held)))
+    Path(shared, "result.json").write_text(json.dumps(main(where, store_url, ingest, shared, held)))

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.ray.driven import RECIPE
@@ -19,7 +19,7 @@ from hilum.testing.invariants import Left, nothing_half_written, same_choices
 from hilum.testing.phantoms import Phantom, phantom_store
 
 NAME = "liver"
-DRIVEN = Path(__file__).with_name("driven.py")
+ROOT = Path(__file__).resolve().parents[2]
 _HELD_SECONDS, _DONE_SECONDS = 150, 300
 _BACK_SECONDS = 60
 
@@ -68,10 +68,11 @@ class Driver:
     """A campaign's driver on the head of some nodes."""
 
     def __init__(self, nodes, store, ingest_id, shared, *places):
-        words = [sys.executable, "-W", "ignore", str(DRIVEN), nodes.address, store.url, ingest_id, str(shared), *places]
+        words = [sys.executable, "-W", "ignore", "-m", "tests.ray.driven"]
+        words += [nodes.address, store.url, ingest_id, str(shared), *places]
         self._shared, self._said = shared, shared / "said"
-        with self._said.open("w") as said, (shared / "told").open("w") as told:
-            self.process = nodes.on_head(*words, stdout=told, stderr=said)
+        with self._said.open("w") as said:
+            self.process = nodes.on_head(*words, stdout=said, stderr=said, cwd=ROOT)
 
     def held_at(self, place):
         """Wait until somebody holds still there; which node, and which process."""
@@ -94,10 +95,10 @@ class Driver:
             self.process.kill()
             raise AssertionError(f"it does not come to its end: {self._said.read_text()[-3000:]}") from None
         assert code == 0, self._said.read_text()[-3000:]
-        return json.loads((self._shared / "told").read_text().splitlines()[-1])
+        return json.loads((self._shared / "result.json").read_text())
 
 
-def lose_workers(nodes, calm, folder, places, *, how="kill", replaced=True):
+def lose_workers(nodes, calm, folder, places, *, how="kill"):
     """Run a campaign, and lose the node of whoever holds still at each of ``places``, in turn."""
     folder.mkdir()
     store = calm.copy(folder / "store")
@@ -117,12 +118,10 @@ def lose_workers(nodes, calm, folder, places, *, how="kill", replaced=True):
             nodes.cut(node)
             cut.append(node)
             nodes.workers.remove(node)
-            lost.num_processes_killed += 0
         else:
             lost.num_processes_killed += nodes.lose(node)
         driver.let_go(place) if place == "select" else None
-        if replaced:
-            nodes.add_worker(wait=False)
+        nodes.add_worker()
         _until_it_moves(store, driver)
         lost.seconds_to_go_on = round(max(lost.seconds_to_go_on, time.monotonic() - struck), 1)
     _judge(lost, driver.result(), store, calm, began)
@@ -193,7 +192,3 @@ def _until_it_moves(store, driver):
     while len(_events(store)) == before and driver.process.poll() is None:
         assert time.monotonic() < until, "it does not go on"
         time.sleep(0.05)
-
-
-def told(lost):
-    return asdict(lost)

@@ -30,7 +30,7 @@ QUICK = {
 
 _PORT = 6379
 _OBJECT_STORE_BYTES = 80_000_000
-_UP_SECONDS = 120
+_START_ATTEMPTS = 3
 
 
 def may_have_namespaces():
@@ -45,7 +45,7 @@ class Node:
     mark: str
     namespace: str
     address: str
-    ray: subprocess.Popen = field(init=False, repr=False)
+    ray: subprocess.Popen | None = field(default=None, repr=False)
 
     def command(self, *words):
         return ["ip", "netns", "exec", self.namespace, *words] if self.namespace else list(words)
@@ -67,8 +67,9 @@ class Node:
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            with suppress(subprocess.TimeoutExpired):
-                self.ray.wait(0.1)
+            if self.ray is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self.ray.wait(0.1)
             time.sleep(0.05)
         return num
 
@@ -87,11 +88,15 @@ class Nodes:
     def __enter__(self):
         # Sockets lie in it, and their paths must be shorter than 108 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-        if self.apart:
-            _ip(f"netns add {self._switch}")
-            _ip(f"-n {self._switch} link add br0 type bridge")
-            _ip(f"-n {self._switch} link set br0 up")
-        self.start()
+        try:
+            if self.apart:
+                _ip(f"netns add {self._switch}")
+                _ip(f"-n {self._switch} link add br0 type bridge")
+                _ip(f"-n {self._switch} link set br0 up")
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -99,7 +104,8 @@ class Nodes:
             if node is not None:
                 self._take_away(node)
         if self.apart:
-            _ip(f"netns delete {self._switch}")
+            with suppress(subprocess.CalledProcessError):
+                _ip(f"netns delete {self._switch}")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -113,16 +119,13 @@ class Nodes:
         options = f"--head --port={self._port} --num-cpus=0 --include-dashboard=false --temp-dir={self.folder}"
         self._start(self.head, options)
         for _ in range(self._num_workers):
-            self.add_worker(wait=False)
-        self._wait_for_workers()
+            self.add_worker()
 
-    def add_worker(self, *, wait=True):
+    def add_worker(self):
         self._num_made += 1
         node = self._made(1 + self._num_made)
-        self._start(node, f"--address={self.address} --num-cpus=1")
         self.workers.append(node)
-        if wait:
-            self._wait_for_workers()
+        self._start(node, f"--address={self.address} --num-cpus=1")
         return node
 
     def lose(self, node):
@@ -166,41 +169,40 @@ class Nodes:
         _ip(f"-n {self._switch} link set {port} master br0 up")
         _ip(f"-n {node.namespace} addr add {node.address}/24 dev eth0")
         _ip(f"-n {node.namespace} link set eth0 up")
+        # It leads nowhere; by it programs find out which address is theirs.
+        _ip(f"-n {node.namespace} route add default dev eth0")
         return node
 
     def _start(self, node, options):
         common = f"--block --disable-usage-stats --node-ip-address={node.address}"
         words = [sys.executable, "-m", "ray.scripts.scripts", "start", *options.split(), *common.split()]
         words.append(f"--object-store-memory={_OBJECT_STORE_BYTES}")
-        with (self.folder / f"node-{node.number}.log").open("w") as log:
-            node.ray = subprocess.Popen(
-                node.command(*words), env=self._environment(node), stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+        log = self._log(node)
+        for _ in range(_START_ATTEMPTS):
+            with log.open("w") as file:
+                node.ray = subprocess.Popen(
+                    node.command(*words),
+                    env=self._environment(node),
+                    stdout=file,
+                    stderr=file,
+                    stdin=subprocess.DEVNULL,
+                )
+            # Ray waits thirty seconds for itself, which a busy machine may exceed.
+            while node.ray.poll() is None and "Ray runtime started" not in log.read_text():
+                time.sleep(0.05)
+            if node.ray.poll() is None:
+                return
+            node.kill()
+        raise AssertionError(f"node {node.number} did not come up:\n{log.read_text()}")
+
+    def _log(self, node):
+        return self.folder / f"node-{node.number}.log"
 
     def _environment(self, node):
         own = {**OWN, **QUICK, MARK: node.mark, "OMP_NUM_THREADS": "1"}
         if self.apart:
             own["GLOO_SOCKET_IFNAME"] = "eth0"  # a namespace has no name that resolves to its address
         return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | own
-
-    def _wait_for_workers(self):
-        script = (
-            "import ray, sys, time; ray.init(address=sys.argv[1], log_to_driver=False)\n"
-            "while sum(n['Alive'] for n in ray.nodes()) < int(sys.argv[2]): time.sleep(0.1)\n"
-        )
-        until = time.monotonic() + _UP_SECONDS
-        wanted = str(1 + len(self.workers))
-        while time.monotonic() < until:
-            looking = self.on_head(
-                sys.executable, "-c", script, self.address, wanted, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            with suppress(subprocess.TimeoutExpired):
-                if looking.wait(max(1, until - time.monotonic())) == 0:
-                    return
-            looking.kill()
-            looking.wait()
-        logs = "".join(path.read_text() for path in sorted(self.folder.glob("node-*.log")))
-        raise AssertionError(f"the nodes did not come up:\n{logs}")
 
     def _take_away(self, node):
         num = node.kill()
