@@ -22,7 +22,7 @@ from hilum.testing.invariants import Left, same_choices
 from hilum.testing.phantoms import phantom_store
 
 BUCKET = "scans"
-SHARE = 0.04
+SHARE = 0.03
 PASSING: tuple[Mood, ...] = ("slow", "500", "503", "reset", "carried out and reset")
 
 

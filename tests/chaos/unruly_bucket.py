@@ -141,6 +141,7 @@ def s3_settings(endpoint: str) -> Iterator[None]:
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "2",  # s3fs tries again itself; both together take a minute to give up
         "HILUM_IDENTITY_KEY": "5a" * 32,
     }
     before = {name: os.environ.get(name) for name in settings}

@@ -8,6 +8,8 @@ import torch
 from tests.ray.losing import Undisturbed, lose_the_head, lose_workers
 from tests.ray.nodes import Nodes
 
+pytestmark = pytest.mark.timeout(900)  # clusters are started, lost and started again; half of that on a quiet machine
+
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory):
@@ -19,7 +21,7 @@ def calm(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def nodes():
-    with Nodes(3) as nodes:
+    with Nodes(2) as nodes:
         yield nodes
 
 
