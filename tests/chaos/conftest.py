@@ -9,6 +9,7 @@ import torch
 
 from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.oracle import Oracle
+from hilum.core.recipes import CampaignRecipe
 from hilum.loop.campaign import Campaign
 from hilum.store.layout import Store
 from hilum.testing.campaigns import determined_files, tiny_recipe
@@ -36,11 +37,14 @@ class Calm:
         return Store(str(shutil.copytree(self.origin, folder)))
 
 
-@pytest.fixture(scope="session")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
-    folder = tmp_path_factory.mktemp("calm")
+def undisturbed(folder: Path, recipe: CampaignRecipe) -> Calm:
     _, ingest_id = phantom_store(str(folder / "origin"), PHANTOM)
     store = Store(str(shutil.copytree(folder / "origin", folder / "store")))
-    campaign = Campaign.create(store, NAME, RECIPE)
+    campaign = Campaign.create(store, NAME, recipe)
     campaign.run(executor=InlineExecutor(), annotator=Oracle(store, ingest_id))
-    return Calm(folder / "origin", ingest_id, Left(store, NAME, RECIPE), determined_files(store))
+    return Calm(folder / "origin", ingest_id, Left(store, NAME, recipe), determined_files(store))
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    return undisturbed(tmp_path_factory.mktemp("calm"), RECIPE)

@@ -8,7 +8,7 @@ from threading import Lock
 
 import pytest
 import s3fs
-from tests.chaos.conftest import NAME, PHANTOM, RECIPE, Calm
+from tests.chaos.conftest import NAME, PHANTOM, Calm, undisturbed
 from tests.chaos.unruly_bucket import Mood, Unruly, s3_server, s3_settings, unruly
 
 from hilum.adapters.inline import InlineExecutor
@@ -17,12 +17,13 @@ from hilum.cli.boundary import OUR_FAULT, YOUR_REQUEST, run_guarded
 from hilum.loop.campaign import Campaign
 from hilum.store.layout import Store
 from hilum.store.ledger import open_ledger
-from hilum.testing.campaigns import check_invariants, determined_files
+from hilum.testing.campaigns import check_invariants, determined_files, tiny_recipe
 from hilum.testing.invariants import Left, same_choices
 from hilum.testing.phantoms import phantom_store
 
 BUCKET = "scans"
-SHARE = 0.03
+RECIPE = tiny_recipe("classify", num_rounds=1, num_per_round=3)
+SHARE = 0.06
 PASSING: tuple[Mood, ...] = ("slow", "500", "503", "reset", "carried out and reset")
 
 
@@ -31,6 +32,11 @@ def between() -> Iterator[Unruly]:
     with s3_server() as endpoint, unruly(endpoint) as (between, url), s3_settings(url):
         s3fs.S3FileSystem().mkdir(BUCKET)
         yield between
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    return undisturbed(tmp_path_factory.mktemp("calm"), RECIPE)
 
 
 @dataclass(frozen=True)
