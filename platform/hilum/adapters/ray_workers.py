@@ -134,9 +134,9 @@ def reply_of(worker: Any, reply: Any, *, hung_after_seconds: float) -> bytes:
             if ray.get(asked, timeout=_LOOK_SECONDS) < hung_after_seconds:
                 heard = time.monotonic()
             else:
-                raise _killed(worker)
+                raise _killed(worker, reply)
         if time.monotonic() - heard > hung_after_seconds:
-            raise _killed(worker)
+            raise _killed(worker, reply)
     found: bytes = ray.get(reply)
     return found
 
@@ -145,8 +145,10 @@ class HungError(RayActorError):  # type: ignore[misc]
     """A worker hung, and was killed."""
 
 
-def _killed(worker: Any) -> HungError:
+def _killed(worker: Any, reply: Any) -> HungError:
     ray.kill(worker, no_restart=False)
+    # Once its reply has failed it is gone, and who asks next asks its successor.
+    ray.wait([reply], timeout=_WATCH_SECONDS)
     return HungError()
 
 
