@@ -32,7 +32,7 @@ _LOOK_SECONDS = (0.1, 2.0)
 
 @dataclass(frozen=True)
 class Stored:
-    """A volume of the service's store, instead of an image that is sent. The key must be one that may read."""
+    """A volume of the service's store, instead of an image that is sent. The key must be one that reads its ingest."""
 
     volume: str
     ingest: str
@@ -44,7 +44,7 @@ Image = bytes | str | os.PathLike[str] | Stored
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A label map as a file of the kind that was asked for, and who made it."""
+    """A label map as a file of the kind that was asked for, and who made it, with which versions ``beside``."""
 
     content: bytes = field(repr=False)
     media_type: str
@@ -53,6 +53,7 @@ class Segmentation:
     class_names: tuple[str, ...]
     uncertainty: float
     unlike: bool | None
+    beside: tuple[str, ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file."""
@@ -83,7 +84,7 @@ class Client:
     def segment(self, model: str, image: Image, *, format: str = "nifti", **wishes: Any) -> Segmentation:  # noqa: A002
         """Where it is: a label map on the image's own grid, as nifti, npy, png, ome-zarr or dicom-seg.
 
-        ``wishes`` are those of the service: quality, depth, mirrors, later.
+        ``wishes`` are those of the service: quality, depth, mirrors, beside, later.
         """
         if format == "json":
             raise RequestError("Polygons and sizes come from `outline`.")
@@ -97,6 +98,7 @@ class Client:
             tuple(json.loads(headers["hilum-classes"])),
             float(headers["hilum-uncertainty"]),
             None if unlike is None else unlike == "true",
+            tuple(headers["hilum-beside"].split(",")) if "hilum-beside" in headers else (),
         )
 
     def outline(self, model: str, image: Image, *, biomarkers: bool = False, **wishes: Any) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class Client:
 
     def _asked(self, model: str, verb: str, image: Image, wishes: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:
         """The answer, at once or from its job."""
-        query = urlencode({name: _word(value) for name, value in wishes.items() if value is not None})
+        query = urlencode({name: _words(value) for name, value in wishes.items() if value is not None}, doseq=True)
         body, content_type = _body(image)
         path = f"/v1/models/{quote(model, safe='@:')}/{verb}?{query}"
         status, content, headers = self._request(path, "POST", body, {"Content-Type": content_type})
@@ -194,8 +196,9 @@ def _zipped(folder: Path) -> bytes:
     return stream.getvalue()
 
 
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _words(value: Any) -> list[str]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return [str(one).lower() if isinstance(one, bool) else str(one) for one in values]
 
 
 def _retry_after(error: HTTPError) -> float | None:

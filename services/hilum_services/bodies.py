@@ -1,7 +1,9 @@
-"""Bodies of requests, read within bounds: of bytes, of time, and of JSON as it is written down."""
+"""Bodies of requests, read within bounds: of bytes (one's and all's), of time, and of JSON as it is written down."""
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from fastapi import Request, Response
@@ -13,13 +15,44 @@ from hilum_services.refusals import refusal
 SLOWEST_SECONDS = 10.0
 
 
-async def body_of(request: Request, largest: int) -> bytes | Response:
-    """The body, or the refusal of one that is too long (whatever it says of its length), too slow or cut short."""
+class NoRoomError(Exception):
+    """The bodies that are held already fill the room."""
+
+
+class Room:
+    """What bodies may take of memory together, in bytes. Used in one event loop."""
+
+    def __init__(self, largest: int) -> None:
+        self._largest, self._held = largest, 0
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """To be told of every part of a body; NoRoomError from one that does not fit. All is given back at the end."""
+        mine = 0
+
+        def take(num_bytes: int) -> None:
+            nonlocal mine
+            if self._held + num_bytes > self._largest:
+                raise NoRoomError
+            mine += num_bytes
+            self._held += num_bytes
+
+        try:
+            yield take
+        finally:
+            self._held -= mine
+
+
+async def body_of(request: Request, largest: int, take: Callable[[int], None] = lambda _: None) -> bytes | Response:
+    """The body, or the refusal of one that is too long (whatever it says of its length), too slow or cut short.
+
+    ``take`` is told of every part before it is kept.
+    """
     if _is_said_longer(request, largest):
         return _too_large(largest)
     try:
         async with asyncio.timeout(SLOWEST_SECONDS):
-            body = await _read(request, largest)
+            body = await _read(request, largest, take)
     except TimeoutError:
         return refusal(408, "The body did not come in time.", {"Connection": "close"})
     except ClientDisconnect:
@@ -41,12 +74,13 @@ def parsed(body: bytes) -> Any:
         raise DataError("The body is not JSON.") from None
 
 
-async def _read(request: Request, largest: int) -> bytes | None:
+async def _read(request: Request, largest: int, take: Callable[[int], None]) -> bytes | None:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > largest:
             return None
+        take(len(part))
         parts.append(part)
     return b"".join(parts)
 

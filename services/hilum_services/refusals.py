@@ -46,7 +46,8 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:
         _log.error("unforeseen %s", type(error).__name__)
-        return refusal(500, "The service failed; its log says how.")
+        # The framework raises it again after the answer, and the server hangs up.
+        return refusal(500, "The service failed; its log says how.", {"Connection": "close"})
 
 
 def _allowed(request: Request) -> str:

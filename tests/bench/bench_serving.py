@@ -2,12 +2,12 @@
 
 Every server is `hilum serve` as a user starts it, in a process of its own on loopback, answering one small image a
 request. Latency: one caller, the middle of many requests; the same service in a bare uvicorn is what Ray Serve's
-proxies are compared with. Batching: sixteen callers, with the engine's batches and with one image a call. Bad
-requests: a thousand at once beside good ones.
+proxies are compared with. Batching: sixteen callers who have small images scored by a UNet++, with the engine's
+batches and with one image a call. Bad requests: a thousand callers who ask wrongly, again and again, beside good ones.
 """
 
-import asyncio
 import io
+import json
 import os
 import signal
 import statistics
@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -29,13 +30,17 @@ from hilum.testing.phantoms import Phantom, lesion_image, phantom_store
 from hilum.testing.untrained import untrained_checkpoint
 
 PHANTOM = Phantom("classify", 2, size=64)
-NUM_WARM, NUM_TIMED, NUM_CALLERS, NUM_OF_CALLER, NUM_BAD = 100, 600, 16, 80, 1000
+SMALL = Phantom("segment", 2, size=32)
+UNETPP = {"kind": "unetpp", "depth": 4, "features": [8, 16, 32, 64, 128]}
+NUM_WARM, NUM_TIMED, NUM_CALLERS, NUM_EACH, NUM_BAD = 100, 600, 16, 60, 1000
+NUM_SETTLED = 5
+"""Seconds that a thousand bad callers get to connect and to be refused for the first time."""
 HOW = {"bare uvicorn": ["--without-ray"], "Serve's own proxy": [], "Ray's HAProxy": ["--fast-proxy"]}
 
 
 @contextmanager
 def server(store: str, words: list[str]) -> Iterator[str]:
-    """The address at which `hilum serve` answers whoever asks."""
+    """Where the models are of a `hilum serve` that answers whoever asks."""
     port = free_port()
     command = [sys.executable, "-m", "hilum", "serve", "--store", store, "--port", str(port), *words]
     environment = os.environ | {"HILUM_INFERENCE_OPEN": "true"}
@@ -49,15 +54,15 @@ def server(store: str, words: list[str]) -> Iterator[str]:
                 break
         else:
             raise AssertionError("".join(said))
-        yield f"http://127.0.0.1:{port}/v1/models/chest/classify"
+        yield f"http://127.0.0.1:{port}/v1/models"
     finally:
         running.send_signal(signal.SIGINT)
         running.wait(timeout=120)
 
 
-def image() -> bytes:
+def image(phantom: Phantom) -> bytes:
     stream = io.BytesIO()
-    np.save(stream, lesion_image(np.random.default_rng(0), PHANTOM.patch_shape_zyx)[0][0])
+    np.save(stream, lesion_image(np.random.default_rng(0), phantom.patch_shape_zyx)[0][0])
     return stream.getvalue()
 
 
@@ -73,85 +78,98 @@ def _timed(client: httpx.Client, url: str, body: bytes) -> float:
     return time.perf_counter() - began
 
 
-async def together(url: str, body: bytes, *, num_callers: int, num_of_caller: int) -> tuple[float, list[float]]:
-    """Answers a second, and the seconds of each."""
-    seconds: list[float] = []
-
-    async def caller(client: httpx.AsyncClient) -> None:
-        for _ in range(num_of_caller):
-            began = time.perf_counter()
-            answer = await client.post(url, content=body)
-            assert answer.status_code == 200, answer.text
-            seconds.append(time.perf_counter() - began)
-
-    async with httpx.AsyncClient(timeout=120, trust_env=False) as client:
-        await asyncio.gather(*(caller(client) for _ in range(num_callers)))
-        seconds.clear()
-        began = time.perf_counter()
-        await asyncio.gather(*(caller(client) for _ in range(num_callers)))
-        return len(seconds) / (time.perf_counter() - began), seconds
+def together(url: str, body: bytes, *, num_callers: int, num_each: int) -> tuple[float, list[float]]:
+    """Answers a second, and the seconds of each, by callers in a process of their own."""
+    with _calling("good", url, body, num_callers, num_each) as callers:
+        told = json.loads(callers.communicate(timeout=300)[0])
+    return len(told["seconds"]) / told["wall"], told["seconds"]
 
 
-async def beside_bad(url: str, body: bytes) -> list[float]:
-    """Seconds of good requests while a thousand bad ones are under way at once."""
-    bad = [b"", b"no image", b"\x89PNG\r\n\x1a\nbroken", body[:-100]]
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(timeout=120, trust_env=False, limits=limits) as client:
-        stopped = asyncio.Event()
+def beside_bad(url: str, body: bytes) -> tuple[list[float], int]:
+    """Seconds of good requests while a thousand bad ones are under way at once, and how many were refused meanwhile."""
+    with _calling("bad", url, body, NUM_BAD, 0) as callers:
+        assert callers.stdout is not None
+        for _ in range(NUM_SETTLED):
+            before = int(callers.stdout.readline())
+        seconds = alone(url, body)
+        assert callers.poll() is None, "the bad callers ended"
+        callers.kill()
+        after = int(callers.stdout.read().split()[-1])
+    return seconds, after - before
 
-        async def annoying(number: int) -> None:
-            while not stopped.is_set():
-                answer = await client.post(url, content=bad[number % len(bad)])
-                assert answer.status_code in (422, 503), answer.text
 
-        callers = [asyncio.create_task(annoying(number)) for number in range(NUM_BAD)]
-        await asyncio.sleep(2)
-        seconds = []
-        for _ in range(100):
-            began = time.perf_counter()
-            assert (await client.post(url, content=body)).status_code == 200
-            seconds.append(time.perf_counter() - began)
-        stopped.set()
-        await asyncio.gather(*callers)
-    return seconds
+@contextmanager
+def _calling(what: str, url: str, body: bytes, num_callers: int, num_each: int) -> Iterator[subprocess.Popen[str]]:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        words = [str(Path(__file__).with_name("callers.py")), what, url, file.name, str(num_callers), str(num_each)]
+        callers = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
+        try:
+            yield callers
+        finally:
+            callers.kill()
+            callers.wait()
 
 
 def p99(seconds: list[float]) -> float:
     return float(np.percentile(seconds, 99))
 
 
+def store_of(folder: str, model: str, phantom: Phantom, **network: Any) -> str:
+    """A store whose ``model`` answers the phantom's question, with random weights."""
+    store, _ = phantom_store(str(Path(folder) / model), phantom)
+    open_ledger(store).point(model, "champion", untrained_checkpoint(store, phantom, **network), expected=None)
+    return store.url
+
+
+def latency(store: str) -> list[dict[str, Any]]:
+    """One caller of a small image: by the bare server, and behind each of Ray Serve's proxies."""
+    middle, rows = {}, []
+    for name, words in HOW.items():
+        with server(store, words) as base:
+            seconds = alone(f"{base}/chest/classify", image(PHANTOM))
+        middle[name] = statistics.median(seconds) * 1000
+        print(f"{name:30} p50 {middle[name]:7.2f} ms   p99 {p99(seconds) * 1000:7.2f} ms")
+    bare = middle.pop("bare uvicorn")
+    for name, told in middle.items():
+        print(f"{name} adds {told - bare:.2f} ms")
+        rows.append({**row("one small image, p50", name, bare, told, unit="ms"), "added_ms": told - bare})
+    return rows
+
+
+def batching(store: str) -> dict[str, Any]:
+    """Sixteen callers, with the engine's batches and with one image a call."""
+    told = []
+    for words in ([], ["--batch-size", "1"]):
+        with server(store, ["--without-ray", *words]) as base:
+            rate, seconds = together(f"{base}/small/score", image(SMALL), num_callers=NUM_CALLERS, num_each=NUM_EACH)
+        print(f"{' '.join(words) or 'batches':30}{rate:7.0f} images/s   p99 {p99(seconds) * 1000:7.2f} ms")
+        told.append((rate, p99(seconds) * 1000))
+    (rate, slow), (one_rate, one_slow) = told
+    return {
+        **row("sixteen callers", "one image a call", rate, one_rate, unit="images/s"),
+        "p99_ms": slow,
+        "p99_one_by_one_ms": one_slow,
+    }
+
+
+def good_beside_bad(store: str) -> dict[str, Any]:
+    """One caller alone, and beside a thousand who ask wrongly."""
+    with server(store, ["--without-ray"]) as base:
+        url, body = f"{base}/chest/classify", image(PHANTOM)
+        quiet = p99(alone(url, body)) * 1000
+        seconds, num_refused = beside_bad(url, body)
+    loud = p99(seconds) * 1000
+    print(f"p99 alone {quiet:.1f} ms, beside bad requests {loud:.1f} ms; {num_refused:,} were refused meanwhile")
+    return {**row("p99 beside 1,000 bad callers", "the same alone", quiet, loud, unit="ms"), "refused": num_refused}
+
+
 def main() -> None:
-    body, rows = image(), []
     with tempfile.TemporaryDirectory() as folder:
-        store, _ = phantom_store(str(Path(folder) / "store"), PHANTOM)
-        open_ledger(store).point("chest", "champion", untrained_checkpoint(store, PHANTOM), expected=None)
-        middle = {}
-        for name, words in HOW.items():
-            with server(store.url, words) as url:
-                seconds = alone(url, body)
-            middle[name] = statistics.median(seconds) * 1000
-            print(f"{name:30} p50 {middle[name]:7.2f} ms   p99 {p99(seconds) * 1000:7.2f} ms")
-        for name in list(HOW)[1:]:
-            more = middle[name] - middle["bare uvicorn"]
-            rows.append(
-                {**row("one small image, p50", name, middle["bare uvicorn"], middle[name], unit="ms"), "added_ms": more}
-            )
-            print(f"{name} adds {more:.2f} ms")
-        with server(store.url, ["--without-ray"]) as url:
-            rate, seconds = asyncio.run(together(url, body, num_callers=NUM_CALLERS, num_of_caller=NUM_OF_CALLER))
-            quiet = alone(url, body)
-            loud = asyncio.run(beside_bad(url, body))
-        with server(store.url, ["--without-ray", "--batch-size", "1"]) as url:
-            one_rate, one_seconds = asyncio.run(
-                together(url, body, num_callers=NUM_CALLERS, num_of_caller=NUM_OF_CALLER)
-            )
-        batching = row("sixteen callers", "one image a call", rate, one_rate, unit="images/s")
-        rows.append({**batching, "p99_ms": p99(seconds) * 1000, "p99_one_by_one_ms": p99(one_seconds) * 1000})
-        beside = row("p99 beside 1,000 bad requests", "the same alone", p99(quiet) * 1000, p99(loud) * 1000, unit="ms")
-        rows.append(beside)
-    for one in rows:
-        print(one)
-    write("serving", rows)
+        chest = store_of(folder, "chest", PHANTOM)
+        small = store_of(folder, "small", SMALL, architecture=UNETPP)
+        write("serving", [*latency(chest), batching(small), good_beside_bad(chest)])
 
 
 if __name__ == "__main__":

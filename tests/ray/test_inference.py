@@ -6,6 +6,8 @@ import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 
 import httpx
 import numpy as np
@@ -13,6 +15,7 @@ import psutil
 import pytest
 import yaml
 from tests.ray.test_pre_annotation import free_port
+from tests.services.own_issuer import AUDIENCE, issuing
 
 from hilum.adapters.api_keys import ApiKey, add_key, new_key
 from hilum.nn.normalise import normalise
@@ -72,19 +75,29 @@ def inference():
 
 @pytest.fixture
 def served(tmp_path, ray_cluster, inference):
+    with serving(tmp_path, inference, replicas=2, shallower_above=8) as made:
+        yield made
+
+
+@contextmanager
+def serving(tmp_path, inference, **shape):
     from ray import serve
 
     store, _ = phantom_store(str(tmp_path / "store"), PHANTOM)
     open_ledger(store).point("chest", "champion", untrained_checkpoint(store, PHANTOM, seed=1), expected=None)
     key, digest = new_key()
     add_key(tmp_path / "keys.json", ApiKey(name="tester", sha256=digest))
-    environment = {"HILUM_STORE": store.url, "HILUM_API_KEYS_FILE": str(tmp_path / "keys.json")}
     port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    shape = inference.Shape(replicas=2, cpus=0.5, environment=environment)
-    serve.run(inference.application(shape), name=inference.NAME, route_prefix="/")
-    yield Served(store, f"http://127.0.0.1:{port}", key)
-    serve.shutdown()
+    with issuing() as issuer:
+        trusted = {"HILUM_OIDC_ISSUER": issuer.url, "HILUM_OIDC_AUDIENCE": AUDIENCE, "no_proxy": "127.0.0.1"}
+        environment = {"HILUM_STORE": store.url, "HILUM_API_KEYS_FILE": str(tmp_path / "keys.json"), **trusted}
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        told = inference.Shape(cpus=0.5, environment=environment, **shape)
+        serve.run(inference.application(told), name=inference.NAME, route_prefix="/")
+        made = Served(store, f"http://127.0.0.1:{port}", key)
+        made.issuer = issuer
+        yield made
+        serve.shutdown()
 
 
 def replicas():
@@ -129,9 +142,34 @@ def test_every_answer_is_one_versions_while_the_champion_changes_and_a_replica_d
     _wait_for(lambda: len(replicas()) == 2 and victim not in replicas())
 
 
-def test_a_wrong_key_is_refused_behind_serve_too(served):
-    answer = httpx.post(f"{served.url}/v1/models/chest/classify", content=served.bodies[0], timeout=60)
-    assert answer.status_code == 401
+def test_another_replica_comes_when_more_is_asked(tmp_path, ray_cluster, inference):
+    with serving(tmp_path, inference, replicas=1, most_replicas=2) as served:
+        assert len(replicas()) == 1
+        rows, grown = [], Event()
+
+        def ask_again():
+            with httpx.Client(headers=served.headers, timeout=60, trust_env=False) as client:
+                while not grown.is_set():
+                    rows.append(served.ask(client, 0))
+
+        with ThreadPoolExecutor(24) as callers:
+            pending = [callers.submit(ask_again) for _ in range(24)]
+            try:
+                _wait_for(lambda: len(replicas()) == 2)
+            finally:
+                grown.set()
+            for one in pending:
+                one.result()
+        assert {status for _, _, status, *_ in rows} <= {200, 503}
+
+
+def test_a_wrong_key_is_refused_behind_serve_too_and_a_token_believed(served):
+    url = f"{served.url}/v1/models/chest/classify"
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        assert client.post(url, content=served.bodies[0]).status_code == 401
+        for token, status in ((served.issuer.token(), 200), (served.issuer.token(aud="another"), 401)):
+            headers = {"Authorization": f"Bearer {token}"}
+            assert client.post(url, content=served.bodies[0], headers=headers).status_code == status
 
 
 def test_the_config_file_is_what_serve_takes(inference):

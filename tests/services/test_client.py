@@ -50,10 +50,12 @@ def test_the_guides_code_does_what_it_says(served, tmp_path, monkeypatch, capsys
     Path("series").mkdir()
     for number, one in enumerate(ct_series(scan()[0].astype(np.uint16))):
         Path("series", f"{number:03d}").write_bytes(as_bytes(one))
-    section = GUIDE.read_text(encoding="utf-8").partition("\n## From Python\n")[2].partition("\n## ")[0]
-    (code,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    names = {"key": served.key, "voxels_zyx": scan()[0]}
+    code, of_arrays = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert "http://127.0.0.1:8000" in code
-    exec(compile(code.replace("http://127.0.0.1:8000", served.url), "guide", "exec"), {"key": served.key})
+    exec(compile(code.replace("http://127.0.0.1:8000", served.url), "guide", "exec"), names)
+    exec(compile(of_arrays, "guide", "exec"), names)
+    assert names["label_map_zyx"].shape == GRID.shape_zyx
     said = capsys.readouterr().out
     assert f"liver {served.versions['liver']}" in said
     assert "no model 'lung'" in said
@@ -82,7 +84,7 @@ def test_what_is_refused_is_hilums_error_with_the_services_sentence(served):
         (hilum.DataError, "Readable", lambda: served.client.segment("liver", b"no image at all")),
         (hilum.DataError, "send DICOM", lambda: served.client.segment("liver", BODY, format="dicom-seg")),
         (hilum.NotFoundError, "has no volume", lambda: served.client.score("liver", Stored("0" * 12, "0" * 12))),
-        (hilum.RequestError, "key is missing", lambda: Client(served.url).models()),
+        (hilum.RequestError, "key or token is missing", lambda: Client(served.url).models()),
         (hilum.NotFoundError, "cannot be read", lambda: served.client.segment("liver", "nowhere.nii.gz")),
         (hilum.RequestError, "outline", lambda: served.client.segment("liver", BODY, format="json")),
     ):

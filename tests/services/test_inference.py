@@ -42,7 +42,7 @@ class Served:
         self.store, _ = phantom_store(str(tmp_path / "store"), SEGMENT)
         self.ledger = open_ledger(self.store)
         self.keys = tmp_path / "keys.json"
-        self.key = self.new_key("tester")
+        self.key = self.new_key("tester", reads=("*",))
         self.limits = Limits(**limits)
 
     def new_key(self, name, **more):

@@ -19,6 +19,7 @@ from hilum.store.labels import NONE
 from hilum.store.ledger import open_ledger
 from hilum.testing.answered import label_set_of, pool_run, true_answers
 from hilum.testing.phantoms import Phantom, lesion_image, phantom_store
+from hilum.testing.untrained import untrained_checkpoint
 from hilum_services.inference import drift
 
 PHANTOM = Phantom("classify", 2, num_frames=30, seed=3)
@@ -76,6 +77,18 @@ def test_probabilities_are_those_of_the_temperature(served):
     expected = tempered(probs, calibration.record.temperature.temperature)
     assert answer["calibrated"] is True
     np.testing.assert_allclose(list(answer["probabilities"].values()), expected, atol=1e-4)
+
+
+def test_beside_another_each_answers_at_its_own_temperature(served):
+    (image,) = frames(1)
+    other = untrained_checkpoint(served.store, PHANTOM, seed=9)
+    served.ledger.point("chest", "canary", other, expected=served.ledger.alias("chest", "canary"))
+    alone = [post(served, f"chest@{one}/classify", as_npy(image)).json() for one in ("champion", "canary")]
+    together = post(served, "chest/classify", as_npy(image), beside="@canary").json()
+    expected = np.mean([list(one["probabilities"].values()) for one in alone], axis=0)
+    np.testing.assert_allclose(list(together["probabilities"].values()), expected, atol=1e-5)
+    assert [one["calibrated"] for one in (*alone, together)] == [True, False, False]
+    assert together["unlike_share"] == alone[0]["unlike_share"]
 
 
 def test_what_is_unlike_its_images_is_flagged_and_what_is_like_them_is_not(served):

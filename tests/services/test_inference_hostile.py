@@ -5,6 +5,7 @@ import io
 import json
 import resource
 import socket
+import time
 import zipfile
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ from hilum.steps.predictor import load_predictor
 from hilum.store import checkpoints
 from hilum.testing.phantoms import lesion_image
 
+LIMITS = httpx.Limits(max_connections=200, keepalive_expiry=1)
+"""No connection is used again that the server may be closing."""
 MARKUP = "<img src=x onerror=alert(1)>"
 BAD = [
     b"",
@@ -45,7 +48,7 @@ def frames(num):
 async def asked_at_once(served, bodies):
     headers = {"Authorization": f"Bearer {served.key}"}
     url = f"{served.url}/v1/models/chest/classify"
-    async with httpx.AsyncClient(timeout=60, trust_env=False, limits=httpx.Limits(max_connections=200)) as client:
+    async with httpx.AsyncClient(timeout=60, trust_env=False, limits=LIMITS) as client:
         return await asyncio.gather(*(client.post(url, content=body, headers=headers) for body in bodies))
 
 
@@ -68,6 +71,33 @@ def test_a_thousand_bad_requests_at_once_are_refused_one_by_one_and_memory_stays
     assert post(served, "chest/classify", as_png(frame())).status_code == 200
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown_kib < 200 << 10
+
+
+def test_bodies_that_fill_the_memory_together_are_asked_to_come_again(tmp_path):
+    body = as_npy(frames(1)[0])
+    made = Served(tmp_path, largest_bodies=len(body) + len(body) // 2)
+    made.champion("chest", CLASSIFY)
+    with made.start() as url:
+        made.url = url
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port)) as slow:
+            head = f"POST /v1/models/chest/classify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {made.key}\r\n"
+            slow.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:-1])
+            refused = until(lambda: post(made, "chest/classify", body), 503)
+            assert refused.headers["retry-after"] == "1"
+            slow.sendall(body[-1:])
+            assert b" 200 " in slow.recv(4096)
+        assert post(made, "chest/classify", body).status_code == 200
+
+
+def until(ask, status):
+    """The first answer of that status: until the slow body is being read, others are answered."""
+    for _ in range(50):
+        time.sleep(0.1)
+        answer = ask()
+        if answer.status_code == status:
+            return answer
+    raise AssertionError(answer.status_code)
 
 
 def test_a_body_that_trickles_is_given_up_and_nobody_waits_for_it(served, monkeypatch):

@@ -131,12 +131,21 @@ def test_what_is_not_there_is_not_found_and_no_path_is_told(served):
         assert answer.json()["error"] == f"Ingest {content['ingest']} has no volume {content['volume']}."
 
 
-def test_who_may_not_read_may_not_name_what_is_stored(served):
-    narrow = served.new_key("narrow", may=("predict",))
-    assert ask(served, named(served), key=narrow).status_code == 403
-    assert ask(served, named(served, ingest="0" * 12), key=narrow).status_code == 403
+def test_who_may_not_read_an_ingest_may_not_name_its_volumes(served):
     body = nifti_bytes(phantom_image(VOLUME), VOLUME.grid)
-    assert post(served, "liver/segment", body, key=narrow).status_code == 200
+    other = ingested(served.store, VOLUME, source="1")
+    for narrow in (served.new_key("usual"), served.new_key("narrow", may=("predict",), reads=(other,))):
+        for ingest_id in (served.ingest, "0" * 12):  # whether there is such an ingest is not told
+            answer = ask(served, named(served, ingest=ingest_id), key=narrow)
+            assert (answer.status_code, "of that ingest" in answer.json()["error"]) == (403, True)
+            assert ask(served, named(served, ingest=ingest_id), key=narrow, later=True).status_code == 403
+        assert post(served, "liver/segment", body, key=narrow).status_code == 200
+    assert ask(served, named(served, ingest=other), key=narrow).status_code == 200
+
+
+def test_a_model_that_the_key_may_not_ask_says_nothing_of_what_may_be_read(served):
+    narrow = served.new_key("narrow", models=("chest",), reads=("*",))
+    assert ask(served, named(served), key=narrow).status_code == 403
 
 
 def test_a_segmentation_of_a_stored_volume_has_no_dicom_to_refer_to(served):

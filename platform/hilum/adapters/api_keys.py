@@ -1,7 +1,7 @@
 """Keys by which applications ask the inference service: kept as hashes in a file, each with what it may do.
 
-The file is JSON, ``{"keys": [{"name", "sha256", "may", "models", "per_minute", "until"}]}``. A key is 32 random bytes,
-so that a plain SHA-256 of it cannot be searched; it is shown once, when it is made.
+The file is JSON, ``{"keys": [{"name", "sha256", "may", "models", "reads", "per_minute", "until"}]}``. A key is 32
+random bytes, so that a plain SHA-256 of it cannot be searched; it is shown once, when it is made.
 """
 
 import hashlib
@@ -9,44 +9,22 @@ import hmac
 import json
 import logging
 import secrets
-from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hilum.adapters.callers import Caller
 from hilum.core.errors import RequestError
 from hilum.store.manifest import write_bytes
 
-Right = Literal["predict", "read", "metrics"]
-RIGHTS: tuple[Right, ...] = get_args(Right)
 _MARK = "hilum_"
 _log = logging.getLogger("hilum.services")
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        raise ValueError("a time needs its zone, such as 2027-01-31T00:00:00Z")
-    return moment
+class ApiKey(Caller):
+    """A key, known by its SHA-256."""
 
-
-class ApiKey(BaseModel):
-    """Who may ask for what. ``models`` are names, with ``*`` for any; ``per_minute`` 0 bounds nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    may: tuple[Right, ...] = ("predict", "read")
-    models: tuple[str, ...] = ("*",)
-    per_minute: int = Field(default=0, ge=0)
-    until: Annotated[datetime | None, AfterValidator(_aware)] = None
-
-    def allows(self, right: Right, model: str | None = None) -> bool:
-        """Whether this key may do that, with that model if one is named, now."""
-        if self.until is not None and datetime.now(tz=UTC) >= self.until:
-            return False
-        return right in self.may and (model is None or any(fnmatchcase(model, one) for one in self.models))
 
 
 class _KeyFile(BaseModel):

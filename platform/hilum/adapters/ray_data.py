@@ -27,6 +27,7 @@ from ray.data import DataContext, TaskPoolStrategy
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from hilum.adapters.inline import InlineExecutor
+from hilum.adapters.ray_tokens import guard_a_new_ray, refuses_us, show_our_token
 from hilum.adapters.ray_workers import HungError, inside_worker, least_busy, let_workers_go, reply_of, warm_workers
 from hilum.core.errors import HilumError, RequestError
 from hilum.core.ports import Counts, TrainContext
@@ -57,6 +58,8 @@ def connect(address: str | None = None) -> None:
     if address is None or address == "local":
         _start_here(quiet)
         return
+    show_our_token()
+    _read_environment_again()
     try:
         _knock(address)
         ray.init(address=address, **quiet)
@@ -70,6 +73,8 @@ def connect(address: str | None = None) -> None:
 
 def _start_here(quiet: dict[str, Any]) -> None:
     """Start a Ray of this process. Ray waits 30 seconds for itself, which a busy machine may exceed."""
+    guard_a_new_ray()
+    _read_environment_again()
     # That a token guards it is as it should be: nothing to warn of.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     for attempt in range(1, _START_ATTEMPTS + 1):
@@ -146,11 +151,23 @@ class RayExecutor:
         return train_on_ray(work, name=name, resources=resources)
 
 
+def _read_environment_again() -> None:
+    """Ray read its own settings when it was imported, and whether it asks for tokens is one of them."""
+    import ray._raylet
+
+    ray._raylet.Config.initialize("")
+
+
 def _knock(address: str) -> None:
-    """Fail now if nobody listens at HOST:PORT: Ray itself would go on trying for minutes."""
+    """Fail now if nobody listens at HOST:PORT, or nobody who lets us in: Ray itself would go on trying for minutes."""
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if separator and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+        if not address.startswith("ray://") and refuses_us(address):
+            raise RequestError(
+                f"The Ray cluster at '{address}' asks for its token. Set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a "
+                "file that holds it."
+            )
 
 
 def _pass_on(

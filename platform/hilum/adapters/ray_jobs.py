@@ -10,10 +10,12 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hilum.adapters.ray_tokens import find_token, is_switched_off
 from hilum.core.errors import HilumError, NotFoundError, RequestError
 
 POLL_SECONDS = 0.5
@@ -28,7 +30,7 @@ def connect(address: str) -> Any:
         raise RequestError(
             f"Jobs are submitted to the cluster's dashboard, such as http://host:8265; given '{address}'."
         )
-    with _explaining(address):
+    with _explaining(address), _unset("RAY_ADDRESS"):  # it would go before the address that was given
         return JobSubmissionClient(address, headers=_token_headers())
 
 
@@ -91,18 +93,24 @@ def _exit_code(job: Any) -> int:
     raise HilumError(f"Job {job.submission_id} did not run: {job.message or status}")
 
 
+@contextmanager
+def _unset(name: str) -> Iterator[None]:
+    """The environment without one variable, for a moment."""
+    before = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+
+
 def _token_headers() -> dict[str, str]:
     """The cluster's token, wherever Ray would look for it, unless it is switched off.
 
     Ray's own client sends it only when RAY_AUTH_MODE is 'token', which a user who was
     given nothing but a token has no reason to know.
     """
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
-        return {}
-    token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
-    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
-    if not token and file.is_file():
-        token = file.read_text(encoding="utf-8").strip()
+    token = "" if is_switched_off() else find_token()
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 

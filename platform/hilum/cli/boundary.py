@@ -17,7 +17,7 @@ from uuid import uuid4
 import typer
 from typer.exceptions import TyperException
 
-from hilum.cli.console import complain, reserved_stdout, wait_for_people, write_document
+from hilum.cli.console import complain, reserved_stdout, show_traceback, wait_for_people, write_document
 from hilum.cli.settings import read_settings
 from hilum.core.errors import HilumError, WaitingForPeople
 
@@ -120,14 +120,14 @@ def _usage(error: TyperException) -> str:
 
 def _show_if_debugging(error: BaseException) -> None:
     if read_settings().debug:
-        traceback.print_exception(error, file=sys.stderr)
+        show_traceback(error)
 
 
 def _our_fault(error: BaseException) -> str:
     text = "".join(traceback.format_exception(error))
     where = _write_traceback(text)
     if read_settings().debug:
-        sys.stderr.write(text)
+        show_traceback(error)
     return (
         f"hilum failed ({type(error).__name__}); this is our fault, not yours. "
         f"The traceback is in {where}; HILUM_DEBUG=1 shows it here."

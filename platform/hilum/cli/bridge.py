@@ -1,11 +1,11 @@
 """`hilum bridge`: the service that shows images to Label Studio and takes its webhooks."""
 
 import importlib
-import ipaddress
 from typing import Annotated
 
 import typer
 
+from hilum.adapters.addresses import is_loopback
 from hilum.cli.console import reply
 from hilum.cli.options import Json, StoreUrl
 from hilum.core.errors import RequestError
@@ -65,12 +65,3 @@ def bridge(
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     reply(json_, {"url": url}, f"Listening on {url}")
     uvicorn.Server(config).run(sockets=[listening])
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

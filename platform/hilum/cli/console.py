@@ -5,9 +5,11 @@ aside (`reserved_stdout`), so that neither a library's print nor a Ray worker's 
 """
 
 import json
+import logging
 import math
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -56,22 +58,49 @@ def _plain(value: Any) -> Any:
 
 def complain(message: str) -> None:
     """One red line on stderr."""
+    if _logged(logging.ERROR, message):
+        return
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]Error:[/] [red]{escape(message)}[/]")
 
 
 def complain_softly(message: str) -> None:
     """One yellow line on stderr: something beside the work went wrong, and the work did not."""
+    if _logged(logging.WARNING, message):
+        return
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold yellow]Note:[/] {escape(message)}")
 
 
 def whisper(message: str) -> None:
     """One dim line on stderr: what is being done now."""
+    if _logged(logging.INFO, message):
+        return
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[dim]{escape(message)}[/]")
 
 
 def wait_for_people(message: str) -> None:
     """One yellow line on stderr: nothing is wrong."""
+    if _logged(logging.INFO, message):
+        return
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold yellow]Waiting:[/] {escape(message)}")
+
+
+def show_traceback(error: BaseException) -> None:
+    """All of an error on stderr, for whoever asked for it."""
+    from hilum.adapters.telemetry import says_json
+
+    if says_json():
+        logging.getLogger("hilum.cli").error("%s", type(error).__name__, exc_info=error)
+        return
+    traceback.print_exception(error, file=sys.stderr)
+
+
+def _logged(level: int, message: str) -> bool:
+    """Say it as a log line instead, where logs are JSON: whoever collects them reads nothing else on stderr."""
+    from hilum.adapters.telemetry import says_json
+
+    if says_json():
+        logging.getLogger("hilum.cli").log(level, message)
+    return says_json()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:

@@ -21,6 +21,7 @@ def publish(
     json_: Json = False,
 ) -> None:
     """Ask: put the selection before the annotator, with the model's draft of each answer."""
+    from hilum.cli.audit import record_run
     from hilum.cli.composition import annotator_of
     from hilum.cli.round_steps import chain_for, tell
     from hilum.core.resources import Resources
@@ -35,6 +36,7 @@ def publish(
         annotator=annotator_of(chain.store, chain.ingest_id, chain.recipe.annotator),
         resources=Resources(),
     )
+    record_run(chain.store, manifest)
     tell(json_, manifest, before is not None, [chain.command("label status"), chain.command("label collect")])
 
 
@@ -81,9 +83,11 @@ def collect(
     json_: Json = False,
 ) -> None:
     """Take in the answers and make the next label set of them. Exit code 3 while some are missing."""
+    from hilum.cli.audit import record_run
     from hilum.cli.composition import annotator_of
     from hilum.cli.round_steps import chain_for, tell
     from hilum.core.errors import WaitingForPeople
+    from hilum.loop.accounts import labelled_by
     from hilum.steps import collect as step
     from hilum.store.inspection import finished_runs
 
@@ -95,4 +99,5 @@ def collect(
         manifest = step.run(chain.collect_recipe(), inputs, store=chain.store, annotator=annotator)
     except WaitingForPeople as waiting:
         raise WaitingForPeople(f"Selection {inputs['select']} is {waiting}") from None
+    record_run(chain.store, manifest, labelled_by=labelled_by(chain.store, manifest.run_id))
     tell(json_, manifest, manifest.run_id in before, [chain.command("finetune", labels=manifest.run_id)])

@@ -15,6 +15,8 @@ from typer.main import get_command
 from hilum.cli import (
     anomaly,
     api_keys,
+    audit,
+    backup,
     bridge,
     calibrate,
     compare_pretraining,
@@ -56,7 +58,7 @@ ORDER = (
     *("pretrain", "compare-pretraining"),
     *("ask", "pool", "score", "select", "why", "label", "finetune", "evaluate", "promote"),
     *("bridge", "serve", "predict"),
-    *("model", "measure", "doctor", "whois"),
+    *("model", "measure", "doctor", "audit", "backup", "restore", "whois"),
 )
 
 
@@ -157,6 +159,11 @@ app.command("measure", rich_help_panel=CARE, epilog="Example: hilum measure mask
     measure.measure
 )
 app.command("doctor", rich_help_panel=CARE, epilog="Example: hilum doctor --rebuild")(store.doctor)
+app.add_typer(audit.group, name="audit", rich_help_panel=CARE)
+app.add_typer(backup.group, name="backup", rich_help_panel=CARE)
+app.command("restore", rich_help_panel=CARE, epilog="Example: hilum restore --from s3://vault/liver --to ./liver")(
+    backup.restore
+)
 app.command("whois", rich_help_panel=CARE, epilog="Example: hilum whois 3f2a9c0b11de --mapping ~/private/people.hilum")(
     identity.whois
 )
@@ -167,6 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = get_command(app)
 
     def invoke(words: list[str]) -> object:
+        from hilum.adapters.telemetry import begin
+
+        begin()
         return command.main(words, prog_name="hilum", standalone_mode=False)
 
     return run_guarded(invoke, sys.argv[1:] if arguments is None else arguments)

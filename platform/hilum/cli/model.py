@@ -45,7 +45,7 @@ def promote(model: Name, checkpoint: CheckpointId, store: StoreUrl = None, json_
     from hilum.cli.composition import store_at
 
     checked_id("checkpoint", store_at(store).checkpoint(checkpoint))
-    _point(model, checkpoint, store, json_)
+    _point(model, checkpoint, store, json_, "promoted by hand")
 
 
 @group.command("rollback", epilog="Example: hilum model rollback liver")
@@ -66,7 +66,7 @@ def rollback(model: Name, store: StoreUrl = None, json_: Json = False) -> None:
         raise RequestError(
             f"Model '{model}' has had no champion before {now or 'any'}; there is nothing to go back to."
         )
-    _point(model, earlier[-1], store, json_)
+    _point(model, earlier[-1], store, json_, "rolled back")
 
 
 def _row(model: str, champion: str | None, status: "CampaignStatus | None") -> dict[str, Any]:
@@ -82,15 +82,19 @@ def _licence(store: "Store", champion: str | None) -> str | None:
     return None if champion is None else str(checkpoints.read_card(store, champion).get("licence", "unknown"))
 
 
-def _point(model: str, checkpoint: str, store: str | None, json_: bool) -> None:
+def _point(model: str, checkpoint: str, store: str | None, json_: bool, action: str) -> None:
+    from hilum.cli.audit import record
     from hilum.cli.composition import ledger_of, store_at
     from hilum.core.ids import checked_name
     from hilum.steps.promote import CHAMPION
 
-    ledger = ledger_of(store_at(store))
+    opened = store_at(store)
+    ledger = ledger_of(opened)
     before = ledger.alias(checked_name("Model", model), CHAMPION)
     ledger.point(model, CHAMPION, checkpoint, expected=before)
     already_done = before == checkpoint
+    if not already_done:
+        record(opened, action, campaign=model, champion=checkpoint, before=before)
     data = {"model": model, "champion": checkpoint, "before": before, "already_done": already_done}
     how = "already done" if already_done else f"was {before or 'none'}"
     reply(json_, data, f"champion of {model}: {checkpoint} ({how})", next_commands=["hilum model list" + _at(store)])

@@ -30,6 +30,14 @@ QualityOf = Annotated[
     str | None, typer.Option("--quality", help="fast, balanced or accurate, of a network of several depths.")
 ]
 Mirrors = Annotated[int | None, typer.Option("--mirrors", min=2, max=8, help="The mean over so many mirror images.")]
+Beside = Annotated[
+    list[str],
+    typer.Option(
+        "--beside",
+        metavar="VERSION",
+        help="Another version that answers together with it, as @alias or :checkpoint; may be repeated.",
+    ),
+]
 _MAX_BYTES = 8 << 30
 
 
@@ -41,6 +49,7 @@ def predict(
     format_: Format = "nifti",
     quality: QualityOf = None,
     mirrors: Mirrors = None,
+    beside: Beside = [],  # noqa: B006 (typer's default of a list)
     store: StoreUrl = None,
     json_: Json = False,
 ) -> None:
@@ -53,25 +62,30 @@ def predict(
     from hilum.cli.composition import ledger_of, store_at
     from hilum.loop.answering.shelf import Quality, Shelf
     from hilum.loop.answering.telling import FILE_FORMATS
-    from hilum.loop.answering.versions import checkpoint_of, reference, version_of
+    from hilum.loop.answering.versions import checkpoint_of, pinned, reference, version_of
     from hilum.nn.engine import Engine
 
     chosen_format = _one_of("--format", format_, FILE_FORMATS)
     chosen_quality = None if quality is None else _one_of("--quality", quality, get_args(Quality))
     opened, asked = store_at(store), reference(model)
-    version = version_of(opened, asked.model, checkpoint_of(opened, ledger_of(opened), asked))
+    ledger = ledger_of(opened)
+    version = version_of(opened, asked.model, checkpoint_of(opened, ledger, asked))
+    others = [one.removeprefix(":") for one in pinned(opened, ledger, version, beside)]
+    versions = [version, *(version_of(opened, asked.model, one) for one in others)]
     if version.question == "segment":
         _check_targets([(file, _target(file, out, chosen_format)) for file in images])
-    shelf = Shelf(opened)
+    shelf = Shelf(opened, num_kept=len(versions))
     depth = None if chosen_quality is None else shelf.depth_for(version, chosen_quality)
-    how = {"version": version, "predictor": shelf.predictor(version, depth), "depth": depth, "mirrors": mirrors}
+    by = [(one, shelf.predictor(one, depth)) for one in versions]
+    how = {"by": by, "depth": depth, "mirrors": mirrors}
     with Engine() as engine:
         rows = [_answered(file, engine, how, out, chosen_format) for file in images]
     failed = [row for row in rows if row["error"]]
     shown = ["image", "answer", "uncertainty", "error"] if failed else ["image", "answer", "uncertainty"]
     drawn = table("", shown, [[row[column] for column in shown] for row in rows])
     note = f"{len(failed)} of {len(rows)} images could not be answered." if failed else ""
-    reply(json_, {"model": version.model, "version": version.checkpoint_id, "answers": rows}, drawn, note=note)
+    who = {"model": version.model, "version": version.checkpoint_id, "beside": others}
+    reply(json_, {**who, "answers": rows}, drawn, note=note)
     if failed:
         raise typer.Exit(2)
 
@@ -80,18 +94,18 @@ def _answered(file: Path, engine: "Engine", how: dict[str, Any], out: Path, want
     """One row: what was answered, or why not."""
     from hilum.core.recipes import Choice
     from hilum.loop.answering.answer import Question
+    from hilum.loop.answering.ensemble import Ensemble
     from hilum.loop.answering.telling import as_file, classified
     from hilum.store.manifest import write_bytes
 
     row: dict[str, Any] = {"image": str(file), "answer": None, "uncertainty": None, "error": None}
     members = None if how["mirrors"] is None else Choice(kind="mirrors", num_members=how["mirrors"])
     try:
-        image, source = _read(file, with_source=wanted == "dicom-seg" and how["version"].question == "segment")
-        question = Question(
-            image, how["version"], how["predictor"], depth=how["depth"], members=members, max_bytes=_MAX_BYTES
-        )
-        question.submit(engine)
-        answer = question.answer()
+        image, source = _read(file, with_source=wanted == "dicom-seg" and how["by"][0][0].question == "segment")
+        more = {"depth": how["depth"], "members": members, "max_bytes": _MAX_BYTES}
+        together = Ensemble([Question(image, version, predictor, **more) for version, predictor in how["by"]])
+        together.submit(engine)
+        answer = together.answer()
         content = b"" if answer.label_map_zyx is None else as_file(answer, wanted, source)
     except HilumError as error:
         return {**row, "error": str(error)}

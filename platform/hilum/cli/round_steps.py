@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hilum.cli.audit import record_run
 from hilum.cli.chain import Chain, Planned, checked_id
 from hilum.cli.composition import engine, store_at
 from hilum.cli.console import reply
+from hilum.core.acting import acting
 from hilum.loop import recipe_files
 from hilum.loop.definition import check_prepared, only_ingest
+from hilum.loop.tracing import step_of
 from hilum.store.labels import NONE
 from hilum.store.layout import require
 from hilum.store.manifest import Manifest, read_manifest
@@ -31,11 +34,15 @@ def run_planned(planned: Planned, chain: Chain, *, on: str, address: str | None)
     """The run's manifest, and whether it was there already. A run that is there starts no Ray."""
     before = planned.run.finished()
     if before is not None:
+        record_run(chain.store, before)
         return before, True
     ready = engine(on=on, address=address, store=chain.store)
-    manifest: Manifest = planned.step.run(
-        planned.recipe, planned.inputs, store=chain.store, executor=ready.executor, resources=ready.resources
-    )
+    with step_of(planned.verb) as is_done, acting(run=planned.run.run_id):
+        manifest: Manifest = planned.step.run(
+            planned.recipe, planned.inputs, store=chain.store, executor=ready.executor, resources=ready.resources
+        )
+        is_done(manifest.run_id)
+    record_run(chain.store, manifest)
     return manifest, False
 
 

@@ -159,7 +159,10 @@ def _telling_where(store: "Store", annotator: "Choice", again: str) -> Iterator[
 
 
 def _say_event(event: "Event") -> None:
-    Console(stderr=True, highlight=False).print(_event_line(event))
+    from hilum.adapters.telemetry import says_json
+
+    if not says_json():  # there the loop's own line says more
+        Console(stderr=True, highlight=False).print(_event_line(event))
 
 
 def _event_line(event: "Event") -> str:

@@ -1,12 +1,13 @@
 """`hilum serve`: models answer over HTTP, on Ray Serve or in one process."""
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hilum.cli.bridge import is_loopback
+from hilum.adapters.addresses import is_loopback
 from hilum.cli.console import reply
 from hilum.cli.options import Address, Json, StoreUrl
 from hilum.core.errors import RequestError
@@ -36,9 +37,23 @@ KeepUnsure = Annotated[
         help="Keep images from this uncertainty on, without identity, where their sender consents.",
     ),
 ]
+Shallower = Annotated[
+    int | None,
+    typer.Option(
+        "--shallower-above",
+        min=1,
+        max=63,
+        metavar="IMAGES",
+        help="While more images wait, answer requests that name no depth at a shallower one of a nested network.",
+    ),
+]
 WithoutRay = Annotated[bool, typer.Option("--without-ray", help="Answer in this process alone: for a small machine.")]
 FastProxy = Annotated[bool, typer.Option("--fast-proxy", help="Ray's HAProxy in front instead of its Python proxy.")]
 _KEEP_ALIVE_SECONDS = 30
+_TELEMETRY = ("HILUM_LOG", "HILUM_TRACES", "OTEL_EXPORTER_OTLP_ENDPOINT")
+SHORT_WAYS = {"RAY_SERVE_PROXY_USE_GRPC": "1", "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
+"""What a Ray that is started for serving is told: a request goes from proxy to replica without Ray's object store, and
+is answered in the loop that took it."""
 
 
 @group.callback()
@@ -54,6 +69,7 @@ def serve(
     gpus: Gpus = 0,
     batch_size: BatchSize = 8,
     keep_unsure: KeepUnsure = None,
+    shallower_above: Shallower = None,
     address: Address = None,
     without_ray: WithoutRay = False,
     fast_proxy: FastProxy = False,
@@ -61,8 +77,8 @@ def serve(
 ) -> None:
     """Answer for the store's models over HTTP until you press Ctrl-C.
 
-    Who asks needs a key (`hilum serve key NAME`); HILUM_INFERENCE_OPEN=true answers whoever asks, on this machine
-    alone. Beyond this machine put a proxy with TLS in front.
+    Who asks needs a key (`hilum serve key NAME`) or a token of HILUM_OIDC_ISSUER; HILUM_INFERENCE_OPEN=true answers
+    whoever asks, on this machine alone. Beyond this machine put a proxy with TLS in front.
     """
     if context.invoked_subcommand is not None:
         return
@@ -73,11 +89,11 @@ def serve(
     _check_open(host, settings)
     _services(APP).door_from_environment()
     store_at(store)
+    how = {"batch_size": batch_size, "keep_from": keep_unsure, "shallower_above": shallower_above}
     if without_ray:
-        how = {"batch_size": batch_size, "keep_from": keep_unsure}
         _in_this_process(store, host, port, how, json_)
         return
-    each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size, "keep_from": keep_unsure}
+    each = {"cpus": cpus, "gpus": gpus, **how}
     shape = _shape(store, settings, replicas=replicas, most_replicas=most_replicas, **each)
     _on_ray(shape, host, port, address, fast_proxy=fast_proxy, json_=json_)
 
@@ -94,6 +110,7 @@ def config(
     gpus: Gpus = 0,
     batch_size: BatchSize = 8,
     keep_unsure: KeepUnsure = None,
+    shallower_above: Shallower = None,
     json_: Json = False,
 ) -> None:
     """Print the Serve config, for `serve deploy` and for serveConfigV2 of KubeRay's RayService."""
@@ -101,8 +118,11 @@ def config(
 
     from hilum.cli.settings import read_settings
 
-    each = {"cpus": cpus, "gpus": gpus, "batch_size": batch_size, "keep_from": keep_unsure}
-    shape = _shape(store, read_settings(), replicas=replicas, most_replicas=most_replicas, **each)
+    settings = read_settings()
+    _check_open(host, settings)
+    how = {"batch_size": batch_size, "keep_from": keep_unsure, "shallower_above": shallower_above}
+    each = {"cpus": cpus, "gpus": gpus, **how}
+    shape = _shape(store, settings, replicas=replicas, most_replicas=most_replicas, **each)
     content = _services(SERVE).config(shape, host=host, port=port)
     if json_:
         reply(json_, content)
@@ -130,10 +150,10 @@ def _in_this_process(store: str | None, host: str, port: int, how: dict[str, Any
 
 
 def _on_ray(shape: Any, host: str, port: int, address: str | None, *, fast_proxy: bool, json_: bool) -> None:
-    import os
-
     from hilum.adapters.ray_data import connect
 
+    for name, value in SHORT_WAYS.items():
+        os.environ.setdefault(name, value)
     if fast_proxy:
         os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
     connect(address)
@@ -162,12 +182,17 @@ def _say(host: str, port: int, json_: bool) -> None:
 
 def _shape(store: str | None, settings: "Settings", **how: Any) -> Any:
     """The replicas as asked for, with the environment that tells them of this store and these keys; no secret."""
+    from hilum.cli.settings import PREFIX
     from hilum.store.layout import is_local
 
     url = store or settings.store
     environment = {"HILUM_STORE": str(Path(url).absolute()) if is_local(url) else url}
     if settings.api_keys_file is not None:
         environment["HILUM_API_KEYS_FILE"] = str(settings.api_keys_file.expanduser().absolute())
+    for name in settings.model_fields_set:
+        if name.startswith("oidc_") and getattr(settings, name) is not None:
+            environment[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
+    environment |= {name: os.environ[name] for name in _TELEMETRY if name in os.environ}
     if settings.inference_open:
         environment["HILUM_INFERENCE_OPEN"] = "true"
     return _services(SERVE).Shape(environment=environment, **how)

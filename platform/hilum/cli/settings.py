@@ -94,8 +94,44 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         default=None, description="The file of hashed API keys that `hilum serve key` writes; who has one may ask."
     )
+    oidc_issuer: str | None = Field(
+        default=None,
+        description="The OpenID Connect issuer whose tokens open inference too, as their 'iss' says it: https://….",
+    )
+    oidc_audience: str | None = Field(
+        default=None, description="What the 'aud' of a token says that is meant for this service."
+    )
+    oidc_jwks_url: str | None = Field(
+        default=None, description="Where that issuer's keys are; where its discovery document says if unset."
+    )
+    oidc_scope_claim: str = Field(
+        default="scope", description="The claim that holds a token's rights, as `hilum:predict hilum:read`."
+    )
+    oidc_models_claim: str | None = Field(
+        default=None, description="The claim that names a token's models, `*` for any part; every model if unset."
+    )
+    oidc_reads_claim: str | None = Field(
+        default=None, description="The claim that names the ingests whose volumes a token may name; none if unset."
+    )
+    oidc_per_minute: int = Field(
+        default=0, ge=0, description="At most so many requests a minute of one token's owner; 0 bounds nothing."
+    )
     inference_open: bool = Field(
         default=False, description="Answer whoever asks, without a key: on a loopback address only."
+    )
+    actor: str | None = Field(
+        default=None,
+        description="Who acts, as the audit log names them: a person, or a cluster's service account; the user this "
+        "process runs as if unset.",
+    )
+    log: str = Field(
+        default="text",
+        description="`json`: on stderr one JSON object a line, with campaign, round, step, run and trace.",
+    )
+    traces: str | None = Field(
+        default=None,
+        description="Where spans are sent: an OTLP collector over HTTP such as `http://127.0.0.1:4318`; "
+        "OpenTelemetry's own OTEL_EXPORTER_OTLP_ENDPOINT does as well. None are sent if unset.",
     )
     state: Path = Field(
         default=Path("~/.local/state/hilum"), description="The folder where tracebacks of our own faults are written."

@@ -135,6 +135,7 @@ def promote(
     json_: Json = False,
 ) -> None:
     """Make a checkpoint the champion if it is not worse than the one in force."""
+    from hilum.cli.audit import record_run
     from hilum.cli.composition import ledger_of
     from hilum.cli.round_steps import chain_for, tell
     from hilum.core.ids import checked_name
@@ -150,6 +151,7 @@ def promote(
     planned = chain.promote(champion)
     before = planned.run.finished()
     manifest = planned.step.run(planned.recipe, planned.inputs, store=chain.store, ledger=ledger, model=model)
+    record_run(chain.store, manifest, model=model, promoted=manifest.results["promoted"])
     tell(json_, manifest, before is not None, ["hilum model list" + (f" --store {store}" if store else "")])
 
 

@@ -89,6 +89,7 @@ def ingest(
     says how to prepare them: 'ingest: {prepare: {orientation: LPS, spacing_mm_zyx: [3, 1, 1]}}'.
     """
     from hilum.adapters.folders import find_source
+    from hilum.cli.audit import record_run
     from hilum.cli.composition import engine, store_at
     from hilum.cli.identity import check_mapping, keep_mapping
     from hilum.cli.pacs import files_at
@@ -104,6 +105,7 @@ def ingest(
         if manifest is None:
             manifest = run_ingest(opened, wanted, source, engine(on=on, address=address))
         keep_mapping(mapping, opened, source, max_bytes=wanted.max_bytes)
+    record_run(opened, manifest)
     _tell_ingest(opened, manifest, source, already_done=already_done, store=store, json_=json_)
 
 
@@ -153,6 +155,7 @@ def doctor(
     store: StoreUrl = None, rebuild: Rebuild = False, lookalikes: Lookalikes = False, json_: Json = False
 ) -> None:
     """Look a store over: its format, its ledger, every file of every run and every chunk of every volume."""
+    from hilum.cli.audit import record
     from hilum.cli.composition import ledger_of, store_at
     from hilum.cli.health import (
         advice,
@@ -172,6 +175,7 @@ def doctor(
         from hilum.loop.rebuild import rebuild_ledger
 
         places = rebuild_ledger(opened, ledger=ledger_of(opened))
+        record(opened, "rebuilt the ledger", num_campaigns=len(places))
         lines.append(f"ledger: written again, {len(places)} campaigns")
     places, untold = ledger_places(opened)
     lines += [untold] if untold else []

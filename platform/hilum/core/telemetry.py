@@ -35,6 +35,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("hilum_inference_batch_images", "histogram", "Images whose windows these were.", (), _WINDOWS),
     Metric("hilum_inference_waiting_images", "gauge", "Images that wait for an answer."),
     Metric(
+        "hilum_inference_shallower_total",
+        "counter",
+        "Requests that were given a shallower depth because many images waited.",
+        ("model", "quality"),
+    ),
+    Metric(
         "hilum_inference_uncertainty",
         "histogram",
         "Mean entropy of answers as a share of the largest.",

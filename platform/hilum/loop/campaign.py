@@ -1,7 +1,7 @@
 """A campaign: rounds of asking, training and promoting until the budget is spent.
 
-`Campaign.advance` makes the next move: it runs the steps, writes the event, and moves the
-ledger, in this order. It may be called by anyone, twice, or be killed anywhere: steps that
+`Campaign.advance` makes the next move: it runs the steps, writes the event, tells the audit log,
+and moves the ledger, in this order. It may be called by anyone, twice, or be killed anywhere: steps that
 are done are done, an event that is written is not written again, and a move is made once.
 """
 
@@ -13,6 +13,7 @@ from hilum.core.ports import Annotator, CampaignPlace, Executor, Ledger
 from hilum.core.recipes import CampaignRecipe
 from hilum.core.resources import Resources
 from hilum.loop import moves
+from hilum.loop.accounts import record_move
 from hilum.loop.budget import num_selected, seconds_spent
 from hilum.loop.choices import check_choices
 from hilum.loop.definition import Definition, known_campaigns, read_definition, write_definition
@@ -22,6 +23,7 @@ from hilum.loop.people import Agreement, Person, agreement_of, people_of
 from hilum.loop.stages import Stage, next_stages
 from hilum.loop.status import CampaignStatus, asked_and_told, summarise
 from hilum.loop.stopping import is_finished
+from hilum.loop.tracing import move_of, tell
 from hilum.steps.promote import CHAMPION
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
@@ -56,8 +58,9 @@ class Campaign:
         check_choices(recipe)
         definition = write_definition(store, checked_name("Campaign", name), recipe, ingest_id)
         campaign = cls(store, definition, ledger or open_ledger(store))
-        if read_event(store, name, 0, Stage.OPENED) is None:
-            campaign._open_round(0, labels=NONE)
+        opened = read_event(store, name, 0, Stage.OPENED)
+        if opened is None or campaign._ledger.place(name) is None:
+            record_move(store, opened or campaign._open_round(0, labels=NONE), was_there=opened is not None)
         campaign._ledger.start(name, Stage.OPENED.value)
         return campaign
 
@@ -118,13 +121,20 @@ class Campaign:
             place = self._place()
             if self._is_finished(place):
                 return None
-            event = self._recorded(place)
-            if event is None and Stage(place.stage).is_end:
-                event = self._open_round(place.round_number + 1, labels=self._runs(place)["collect"])
-            elif event is None:
-                event = self._make_once(place, executor, annotator, resources or Resources())
+            recorded = self._recorded(place)
+            event = recorded or self._next_event(place, executor, annotator, resources or Resources())
+            record_move(self.store, event, was_there=recorded is not None)
             self._move(place, event)
+            tell(self.store, event, self.ingest_id)
             return event
+
+    def _next_event(
+        self, place: CampaignPlace, executor: Executor, annotator: Annotator, resources: Resources
+    ) -> Event:
+        if Stage(place.stage).is_end:
+            return self._open_round(place.round_number + 1, labels=self._runs(place)["collect"])
+        with move_of(self.name, self.ingest_id, place.round_number, Stage(place.stage)):
+            return self._make_once(place, executor, annotator, resources)
 
     def _make_once(self, place: CampaignPlace, executor: Executor, annotator: Annotator, resources: Resources) -> Event:
         try:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hilum.core.acting import acting
 from hilum.core.ports import Annotator, Executor, Ledger
 from hilum.core.recipes import CampaignRecipe, Recipe, SelectRecipe
 from hilum.core.resources import Resources
@@ -14,6 +15,7 @@ from hilum.loop.events import round_events, runs_of
 from hilum.loop.lease import waited_for
 from hilum.loop.stages import Stage
 from hilum.loop.stop_set import stop_counts
+from hilum.loop.tracing import step_of
 from hilum.steps import (
     calibrate,
     collect,
@@ -62,7 +64,9 @@ class Outcome:
     def timed(self, step: str, run: Callable[[], Manifest]) -> Manifest:
         """Run one step, and note its run and its seconds."""
         began = time.perf_counter()
-        manifest = run()
+        with step_of(step) as is_done:
+            manifest = run()
+            is_done(manifest.run_id)
         self.seconds[step] = round(time.perf_counter() - began, 3)
         self.runs[step] = manifest.run_id
         return manifest
@@ -235,6 +239,6 @@ def _run(turn: Turn, step: Any, recipe: Recipe, **inputs: str) -> Manifest:
     this = Run(turn.store, verb, step.STEP_VERSION, recipe, inputs)
     manifest: Manifest | None = this.finished()
     if manifest is None:
-        with waited_for(turn.ledger, f"run/{verb}/{this.run_id}"):
+        with waited_for(turn.ledger, f"run/{verb}/{this.run_id}"), acting(run=this.run_id):
             manifest = step.run(recipe, inputs, store=turn.store, executor=turn.executor, resources=turn.resources)
     return manifest

@@ -37,14 +37,14 @@ class NormOfMeans(nn.Module):
 def with_exact_norms(network: Module) -> Module:
     """A copy of the network whose group and instance norms add up axis by axis. Batch norm adds up nothing."""
     copied = copy.deepcopy(network)
-    replace_norms(copied, _OURS, lambda norm: NormOfMeans(cast(Norm, norm)))
+    replace_layers(copied, _OURS, lambda norm: NormOfMeans(cast(Norm, norm)))
     return copied
 
 
-def replace_norms(
+def replace_layers(
     network: nn.Module, kinds: tuple[type[nn.Module], ...], make: Callable[[nn.Module], nn.Module]
 ) -> None:
-    """Put what ``make`` makes of it in the place of every norm of these very kinds."""
+    """Put what ``make`` makes of it in the place of every layer of these very kinds."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if type(child) in kinds:

@@ -17,6 +17,7 @@ from hilum.core.errors import CorruptionError, RecipeError
 from hilum.core.recipes import Choice
 from hilum.nn.channels_last import channels_last, layout
 from hilum.nn.heads import Network, build_network
+from hilum.nn.kept_memory import keep_freed_memory
 from hilum.nn.learning_loss import level_means
 from hilum.nn.members import members as member_sets
 
@@ -49,6 +50,7 @@ class Predictor:
         precision: Precision = "float32",
         lies_last: bool = False,
     ) -> None:
+        keep_freed_memory()
         self.card = dict(card)
         self.precision = precision
         self.spatial_dims = int(card["spatial_dims"])

@@ -25,6 +25,7 @@ from hilum.nn.chance import generator
 from hilum.nn.early_stop import best_check, has_stopped
 from hilum.nn.heads import Network
 from hilum.nn.holding import Held
+from hilum.nn.kept_memory import keep_freed_memory
 from hilum.nn.norms import seen_statistics, take_statistics
 from hilum.nn.predictor import load_weights, weights_of
 from hilum.nn.readers import Readers
@@ -68,6 +69,7 @@ def train(
             f"{recipe.num_chunks} chunks cannot be shared by {context.num_workers} workers; give at most as many "
             "workers as the recipe's num_chunks."
         )
+    keep_freed_memory()
     readers = readers or Readers()
     with reproducible():
         training = _Training(recipe, network, teacher, held or Held())

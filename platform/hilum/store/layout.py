@@ -5,6 +5,7 @@ runs/<step>/<run_id>/             what a step computed; manifest.json last
 labels/<label_set_id>/            snapshots of accepted answers
 checkpoints/<checkpoint_id>/      model.safetensors, card.json, manifest.json
 campaigns/<name>/                 recipe.json, rounds/<n>/events/<k>-<stage>.json
+audit/<number>.json               who did what, each record with the SHA-256 of the one before
 deliveries/<tool>/<project>/      what a labelling tool told us, a file a revision, written once
 unsure/                           images that inference kept, with their senders' consent
 jobs/<job_id>/                    images that inference answers later, for a while
@@ -51,6 +52,9 @@ class Store:
 
     def round_events(self, name: str, number: int) -> str:
         return self.path("campaigns", name, "rounds", f"{number:03d}", "events")
+
+    def audit(self, name: str) -> str:
+        return self.path("audit", name)
 
     def deliveries(self, tool: str, project_id: int) -> str:
         return self.path("deliveries", tool, str(project_id))

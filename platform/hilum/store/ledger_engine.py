@@ -68,9 +68,10 @@ def _database(store: Store, url: str | None) -> URL:
         database = make_url(url.replace("postgres://", "postgresql://", 1))
         if database.get_backend_name() not in ("sqlite", "postgresql"):
             raise ArgumentError(database.get_backend_name())
-    except (ArgumentError, NoSuchModuleError):
+    except (ArgumentError, NoSuchModuleError, ValueError):  # a / or @ in a password reads as a port that is none
         raise RequestError(
-            "HILUM_LEDGER_URL is not a ledger: give postgresql://user@host/database or sqlite:////path/to/file."
+            "HILUM_LEDGER_URL is not a ledger: give postgresql://user@host/database or sqlite:////path/to/file. "
+            "In a password write %40 for @, %2F for / and %3A for a colon."
         ) from None
     return database
 

@@ -12,7 +12,7 @@ FOLDERS = ("volumes", "labels", "checkpoints", "runs", "campaigns")
 
 def create_store(url: str) -> tuple[Store, bool]:
     """The store at ``url`` and whether it is new. Making a store that is there already changes nothing."""
-    store = _named(url)
+    store = named_store(url)
     if exists(store.settings_file):
         return open_store(url), False
     if is_local(url):
@@ -23,7 +23,7 @@ def create_store(url: str) -> tuple[Store, bool]:
 
 def open_store(url: str) -> Store:
     """The store at ``url``; NotFoundError when nobody made one there, RequestError when a newer hilum did."""
-    store = _named(url)
+    store = named_store(url)
     if not exists(store.settings_file):
         raise NotFoundError(f"There is no store at {url}.{_near(url)} Make one with `hilum init {url}`.")
     settings = read_json(store.settings_file)
@@ -38,7 +38,7 @@ def open_store(url: str) -> Store:
     return store
 
 
-def _named(url: str) -> Store:
+def named_store(url: str) -> Store:
     """A local store is named from the root: workers that are sent its URL have another current folder."""
     return Store(filesystem(url)[1] if is_local(url) else url.rstrip("/"))
 

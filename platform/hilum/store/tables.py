@@ -131,6 +131,11 @@ DISCOVERED = _schema(
         ("shape_zyx", _ZYX),
     ],
 )
+SNAPSHOT_FILES = _schema(
+    "snapshot_files",
+    1,
+    [("path", pa.string()), ("num_bytes", pa.int64()), ("sha256", pa.string()), ("stamp", pa.string())],
+)
 
 
 def scores_schema(

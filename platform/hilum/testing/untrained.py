@@ -1,16 +1,23 @@
 """A checkpoint that has learnt nothing: enough to score a pool with, and made in a moment."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from hilum.nn.predictor import network_of_card, weights_of
 from hilum.store import checkpoints
 from hilum.store.layout import Store
 from hilum.testing.phantoms import Phantom
 
+_SMALL: Mapping[str, Any] = {"kind": "unet", "depth": 2, "features": [4, 8, 8]}
 
-def untrained_checkpoint(store: Store, phantom: Phantom, *, seed: int = 0) -> str:
-    """The id of a small U-Net with random weights that answers the phantom's question."""
+
+def untrained_checkpoint(
+    store: Store, phantom: Phantom, *, seed: int = 0, architecture: Mapping[str, Any] = _SMALL
+) -> str:
+    """The id of a network with random weights, a small U-Net unless said, that answers the phantom's question."""
     card = {
         "question": phantom.question,
-        "architecture": {"kind": "unet", "depth": 2, "features": [4, 8, 8]},
+        "architecture": dict(architecture),
         "spatial_dims": phantom.spatial_dims,
         "in_channels": 1,
         "num_classes": len(phantom.class_names),

@@ -18,6 +18,7 @@ from hilum_services.bridge.images import images_router
 from hilum_services.bridge.pictures import Pictures
 from hilum_services.bridge.webhooks import LARGEST_BODY, webhooks_router
 from hilum_services.refusals import answer_errors, refusal
+from hilum_services.traced import SILENT
 
 PRE_ANNOTATION = "/ml"
 _PREFLIGHT_SECONDS = 600
@@ -41,7 +42,7 @@ class Access:
 
 def make_app(store: Store, access: Access, *, largest_webhook: int = LARGEST_BODY) -> FastAPI:
     """The bridge of one store."""
-    app = FastAPI(title="hilum bridge", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="hilum bridge", docs_url=None, redoc_url=None, openapi_url=None, **SILENT)
     answer_errors(app)
     app.include_router(images_router(Pictures(store), Signer(access.image_keys) if access.image_keys else None))
     app.include_router(webhooks_router(store, access.webhook_secrets, largest_body=largest_webhook))

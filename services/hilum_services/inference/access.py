@@ -11,38 +11,49 @@ from uuid import uuid4
 
 from fastapi import Request, Response
 
-from hilum.adapters.api_keys import ApiKey, KeyFile, Right
+from hilum.adapters.api_keys import KeyFile
+from hilum.adapters.callers import RIGHTS, Caller, Right
+from hilum.adapters.published_keys import UnreachableIssuerError
 from hilum_services.inference.limits import Rates
+from hilum_services.inference.tokens import Tokens
 from hilum_services.refusals import refusal
 
 _log = logging.getLogger("hilum.audit")
-ANYBODY = ApiKey(name="anybody", sha256="0" * 64, may=("predict", "read", "metrics"))
+ANYBODY = Caller(name="anybody", sha256="0" * 64, may=RIGHTS, reads=("*",))
 
 
 class Door:
-    """Lets in who has a key, or everybody where the service was opened explicitly: ``keys`` None."""
+    """Lets in who has a key or a token, or everybody where the service was opened explicitly."""
 
-    def __init__(self, keys: KeyFile | None) -> None:
-        self._keys = keys
+    def __init__(self, keys: KeyFile | None = None, tokens: Tokens | None = None, *, is_open: bool = False) -> None:
+        self._keys, self._tokens, self._is_open = keys, tokens, is_open
         self._rates = Rates()
 
-    def admitted(self, request: Request, right: Right, model: str | None = None) -> ApiKey | Response:
+    async def admitted(self, request: Request, right: Right, model: str | None = None) -> Caller | Response:
         """Who asks, or the refusal of who may not, or not so often."""
-        holder = self._holder(request)
+        try:
+            holder = await self._holder(request)
+        except UnreachableIssuerError:
+            return refusal(503, "Tokens cannot be checked now: their issuer does not answer.", {"Retry-After": "10"})
         if holder is None:
-            return refusal(401, "A key is missing or wrong: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"})
+            said = "A key or token is missing or wrong: Authorization: Bearer KEY."
+            return refusal(401, said, {"WWW-Authenticate": "Bearer"})
         if not holder.allows(right, model):
-            return refusal(403, "This key may not do that, or not with this model, or not any more.")
+            return refusal(403, "This key or token may not do that, or not with this model, or not any more.")
         seconds = self._rates.wait_for(holder.sha256, holder.per_minute)
         if seconds:
             return refusal(429, "Too many requests in a minute.", {"Retry-After": str(max(1, round(seconds)))})
         return holder
 
-    def _holder(self, request: Request) -> ApiKey | None:
-        if self._keys is None:
+    async def _holder(self, request: Request) -> Caller | None:
+        if self._is_open:
             return ANYBODY
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        return self._keys.holder(given.strip()) if scheme.lower() == "bearer" and given.strip() else None
+        given = given.strip()
+        if scheme.lower() != "bearer" or not given:
+            return None
+        holder = None if self._keys is None else self._keys.holder(given)
+        return await self._tokens.caller(given) if holder is None and self._tokens is not None else holder
 
 
 @dataclass

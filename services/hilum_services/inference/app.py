@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hilum.adapters.api_keys import KeyFile
 from hilum.adapters.meters import PrometheusMeter
+from hilum.adapters.telemetry import begin, traces_are_sent
 from hilum.cli.composition import ledger_of, store_at
 from hilum.cli.settings import read_settings
 from hilum.core.errors import RequestError
@@ -20,9 +21,12 @@ from hilum_services.inference.documented import files, refusals
 from hilum_services.inference.jobs import Jobs, jobs_router
 from hilum_services.inference.limits import Limits
 from hilum_services.inference.models import models_router
+from hilum_services.inference.pacing import Pace, PacedRefusals
 from hilum_services.inference.predictions import predictions_router
 from hilum_services.inference.service import Service
+from hilum_services.inference.tokens import tokens_of
 from hilum_services.refusals import answer_errors, refusal
+from hilum_services.traced import SILENT, Traced
 
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'")]
 DESCRIPTION = """What hilum's models say of an image: a class, or an outline on the image's own grid.
@@ -49,6 +53,7 @@ def make_app(service: Service, door: Door) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        **SILENT,
     )
     answer_errors(app)
     app.include_router(predictions_router(Counter(service, door, jobs)))
@@ -70,6 +75,9 @@ def make_app(service: Service, door: Door) -> FastAPI:
     if isinstance(service.meter, PrometheusMeter):
         app.include_router(metrics_router(service.meter, door))
     app.add_middleware(WithHeaders)
+    app.add_middleware(PacedRefusals, pace=Pace(service.limits.refusals_per_second))
+    if traces_are_sent():
+        app.add_middleware(Traced)
     return app
 
 
@@ -80,7 +88,7 @@ def metrics_router(meter: PrometheusMeter, door: Door) -> APIRouter:
     @router.get("/metrics", responses={**refusals(), **files("text/plain")}, response_class=Response)
     async def metrics(request: Request) -> Response:
         """Everything counted since this process began, in Prometheus's text format."""
-        holder = door.admitted(request, "metrics")
+        holder = await door.admitted(request, "metrics")
         if isinstance(holder, Response):
             return holder
         return Response(meter.exposition(), media_type="text/plain; version=0.0.4")
@@ -109,22 +117,34 @@ def from_environment(
     meter: Meter | None = None,
     batch_size: int = 8,
     keep_from: float | None = None,
+    shallower_above: int | None = None,
 ) -> FastAPI:
     """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words."""
+    begin()
     door = door_from_environment()
     store = store_at(store_url)
     counted = meter or PrometheusMeter()
-    service = Service(store, ledger_of(store), Limits(), counted, batch_size=batch_size, keep_from=keep_from)
+    service = Service(
+        store,
+        ledger_of(store),
+        Limits(),
+        counted,
+        batch_size=batch_size,
+        keep_from=keep_from,
+        shallower_above=shallower_above,
+    )
     return make_app(service, door)
 
 
 def door_from_environment() -> Door:
-    """Who may ask, by HILUM_API_KEYS_FILE or HILUM_INFERENCE_OPEN; RequestError where neither is set."""
+    """Who may ask, by HILUM_API_KEYS_FILE, HILUM_OIDC_ISSUER or HILUM_INFERENCE_OPEN; RequestError with none set."""
     settings = read_settings()
-    if settings.api_keys_file is None and not settings.inference_open:
+    if settings.inference_open:
+        return Door(is_open=True)
+    file, tokens = settings.api_keys_file, tokens_of(settings)
+    if file is None and tokens is None:
         raise RequestError(
-            "Who may ask? Make a key with `hilum serve key NAME` and set HILUM_API_KEYS_FILE, or, on your own machine, "
-            "set HILUM_INFERENCE_OPEN=true."
+            "Who may ask? Make a key with `hilum serve key NAME` and set HILUM_API_KEYS_FILE, or name the issuer of "
+            "tokens in HILUM_OIDC_ISSUER, or, on your own machine, set HILUM_INFERENCE_OPEN=true."
         )
-    file = settings.api_keys_file
-    return Door(None if settings.inference_open or file is None else KeyFile(file.expanduser()))
+    return Door(None if file is None else KeyFile(file.expanduser()), tokens)

@@ -1,13 +1,17 @@
 """What a request asks for beside its image, as its query says; FastAPI checks it and documents it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import Query
+from pydantic import Field
 
 from hilum.loop.answering.shelf import Quality
+from hilum.loop.answering.versions import BESIDE_PATTERN
 
 Verb = Literal["segment", "classify", "score"]
+MOST_BESIDE = 4
 Format = Literal["nifti", "npy", "png", "ome-zarr", "dicom-seg", "json"]
 
 
@@ -22,6 +26,8 @@ class Asked:
     depth: int | None = None
     mirrors: int | None = None
     biomarkers: bool = False
+    beside: Sequence[str] = ()
+    """Other versions that answer together with this one, as ``@alias`` or ``:checkpoint``."""
     is_prepared: bool = False
     """Whether the image was prepared already, when its volume was stored."""
 
@@ -42,6 +48,14 @@ FormatOf = Annotated[
 ]
 MirrorsOf = Annotated[
     int | None, Query(ge=2, le=8, description="Mean over so many mirror images; says where they disagree.")
+]
+BesideOf = Annotated[
+    list[Annotated[str, Field(pattern=BESIDE_PATTERN)]],
+    Query(
+        max_length=MOST_BESIDE,
+        description="Other versions of the model, as @alias or :checkpoint, that answer together with it: the mean of "
+        "what all say, and where they disagree. May be repeated.",
+    ),
 ]
 BiomarkersOf = Annotated[bool, Query(description="Volume, diameters and surface of every class (json).")]
 LaterOf = Annotated[

@@ -13,10 +13,12 @@ from starlette.concurrency import run_in_threadpool
 from hilum.core.errors import DataError, NotFoundError, RecipeError, RequestError
 from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Answer, Question
+from hilum.loop.answering.ensemble import Ensemble
 from hilum.loop.answering.stored import StoredVolume, stored_volume
-from hilum.loop.answering.versions import Version, reference
+from hilum.loop.answering.under_way import UnderWay
+from hilum.loop.answering.versions import Reference, Version, reference
 from hilum.nn.engine import BusyError
-from hilum_services.bodies import body_of, is_json, parsed
+from hilum_services.bodies import NoRoomError, Room, body_of, is_json, parsed
 from hilum_services.inference.access import Door, Line, audited
 from hilum_services.inference.asked import Asked, Verb
 from hilum_services.inference.jobs import Jobs, told
@@ -41,6 +43,7 @@ class Counter:
     def __init__(self, service: Service, door: Door, jobs: Jobs) -> None:
         self._service, self._door, self._jobs = service, door, jobs
         self._shadow = Shadow(service)
+        self._room = Room(service.limits.largest_bodies)
         self._reading = asyncio.Semaphore(service.limits.most_read_at_once)
 
     async def answer(self, request: Request, asked: Asked, *, later: bool) -> Response:
@@ -52,7 +55,7 @@ class Counter:
                 response = refusal(404, str(error))
             except (DataError, RecipeError, RequestError) as error:
                 response = refusal(422, str(error))
-            except (BusyError, TimeoutError):
+            except (BusyError, NoRoomError, TimeoutError):
                 response = _busy()
             line.say(status=response.status_code)
             self._service.meter.count(
@@ -66,12 +69,12 @@ class Counter:
 
     async def _answered(self, request: Request, asked: Asked, line: Line, *, later: bool) -> Response:
         meant = reference(asked.model)
-        holder = self._door.admitted(request, "predict", meant.model)
+        holder = await self._door.admitted(request, "predict", meant.model)
         if isinstance(holder, Response):
             return holder
         line.say(caller=holder.name, model=meant.model)
-        version = await run_in_threadpool(self._service.routed, meant, line.request_id)
-        line.say(version=version.checkpoint_id)
+        version, asked = await self._chosen(asked, meant, line.request_id)
+        line.say(version=version.checkpoint_id, **({"beside": asked.beside} if asked.beside else {}))
         line.model = version.model
         check_verb(version, asked.verb)
         if later:
@@ -79,43 +82,65 @@ class Counter:
         if self._service.engine.num_waiting >= self._service.limits.most_waiting:
             return _busy()
         is_named = is_json(request)
-        if is_named and not holder.allows("read", meant.model):
-            return refusal(403, "This key may not read what is stored; send the image itself.")
-        body = await body_of(request, _LONGEST_NAME if is_named else self._service.limits.largest_body)
-        if isinstance(body, Response):
-            return body
-        named = stored_volume(parsed(body)) if is_named else None
         asked = replace(asked, is_prepared=is_named)
-        async with self._reading:
-            with self._timed(asked.verb, "read"):
-                image = await run_in_threadpool(self._image, body, named)
-                line.say(num_bytes=len(body), shape_zyx=list(image.grid.shape_zyx))
-                if later or image.image_czyx.size > self._service.limits.at_once_voxels:
-                    _check_can_wait(asked)
-                    return await self._kept(image, version, asked, holder.sha256)
-                source = await run_in_threadpool(self._service.source, body) if _is_dicom(asked) else None
-                question = await run_in_threadpool(self._service.question, image, version, asked)
+        with self._room.share() as take:
+            body = await body_of(request, _LONGEST_NAME if is_named else self._service.limits.largest_body, take)
+            if isinstance(body, Response):
+                return body
+            line.say(num_bytes=len(body))
+            named = stored_volume(parsed(body)) if is_named else None
+            if named is not None and not holder.may_read(named.ingest_id):
+                return refusal(403, "This key may not name volumes of that ingest; send the image itself.")
+            async with self._reading:
+                with self._timed(asked.verb, "read"):
+                    read = await run_in_threadpool(self._read, body, named, version, asked, later=later)
+            del body
+        image, question, source = read
+        line.say(shape_zyx=list(image.grid.shape_zyx))
+        if question is None:
+            return await self._kept(image, version, asked, holder.sha256)
         with self._timed(asked.verb, "answer"):
-            question.submit(self._service.engine, seconds=self._service.limits.slowest_answer)
             if not await _seen(question, request):
                 return Response(status_code=_CALLER_LEFT)
         with self._timed(asked.verb, "reply"):
-            answer, response = await run_in_threadpool(self._rendered, question, asked, source)
-        if meant.alias is None and meant.checkpoint_id is None:
-            self._shadow.follow(image, asked, answer)
+            if version.question == "segment":
+                answer, response = await run_in_threadpool(self._rendered, question, asked, source)
+            else:  # some numbers, sooner told than a thread is woken
+                answer, response = self._rendered(question, asked, source)
+        if meant.alias is None and meant.checkpoint_id is None and not asked.beside:
+            self._shadow.follow(image, replace(asked, depth=answer.depth), answer)
         if self._service.keeping.wants(answer, request.headers.get(CONSENT)):
             await run_in_threadpool(self._service.keeping.keep, image)
             line.say(kept=True)
         return response
 
-    def _image(self, body: bytes, named: StoredVolume | None) -> ReadImage:
-        return self._service.read(body) if named is None else self._service.stored(named)
+    async def _chosen(self, asked: Asked, meant: Reference, request_id: str) -> tuple[Version, Asked]:
+        lately = None if asked.beside else self._service.routed_lately(meant, request_id)
+        if lately is not None:
+            return lately, asked
+        return await run_in_threadpool(self._service.chosen, asked, meant, request_id)
+
+    def _read(
+        self, body: bytes, named: StoredVolume | None, version: Version, asked: Asked, *, later: bool
+    ) -> "tuple[ReadImage, Question | Ensemble | None, SourceImages | None]":
+        """The image, and what is asked of it at once, on its way: nothing where the answer is to come later."""
+        service = self._service
+        image = service.read(body) if named is None else service.stored(named)
+        if later or image.image_czyx.size > service.limits.at_once_voxels:
+            _check_can_wait(asked)
+            return image, None, None
+        source = service.source(body) if _is_dicom(asked) else None
+        question = service.question(image, version, service.shed(version, asked))
+        question.submit(service.engine, seconds=service.limits.slowest_answer)
+        return image, question, source
 
     async def _kept(self, image: ReadImage, version: Version, asked: Asked, owner: str) -> Response:
         job = await run_in_threadpool(self._jobs.add, image, version, asked, owner)
         return told(job, status_code=202)
 
-    def _rendered(self, question: Question, asked: Asked, source: "SourceImages | None") -> tuple[Answer, Response]:
+    def _rendered(
+        self, question: Question | Ensemble, asked: Asked, source: "SourceImages | None"
+    ) -> tuple[Answer, Response]:
         answer = question.answer()
         self._service.note(question, answer)
         return answer, reply(asked, answer, source)
@@ -140,7 +165,7 @@ def _check_can_wait(asked: Asked) -> None:
         )
 
 
-async def _seen(question: Question, request: Request) -> bool:
+async def _seen(question: UnderWay, request: Request) -> bool:
     """Whether all of it was seen before its caller left."""
     everything: asyncio.Future[Any] = asyncio.gather(*(asyncio.wrap_future(one.done) for one in question.passes))
     leaving: asyncio.Future[Any] = asyncio.create_task(_gone(request))

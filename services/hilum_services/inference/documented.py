@@ -15,8 +15,8 @@ class Refusal(BaseModel):
 
 _SENTENCES = {
     400: "The body was cut short, or the request is not one that is understood here.",
-    401: "A key is missing or wrong.",
-    403: "The key may not do that.",
+    401: "A key or token is missing or wrong.",
+    403: "The key or token may not do that.",
     404: "There is no such thing, or it is not this key's.",
     408: "The body did not come in time.",
     409: "The job is not done.",
@@ -24,7 +24,7 @@ _SENTENCES = {
     422: "The image, or what is asked of it, cannot be answered; the sentence says why.",
     429: "Too many requests; Retry-After says when.",
     500: "The service's own fault; its log says more.",
-    503: "Too many images wait, or store and ledger cannot be read; Retry-After says when.",
+    503: "Too many images wait, store and ledger cannot be read, or the issuer of tokens does not answer.",
 }
 
 
@@ -32,7 +32,7 @@ def refusals(*statuses: int) -> Responses:
     """These, and those that any address may answer."""
     return {
         status: {"description": _SENTENCES[status], "model": Refusal}
-        for status in sorted({400, 401, 403, 429, 500, *statuses})
+        for status in sorted({400, 401, 403, 429, 500, 503, *statuses})
     }
 
 

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from hilum.core.errors import HilumError, NotFoundError
 from hilum.core.sources import ReadImage
-from hilum.loop.answering.answer import Question
+from hilum.loop.answering.under_way import UnderWay
 from hilum.loop.answering.versions import Version, version_of
 from hilum.loop.lease import claimed
 from hilum.nn.engine import BusyError
@@ -123,7 +123,7 @@ class Jobs:
         }
         job.finish(bytes(response.body), {"media_type": response.media_type, "headers": kept})
 
-    def _seen(self, job: Job, question: Question) -> bool:
+    def _seen(self, job: Job, question: UnderWay) -> bool:
         """Whether all windows were seen; not if it was cancelled, or the service stops: then it stays as it was."""
         while True:
             try:
@@ -149,7 +149,7 @@ def jobs_router(kept: Jobs, door: Door) -> APIRouter:
     @router.get("/{job}")
     async def job_state(request: Request, job: str = _ID) -> Response:
         """How far it is."""
-        holder = door.admitted(request, "predict")
+        holder = await door.admitted(request, "predict")
         if isinstance(holder, Response):
             return holder
         return told(await run_in_threadpool(kept.owned, job, holder.sha256))
@@ -157,7 +157,7 @@ def jobs_router(kept: Jobs, door: Door) -> APIRouter:
     @router.get("/{job}/result", responses={**refusals(409), **files(*KINDS)}, response_class=Response)
     async def result(request: Request, job: str = _ID) -> Response:
         """The answer, as it would have come at once."""
-        holder = door.admitted(request, "predict")
+        holder = await door.admitted(request, "predict")
         if isinstance(holder, Response):
             return holder
         return await run_in_threadpool(_result, kept, job, holder.sha256)
@@ -165,7 +165,7 @@ def jobs_router(kept: Jobs, door: Door) -> APIRouter:
     @router.delete("/{job}")
     async def end(request: Request, job: str = _ID) -> Response:
         """Cancel it, or forget its result."""
-        holder = door.admitted(request, "predict")
+        holder = await door.admitted(request, "predict")
         if isinstance(holder, Response):
             return holder
         return await run_in_threadpool(_ended, kept, job, holder.sha256)
@@ -208,7 +208,7 @@ def _ended(kept: Jobs, job_id: str, owner: str) -> Response:
     return told(job)
 
 
-def _wait(question: Question, seconds: float) -> None:
+def _wait(question: UnderWay, seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until and not all(one.done.done() for one in question.passes):
         time.sleep(0.02)

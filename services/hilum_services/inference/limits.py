@@ -12,10 +12,13 @@ _MOST_CALLERS = 10_000
 class Limits:
     """Bounds of the service. Bodies in bytes, images in voxels (all channels), times in seconds.
 
-    Images of more than ``at_once_voxels`` become jobs.
+    Images of more than ``at_once_voxels`` become jobs. ``largest_bodies`` are all that are held at one time, and
+    ``refusals_per_second`` how fast callers are told that they asked wrongly.
     """
 
     largest_body: int = 512 << 20
+    largest_bodies: int = 1 << 30
+    refusals_per_second: float = 100.0
     most_voxels: int = 512 * 512 * 2000
     at_once_voxels: int = 4 << 20
     slowest_answer: float = 60.0

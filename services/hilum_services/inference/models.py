@@ -22,7 +22,7 @@ def models_router(service: Service, door: Door) -> APIRouter:
     @router.get("")
     async def models(request: Request) -> Response:
         """Every model that answers, with its champion."""
-        holder = door.admitted(request, "read")
+        holder = await door.admitted(request, "read")
         if isinstance(holder, Response):
             return holder
         found = await run_in_threadpool(service.models)
@@ -45,7 +45,7 @@ async def _told(door: Door, request: Request, model: str, tell: Callable[[Refere
     """What is told of a model to who may read it."""
     try:
         asked = reference(model)
-        holder = door.admitted(request, "read", asked.model)
+        holder = await door.admitted(request, "read", asked.model)
         if isinstance(holder, Response):
             return holder
         return JSONResponse(await run_in_threadpool(tell, asked))

@@ -5,7 +5,16 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from hilum.loop.answering.stored import ID_PATTERN
-from hilum_services.inference.asked import Asked, BiomarkersOf, DepthOf, FormatOf, LaterOf, MirrorsOf, QualityOf
+from hilum_services.inference.asked import (
+    Asked,
+    BesideOf,
+    BiomarkersOf,
+    DepthOf,
+    FormatOf,
+    LaterOf,
+    MirrorsOf,
+    QualityOf,
+)
 from hilum_services.inference.counter import Counter
 from hilum_services.inference.documented import Responses, files, refusals
 from hilum_services.inference.replies import KINDS
@@ -21,7 +30,7 @@ _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "One image: PNG, JPEG, TIFF, NIfTI, NRRD, DICOM (one file, or a zip of one series) or .npy; or, "
-        "as JSON, a volume of the store, which needs a key that may read.",
+        "as JSON, a volume of the store, of an ingest that the key may read.",
         "content": {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             "application/json": {"schema": _STORED},
@@ -46,21 +55,36 @@ def predictions_router(counter: Counter) -> APIRouter:
         quality: QualityOf = None,
         depth: DepthOf = None,
         mirrors: MirrorsOf = None,
+        beside: BesideOf = [],  # noqa: B006 (FastAPI copies it)
         biomarkers: BiomarkersOf = False,
         later: LaterOf = False,
     ) -> Response:
         """Where is it? The likeliest class of every voxel, on the image's own grid."""
-        asked = Asked(model, "segment", format_, quality, depth, mirrors, biomarkers)
+        asked = Asked(model, "segment", format_, quality, depth, mirrors, biomarkers, beside)
         return await counter.answer(request, asked, later=later)
 
     @router.post("/{model}/classify", openapi_extra=_BODY, responses=_ANY)
-    async def classify(request: Request, model: str, *, mirrors: MirrorsOf = None, later: LaterOf = False) -> Response:
+    async def classify(
+        request: Request,
+        model: str,
+        *,
+        mirrors: MirrorsOf = None,
+        beside: BesideOf = [],  # noqa: B006
+        later: LaterOf = False,
+    ) -> Response:
         """What is this? A probability for every class."""
-        return await counter.answer(request, Asked(model, "classify", mirrors=mirrors), later=later)
+        return await counter.answer(request, Asked(model, "classify", mirrors=mirrors, beside=beside), later=later)
 
     @router.post("/{model}/score", openapi_extra=_BODY, responses=_ANY)
-    async def score(request: Request, model: str, *, mirrors: MirrorsOf = None, later: LaterOf = False) -> Response:
+    async def score(
+        request: Request,
+        model: str,
+        *,
+        mirrors: MirrorsOf = None,
+        beside: BesideOf = [],  # noqa: B006
+        later: LaterOf = False,
+    ) -> Response:
         """How unsure is the model? What a campaign would rank this image by."""
-        return await counter.answer(request, Asked(model, "score", mirrors=mirrors), later=later)
+        return await counter.answer(request, Asked(model, "score", mirrors=mirrors, beside=beside), later=later)
 
     return router

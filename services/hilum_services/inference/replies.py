@@ -42,6 +42,7 @@ def _headers(answer: Answer) -> dict[str, str]:
     said = {
         "Hilum-Model": answer.version.model,
         "Hilum-Version": answer.version.checkpoint_id,
+        "Hilum-Beside": ",".join(other.checkpoint_id for other in answer.beside),
         "Hilum-Depth": "" if answer.depth is None else str(answer.depth),
         "Hilum-Licence": answer.version.licence.encode("ascii", "replace").decode(),
         "Hilum-Uncertainty": f"{answer.uncertainty:.6f}",

@@ -13,6 +13,8 @@ from ray import serve
 
 NAME = "inference"
 IMPORT_PATH = "hilum_services.inference.serve:application"
+_BUSY = 8
+"""Requests under way from which on a replica is helped by another."""
 
 
 class Shape(BaseModel):
@@ -28,7 +30,8 @@ class Shape(BaseModel):
     gpus: float = Field(default=0, ge=0)
     batch_size: int = Field(default=8, ge=1)
     keep_from: float | None = Field(default=None, ge=0, le=1)
-    most_ongoing: int = Field(default=128, ge=1)
+    shallower_above: int | None = Field(default=None, ge=1)
+    most_ongoing: int = Field(default=1024, ge=1)
     environment: dict[str, str] = {}
 
 
@@ -50,13 +53,15 @@ def options(shape: Shape) -> dict[str, Any]:
         "health_check_period_s": 2,
         "health_check_timeout_s": 10,
         "graceful_shutdown_timeout_s": 30,
+        "logging_config": {"enable_access_log": False},  # the audit has a line of every request
     }
     if shape.most_replicas is None or shape.most_replicas <= shape.replicas:
         return {**made, "num_replicas": shape.replicas}
     scaling = {
         "min_replicas": shape.replicas,
         "max_replicas": shape.most_replicas,
-        "target_ongoing_requests": max(1, shape.most_ongoing // 16),
+        "target_ongoing_requests": _BUSY,
+        "upscale_delay_s": 10,
     }
     return {**made, "autoscaling_config": scaling}
 
@@ -91,6 +96,7 @@ def _ingress_of(shape: Shape) -> Callable[[], FastAPI]:
         from hilum.adapters.meters import RayMeter
         from hilum_services.inference.app import from_environment
 
-        return from_environment(meter=RayMeter(), batch_size=shape.batch_size, keep_from=shape.keep_from)
+        how = shape.model_dump(include={"batch_size", "keep_from", "shallower_above"})
+        return from_environment(meter=RayMeter(), **how)
 
     return ingress

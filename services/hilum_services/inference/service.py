@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hilum.adapters.bodies import dicom_files, read_body
@@ -12,17 +13,20 @@ from hilum.core.ports import Ledger, Meter
 from hilum.core.recipes import Choice
 from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Answer, Question
+from hilum.loop.answering.ensemble import Ensemble
 from hilum.loop.answering.routes import Routes, routes_of
 from hilum.loop.answering.shelf import Shelf
 from hilum.loop.answering.stored import StoredVolume, read_stored, unprepared
-from hilum.loop.answering.versions import Reference, Version, checkpoint_of, models_of, version_of
+from hilum.loop.answering.versions import Reference, Version, checkpoint_of, models_of, pinned, version_of
 from hilum.nn.engine import Batched, Engine
 from hilum.steps.calibrations import Calibration, read_calibration
+from hilum.steps.promote import CHAMPION
 from hilum.store.layout import Store
-from hilum_services.inference.asked import Asked, Verb
+from hilum_services.inference.asked import MOST_BESIDE, Asked, Verb
 from hilum_services.inference.drift import Drift
 from hilum_services.inference.keeping import Keeping
 from hilum_services.inference.limits import Limits
+from hilum_services.inference.shedding import Shedding
 
 if TYPE_CHECKING:
     from hilum.adapters.dicom_results import SourceImages
@@ -47,15 +51,19 @@ class Service:
         limits: Limits,
         meter: Meter,
         *,
-        num_kept: int = 3,
+        num_kept: int = 1 + MOST_BESIDE,
         batch_size: int = 8,
         fresh_for: float = 1.0,
         keep_from: float | None = None,
+        shallower_above: int | None = None,
     ) -> None:
         """``fresh_for``: after how many seconds an alias is looked up again; that is how long a promotion takes.
 
         ``keep_from``: from which uncertainty on images are kept whose senders consent; None keeps none.
+
+        ``shallower_above``: how many images may wait until requests that name no depth get a shallower one.
         """
+        self._shedding = Shedding(shallower_above)
         self.keeping = Keeping(store, keep_from)
         self.store, self.ledger, self.limits, self.meter = store, ledger, limits, meter
         self.shelf = Shelf(store, num_kept=num_kept)
@@ -96,6 +104,27 @@ class Service:
             asked = Reference(asked.model, self.routes(asked.model).alias_for(request_id))
         return self.version(asked)
 
+    def routed_lately(self, asked: Reference, request_id: str) -> Version | None:
+        """What `routed` would say where nothing has to be looked up for it, which takes no time; else None."""
+        if asked.alias is None and asked.checkpoint_id is None:
+            routes = self._routes.get(asked.model)
+            if routes is None or time.monotonic() - routes[0] >= self._fresh_for:
+                return None
+            asked = Reference(asked.model, routes[1].alias_for(request_id))
+        known = self._known.get(asked)
+        return known[1] if known is not None and time.monotonic() - known[0] < self._fresh_for else None
+
+    def chosen(self, asked: Asked, meant: Reference, request_id: str) -> tuple[Version, Asked]:
+        """The version that answers, and what is asked with every version that answers beside it pinned.
+
+        Where others answer beside it a model's name alone is its champion.
+        """
+        if asked.beside and meant.alias is None and meant.checkpoint_id is None:
+            meant = Reference(meant.model, CHAMPION)
+        version = self.routed(meant, request_id)
+        beside = pinned(self.store, self.ledger, version, asked.beside) if asked.beside else ()
+        return version, replace(asked, beside=beside)
+
     def routes(self, model: str) -> Routes:
         """Canary and shadow of a model, as they were not long ago."""
         known = self._routes.get(model)
@@ -133,12 +162,33 @@ class Service:
         largest = self.limits.largest_body
         return SourceImages(dicom_files(body, max_bytes=largest), max_bytes=largest)
 
-    def question(self, image: ReadImage, version: Version, asked: Asked) -> Question:
-        """The image as the version reads it; DataError where it cannot, RecipeError for wishes it cannot fulfil."""
+    def shed(self, version: Version, asked: Asked) -> Asked:
+        """What is asked, at a shallower depth while many images wait and if the depth was left to us."""
+        if asked.verb != "segment" or asked.beside or not (asked.depth is None and asked.quality is None):
+            return asked
+        quality = self._shedding.quality(self.engine.num_waiting)
+        depth = None if quality == "accurate" else self.shelf.depth_for(version, quality)
+        if depth is None:
+            return asked
+        self.meter.count("hilum_inference_shallower_total", model=version.model, quality=quality)
+        return replace(asked, depth=depth)
+
+    def question(self, image: ReadImage, version: Version, asked: Asked) -> Question | Ensemble:
+        """The image as the version reads it; DataError where it cannot, RecipeError for wishes it cannot fulfil.
+
+        With versions beside it, the image as every one of them reads it; RequestError where they do not fit together.
+        """
         check_verb(version, asked.verb)
         depth = asked.depth
         if depth is None and asked.quality is not None:
             depth = self.shelf.depth_for(version, asked.quality)
+        versions = [version, *(version_of(self.store, version.model, one.removeprefix(":")) for one in asked.beside)]
+        if len(versions) * image.image_czyx.size > self.limits.most_voxels:
+            raise DataError(f"At most {self.limits.most_voxels:,} voxels are answered, counted for every version.")
+        questions = [self._question(image, one, asked, depth) for one in versions]
+        return Ensemble(questions) if asked.beside else questions[0]
+
+    def _question(self, image: ReadImage, version: Version, asked: Asked, depth: int | None) -> Question:
         return Question(
             image,
             unprepared(version) if asked.is_prepared else version,
@@ -149,7 +199,7 @@ class Service:
             max_bytes=4 * self.limits.largest_body,
         )
 
-    def note(self, question: Question, answer: Answer) -> None:
+    def note(self, question: Question | Ensemble, answer: Answer) -> None:
         """Count an answer that goes out."""
         version = answer.version
         whose = {"model": version.model, "version": version.checkpoint_id}
@@ -157,7 +207,7 @@ class Service:
         if answer.is_unlike:
             self.meter.count("hilum_inference_unlike_total", 1, **whose)
         drift = self._drifts.get(version.checkpoint_id)
-        if drift is not None and answer.depth is None:
+        if drift is not None and answer.depth is None and isinstance(question, Question):
             drift.see(question, answer)
 
     def _calibration(self, version: Version) -> Calibration | None:

@@ -21,6 +21,7 @@ from hilum.core.errors import DataError, HilumError, RequestError
 from hilum_services.bodies import body_of, is_json, parsed
 from hilum_services.pre_annotation.drafting import INTENSITY, Drafter
 from hilum_services.refusals import answer_errors, refusal
+from hilum_services.traced import SILENT
 
 LARGEST_BODY = 64 << 20
 MOST_TASKS = 10_000
@@ -29,7 +30,7 @@ _log = logging.getLogger("hilum.services")
 
 def make_app(drafter: Drafter, user: str, passwords: Keys) -> FastAPI:
     """The service, for uvicorn, for mounting, and as an ingress of Ray Serve."""
-    app = FastAPI(title="hilum pre-annotation", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="hilum pre-annotation", docs_url=None, redoc_url=None, openapi_url=None, **SILENT)
     answer_errors(app)
 
     @app.get("/health")

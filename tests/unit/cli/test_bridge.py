@@ -2,7 +2,7 @@
 
 import pytest
 
-from hilum.cli.bridge import is_loopback
+from hilum.adapters.addresses import is_loopback
 
 KEY = "0123456789abcdef0123456789abcdef"
 

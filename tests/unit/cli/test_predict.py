@@ -12,6 +12,7 @@ from PIL import Image
 from hilum.adapters.nifti_patches import affine_of, nifti_bytes
 from hilum.core.geometry import Grid
 from hilum.store.ledger import open_ledger
+from hilum.store.opening import open_store
 from hilum.testing.dicom_phantoms import as_bytes, ct_series
 from hilum.testing.phantoms import Phantom, lesion_image, phantom_store
 from hilum.testing.untrained import untrained_checkpoint
@@ -64,6 +65,8 @@ def test_classes_are_printed_and_one_bad_file_does_not_stop_the_others(store, ty
         ("--model li/ver", "name@alias"),
         ("--model liver --format exe", "nifti, npy, png, ome-zarr, dicom-seg"),
         ("--model liver --quality best", "fast, balanced, accurate"),
+        ("--model liver --beside canary", "@alias or :checkpoint"),
+        ("--model liver --beside @canary", "with a canary"),
     ],
 )
 def test_what_cannot_be_meant_is_said_before_any_work(words, said, store, scan, typed):
@@ -88,6 +91,26 @@ def test_a_folder_of_dicom_gets_a_segmentation_of_its_slices(store, typed, tmp_p
     )
     assert label_map.any()
     np.testing.assert_array_equal(drawn, label_map)
+
+
+def test_several_versions_answer_together_and_a_segmentation_names_all(store, typed, tmp_path):
+    made = open_store(str(store))
+    others = [untrained_checkpoint(made, SEGMENT, seed=seed) for seed in (30, 31, 32, 33)]
+    for name, one in zip("abcd", others, strict=True):
+        open_ledger(made).point("liver", name, one, expected=None)
+    image_CZYX, _ = lesion_image(np.random.default_rng(1), GRID.shape_zyx)
+    (tmp_path / "series").mkdir()
+    for number, one in enumerate(ct_series(image_CZYX[0].astype(np.uint16))):
+        (tmp_path / "series" / f"{number:02d}").write_bytes(as_bytes(one))
+    words = f"--model liver --store {store} --out {tmp_path / 'out'} --format dicom-seg --json"
+    beside = f"--beside @a --beside @b --beside :{others[2]} --beside :{others[3]}"
+    alone = json.loads(typed(f"predict {tmp_path / 'series'} {words}").out)
+    together = json.loads(typed(f"predict {tmp_path / 'series'} {words} {beside}").out)
+    assert (alone["beside"], together["beside"]) == ([], others)
+    assert alone["answers"][0]["uncertainty"] != together["answers"][0]["uncertainty"]
+    drawn = hd.seg.segread(str(tmp_path / "out" / "series.seg.dcm"))
+    (algorithm,) = drawn.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    assert algorithm.AlgorithmVersion == "+".join([together["version"], *others])
 
 
 def test_a_segmentation_of_a_file_that_is_no_dicom_is_refused(store, scan, typed):

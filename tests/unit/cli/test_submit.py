@@ -56,6 +56,7 @@ def test_secrets_stay_here(monkeypatch):
     monkeypatch.setenv("HILUM_LEDGER_URL", "postgresql://hilum:canary@db/hilum")
     monkeypatch.setenv("HILUM_IDENTITY_KEY", "canary" * 10)
     monkeypatch.setenv("HILUM_DATA_MIRROR", "/mirror")
+    monkeypatch.setenv("HILUM_ACTOR", "ada")
     sent = _environment(None)
     assert "canary" not in str(sent)
-    assert sent == {"HILUM_DATA_MIRROR": "/mirror"}
+    assert sent == {"HILUM_DATA_MIRROR": "/mirror", "HILUM_ACTOR": "ada"}

@@ -40,9 +40,10 @@ def test_a_norm_is_as_near_to_double_precision_as_a_norm_can_be(num, sizes, spac
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("kind", ["unet", "unetpp"])
 @pytest.mark.parametrize("question", ["segment", "classify"])
-def test_probabilities_are_within_a_hundred_thousandth(kind, question, spatial_dims):
+@pytest.mark.parametrize("num", [1, 2])
+def test_probabilities_are_within_a_hundred_thousandth(kind, question, spatial_dims, num):
     wanted = card(kind, question, spatial_dims)
-    images = np.random.default_rng(0).random((2, 1, 1 if spatial_dims == 2 else 24, 32, 40), np.float32) + 2
+    images = np.random.default_rng(0).random((num, 1, 1 if spatial_dims == 2 else 24, 32, 40), np.float32) + 2
     plain = Predictor(network_of_card(wanted, seed=1), wanted)
     lying = Predictor(network_of_card(wanted, seed=1), wanted, lies_last=True)
     probs, embeddings = lying.predict_and_embed(images)
@@ -59,3 +60,22 @@ def test_the_network_that_was_given_stays_as_it_is():
     assert not any(isinstance(one, GroupNormOfRows) for one in network.modules())
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_in_low_precision_it_answers_too():
+    wanted = card("unet", "segment", 3)
+    images = np.random.default_rng(0).random((1, 1, 8, 16, 16), np.float32)
+    exact = Predictor(network_of_card(wanted, seed=1), wanted).predict(images)
+    low = Predictor(network_of_card(wanted, seed=1), wanted, lies_last=True, precision="bfloat16").predict(images)
+    np.testing.assert_allclose(low, exact, atol=0.05)
+
+
+def test_a_convolution_whose_padding_is_no_number_stays_itself():
+    class Other(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.same = torch.nn.Conv3d(1, 2, 3, padding="same")
+            self.mirrored = torch.nn.Conv3d(1, 2, 3, padding=1, padding_mode="reflect")
+
+    laid = channels_last(Other(), 3)
+    assert type(laid.same) is type(laid.mirrored) is torch.nn.Conv3d

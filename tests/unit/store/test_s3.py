@@ -28,9 +28,9 @@ from hilum.core.recipes import IngestRecipe
 from hilum.core.resources import Resources
 from hilum.core.sources import ReadImage
 from hilum.steps import ingest
-from hilum.store import zarr_arrays
+from hilum.store import audit, vault, zarr_arrays
 from hilum.store.layout import Store
-from hilum.store.manifest import write_bytes
+from hilum.store.manifest import sha256, write_bytes
 from hilum.store.volume_checks import volume_damages
 from hilum.store.volumes import open_volume, volume_exists, volumes_of, write_volume
 
@@ -261,3 +261,28 @@ def test_a_store_on_a_bucket_without_a_key_from_outside_is_refused_before_any_wo
             read=read_item,
         )
     assert not bucket.exists(f"{BUCKET}/keyless")
+
+
+def test_writers_on_a_bucket_get_one_order_in_the_audit_log(bucket):
+    store = Store(f"s3://{BUCKET}/audited")
+    with ThreadPoolExecutor(4) as threads:
+        acts = [audit.Act("selected", "liver", number) for number in range(20)]
+        numbers = [record.number for record in threads.map(lambda act: audit.append(store, act, actor="ada"), acts)]
+    assert sorted(numbers) == list(range(1, 21))
+    assert audit.verify(store) == audit.Verdict(20, audit.head(store))
+    bucket.rm(store.audit("00000007.json"))
+    assert audit.verify(store).wrong == "record 7 is missing"
+
+
+def test_a_store_on_a_bucket_is_copied_into_a_bucket_and_comes_back_into_a_folder(bucket, tmp_path):
+    store, vault_url = Store(f"s3://{BUCKET}/source"), f"s3://{BUCKET}/vault"
+    written(store, "abc")
+    listed = vault.list_files(store.url)
+    copied = [vault.write_snapshot(vault_url, store, listed, {}, on_file=lambda *_: None) for _ in range(2)]
+    assert copied[0].num_new == len({sha256(store.path(path)) for path in listed})
+    assert copied[1].num_new == 0
+    files = vault.snapshot_files(vault_url, vault.snapshots(vault_url)[-1])
+    assert vault.damaged_files(vault_url, files, on_file=lambda *_: None) == []
+    vault.restore_files(vault_url, files, Store(str(tmp_path)), on_file=lambda *_: None)
+    here = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert here == {path: bucket.cat_file(store.path(path)) for path in listed}

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +20,10 @@ from hilum.core.geometry import Zyx
 from hilum.core.imaging import Study, Volume
 from hilum.core.recipes import Choice
 from hilum.core.sources import ReadImage
+from hilum.loop.answering.under_way import UnderWay
 from hilum.loop.answering.versions import Version
-from hilum.nn.engine import Engine
 from hilum.nn.normalise import normalise
-from hilum.nn.passes import Answered, Pass, Way, entropy
+from hilum.nn.passes import Answered, Pass, Way, entropy, with_disagreement
 from hilum.nn.predictor import Predictor
 from hilum.steps.calibrations import Calibration
 from hilum.steps.evaluate import patches_of, window_shape
@@ -41,7 +42,8 @@ class Answer:
     A segmenter's ``label_map_zyx`` has the likeliest class of every voxel. ``probs_WC`` are a classifier's, a row for
     every patch that it looked at, in order, and a segmenter's share of voxels for each class, one row.
     ``uncertainty`` is the mean entropy as a share of the largest there can be, 0 (sure) to 1;
-    ``uncertainty_zyx`` the same voxel by voxel. ``disagreement`` is that of its members (nats), None of one alone.
+    ``uncertainty_zyx`` the same voxel by voxel. ``disagreement`` is that of its members (nats), or of
+    the version and those ``beside`` it, of whom it is the mean; None of one alone.
     ``unlike_share`` is the share of its windows that are unlike what the model knows, None where nobody can tell.
     All are at the temperature that the version's calibration found, if it ``is_calibrated``.
     """
@@ -57,6 +59,7 @@ class Answer:
     is_calibrated: bool
     unlike_share: float | None
     seen: tuple[Answered, ...]
+    beside: tuple[Version, ...] = ()
 
     @property
     def num_windows(self) -> int:
@@ -79,7 +82,16 @@ class Answer:
         return mean
 
 
-class Question:
+class Said(NamedTuple):
+    """What one version says of an image as it was prepared: probabilities (W, C) or (C, Z, Y, X), calibrated if so."""
+
+    probs: Floats
+    disagreement: float | None
+    is_calibrated: bool
+    seen: tuple[Answered, ...]
+
+
+class Question(UnderWay):
     """An image on its way to its answer: ``passes`` go to an engine, and `answer` puts together what comes back."""
 
     def __init__(
@@ -112,33 +124,17 @@ class Question:
         starts, shape = _places(volume, version)
         self.passes = [pass_of(self._voxels_CZYX, Way(predictor, shape, members=chosen), starts_zyx=starts)]
 
-    @property
-    def progress(self) -> float:
-        """The share of all windows that were seen, 0 to 1."""
-        num = sum(one.num_windows for one in self.passes)
-        return sum(one.progress * one.num_windows for one in self.passes) / num
+    def answer(self, beside: Sequence["Question"] = ()) -> Answer:
+        """The answer, once every pass is done; raises what went wrong with one.
 
-    def submit(self, engine: Engine, *, seconds: float | None = None) -> None:
-        """Have all of it answered; BusyError, and nothing is, when there is no room."""
-        for place, one in enumerate(self.passes):
-            try:
-                engine.submit(one, seconds=seconds)
-            except Exception:
-                self.cancel(self.passes[:place])
-                raise
-
-    def cancel(self, passes: Sequence[Pass] | None = None) -> None:
-        """Nobody waits any more."""
-        for one in self.passes if passes is None else passes:
-            one.done.cancel()
-
-    def answer(self) -> Answer:
-        """The answer, once every pass is done; raises what went wrong with one."""
-        found = [one.done.result() for one in self.passes]
-        probs = found[0].probs if self.version.question == "classify" else _along_z([f.probs for f in found])
-        if self._calibration is not None:
-            probs = self._calibration.probabilities(probs, class_axis=1 if probs.ndim == 2 else 0).astype(np.float32)
-        apart = None if found[0].disagreement is None else float(np.mean([f.disagreement.mean() for f in found]))  # type: ignore[union-attr]
+        With other versions ``beside``, that were asked of the same image, it is the mean of what all say.
+        """
+        said = [one.said() for one in (self, *beside)]
+        probs, apart = said[0].probs, said[0].disagreement
+        if beside:
+            class_axis = 1 if probs.ndim == 2 else 0
+            mean = with_disagreement(np.stack([np.moveaxis(one.probs, class_axis, 0) for one in said]))
+            probs, apart = np.moveaxis(mean[:-1], 0, class_axis), float(mean[-1].mean())
         unsure = entropy(probs.T if probs.ndim == 2 else probs) / np.float32(math.log(max(2, _num_classes(probs))))
         label_map = uncertainty_map = None
         if probs.ndim == 4:
@@ -155,10 +151,21 @@ class Question:
             float(unsure.mean(dtype=np.float64)),
             uncertainty_map,
             apart,
-            self._calibration is not None and self._calibration.record.temperature is not None,
-            self._unlike_share(found),
-            tuple(found),
+            all(one.is_calibrated for one in said),
+            self._unlike_share(said[0].seen),
+            tuple(found for one in said for found in one.seen),
+            tuple(one.version for one in beside),
         )
+
+    def said(self) -> "Said":
+        """What this version alone says, once every pass is done."""
+        found = tuple(one.done.result() for one in self.passes)
+        probs = found[0].probs if self.version.question == "classify" else _along_z([f.probs for f in found])
+        if self._calibration is not None:
+            probs = self._calibration.probabilities(probs, class_axis=1 if probs.ndim == 2 else 0).astype(np.float32)
+        apart = None if found[0].disagreement is None else float(np.mean([f.disagreement.mean() for f in found]))  # type: ignore[union-attr]
+        is_calibrated = self._calibration is not None and self._calibration.record.temperature is not None
+        return Said(probs, apart, is_calibrated, found)
 
     @property
     def grey_levels_CZYX(self) -> Floats:

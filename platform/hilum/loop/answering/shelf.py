@@ -59,7 +59,8 @@ class Shelf:
         depths = self.depths(version)
         if not depths or quality == "accurate":
             return None
-        return depths[0] if quality == "fast" else depths[len(depths) // 2]
+        depth = depths[0] if quality == "fast" else depths[len(depths) // 2]
+        return None if depth == depths[-1] else depth
 
     def _built(self, version: Version) -> Predictor:
         return predictor_from(

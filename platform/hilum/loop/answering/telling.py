@@ -43,6 +43,7 @@ def about(answer: Answer) -> dict[str, Any]:
     return {
         "model": version.model,
         "version": version.checkpoint_id,
+        "beside": [other.checkpoint_id for other in answer.beside],
         "depth": answer.depth,
         "licence": version.licence,
         "uncertainty": round(answer.uncertainty, _DIGITS),
@@ -92,8 +93,8 @@ def as_file(answer: Answer, wanted: FileFormat, source: "SourceImages | None" = 
     label_map = label_map_of(answer)
     if wanted == "dicom-seg":
         assert source is not None, "a DICOM segmentation is made of DICOM files"
-        version = answer.version
-        return source.segmentation(label_map, version.class_names, checkpoint_id=version.checkpoint_id)
+        ids = "+".join(one.checkpoint_id for one in (answer.version, *answer.beside))
+        return source.segmentation(label_map, answer.version.class_names, checkpoint_id=ids)
     if wanted == "nifti":
         return nifti_bytes(label_map[None], answer.image.grid)
     if wanted == "ome-zarr":

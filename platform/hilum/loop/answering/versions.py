@@ -5,7 +5,7 @@ A model is its campaign's name. ``liver`` is its champion, ``liver@canary`` what
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -24,6 +24,8 @@ from hilum.store.manifest import MANIFEST, read_manifest
 _REFERENCE = re.compile(
     r"(?P<model>[A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:@(?P<alias>[a-z][a-z0-9-]{0,39})|:(?P<id>[0-9a-f]{12}))?"
 )
+BESIDE_PATTERN = r"^(@[a-z][a-z0-9-]{0,39}|:[0-9a-f]{12})$"
+"""A version named beside its model: by ``@alias`` or ``:checkpoint``."""
 _NUM_KEPT = 64
 
 
@@ -70,6 +72,15 @@ def reference(text: str) -> Reference:
     if found is None:
         raise RequestError("A model is named as name, name@alias or name:checkpoint, such as liver@champion.")
     return Reference(found["model"], found["alias"], found["id"])
+
+
+def pinned(store: Store, ledger: Ledger, version: Version, marks: Sequence[str]) -> tuple[str, ...]:
+    """Other versions of a model, each once, as ``:checkpoint``; RequestError or NotFoundError where one is none."""
+    for mark in marks:
+        if re.fullmatch(BESIDE_PATTERN, mark) is None:
+            raise RequestError(f"Another version of {version.model} is @alias or :checkpoint; given {mark!r}.")
+    meant = (checkpoint_of(store, ledger, reference(version.model + mark)) for mark in marks)
+    return tuple(f":{one}" for one in dict.fromkeys(meant) if one != version.checkpoint_id)
 
 
 def checkpoint_of(store: Store, ledger: Ledger, asked: Reference) -> str:
