@@ -181,7 +181,7 @@ def ended(child: int) -> int:
 def follow(place: Place, chance: random.Random, *, calm: bool) -> Counter[str]:
     """Strike, let people work, deliver, sometimes lose the ledger, and begin again, until nobody strikes any more."""
     struck: Counter[str] = Counter()
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(chance.randint(2, 3)):
         fault = Fault() if calm else Fault.drawn(chance)
         before = place.furthest()
         struck += _one_life(place, fault, together=not calm and chance.random() < 0.2)

@@ -29,21 +29,11 @@ AROUND = (
     "webhook doubled",
     "webhook out of order",
 )
-LEAST = 20
+LEAST = 10
 """How often each must have struck in two hundred schedules."""
 
-WHERE = (
-    "before the commit of score",
-    "after the commit of score",
-    "before the commit of finetune",
-    "after the commit of finetune",
-    "before a message",
-    "after a message",
-    "in a training step",
-    "before the move to selected",
-    "after the move to selected",
-)
-"""Some of the places where a driver must have been killed, stopped or interrupted, in all schedules together."""
+WHERE = ("the commit of", "the move to", "training", "a shard of", "a lease", "a question", "a message")
+"""Kinds of places where drivers must have been killed, stopped or interrupted, in all schedules together."""
 
 
 class TooFewError(AssertionError):
@@ -90,8 +80,9 @@ def test_every_fault_has_struck_and_in_every_kind_of_place(all_found: list[dict[
     if len(all_found) < NUM_SCHEDULES:
         pytest.skip("it counts over all schedules, and not all were followed in this session")
     struck = check_struck(all_found, least=LEAST)
-    places = {place.split("\t")[1] for schedule in all_found for place in schedule["places"]}
-    assert set(WHERE) <= places, sorted(set(WHERE) - places)
+    noted = [place.split("\t") for schedule in all_found for place in schedule["places"]]
+    places = {place for kind, place in noted if kind in ("kill", "interrupt", "pause")}
+    assert not [where for where in WHERE if not any(where in place for place in places)], places
     assert sum(struck[kind] for kind in KINDS) >= NUM_SCHEDULES
 
 
