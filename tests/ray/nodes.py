@@ -82,6 +82,7 @@ class Nodes:
         self.apart = may_have_namespaces() if apart is None else apart
         self._num_workers = num_workers
         self._num_made = 0
+        self._num_ports = 0
         self.head = None
         self.workers = []
 
@@ -104,8 +105,10 @@ class Nodes:
             if node is not None:
                 self._take_away(node)
         if self.apart:
-            with suppress(subprocess.CalledProcessError):
-                _ip(f"netns delete {self._switch}")
+            listed = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout
+            for name in (line.split()[0] for line in listed.splitlines()):
+                if name.startswith(f"hl-{self._token}-"):
+                    _ip(f"netns delete {name}")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -162,7 +165,8 @@ class Nodes:
         if not self.apart:
             return Node(number, mark, "", "127.0.0.1")
         node = Node(number, mark, f"hl-{mark}", f"10.77.0.{number}")
-        port = f"p{number}"
+        self._num_ports += 1
+        port = f"p{self._num_ports}"  # that of a node that was lost goes when the kernel comes to it
         _ip(f"netns add {node.namespace}")
         _ip(f"-n {node.namespace} link set lo up")
         _ip(f"link add eth0 netns {node.namespace} type veth peer name {port} netns {self._switch}")

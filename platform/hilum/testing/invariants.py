@@ -132,7 +132,7 @@ def moved_forward(left: Left) -> None:
 def patients_apart(left: Left) -> None:
     trained = [runs for runs in left.rounds if "finetune" in runs]
     for runs in left.rounds:
-        sides: dict[str, set[str]] = {}
+        sides: dict[str, set[str | None]] = {}
         for volume in volumes_of(left.store, runs["ingest"]).values():
             sides.setdefault(volume.study.patient_id, set()).add(volume.side)
         assert all(len(of_patient) == 1 for of_patient in sides.values())
