@@ -1,5 +1,6 @@
 """What the chart renders, for every values file: Helm takes it, Kubernetes and KubeRay would take it."""
 
+import os
 import subprocess
 import sys
 
@@ -12,8 +13,8 @@ from typer.main import get_command
 from hilum.cli.main import app, main
 from hilum.cli.serve import SHORT_WAYS
 from hilum.cli.settings import PREFIX, Settings
+from hilum.nn.kept_memory import ENVIRONMENT
 
-OIDC = {"issuer": "https://login.example.org/realms/lab", "audience": "hilum"}
 FEATURES = engine.ci_values()
 EXTERNAL = {  # made by whoever installs: named in the values, never by the chart
     "Secret",
@@ -256,27 +257,36 @@ def test_what_ingress_calls_is_what_the_rayservice_names(rendered):
     [
         ({}, ""),
         (
-            {"replicas": 2, "mostReplicas": 8, "cpus": 4, "gpus": 0.5, "batchSize": 16, "keepUnsure": 0.2},
-            "--replicas 2 --most-replicas 8 --cpus 4 --gpus 0.5 --batch-size 16 --keep-unsure 0.2",
+            {"replicas": 2, "mostReplicas": 8, "cpus": 4, "gpus": 0.5, "batchSize": 16, "shallowerAbove": 9},
+            "--replicas 2 --most-replicas 8 --cpus 4 --gpus 0.5 --batch-size 16 --shallower-above 9",
         ),
         ({"replicas": 3, "mostReplicas": 3, "cpus": 0.5}, "--replicas 3 --most-replicas 3 --cpus 0.5"),
         ({"cpus": 2.5, "gpus": 1, "keepUnsure": 0}, "--cpus 2.5 --gpus 1 --keep-unsure 0"),
-        ({"shallowerAbove": 12, "oidc": OIDC}, "--shallower-above 12"),
     ],
 )
 def test_inference_is_what_hilum_serve_config_prints(tmp_path, monkeypatch, capsys, chosen, options):
-    for name in ("HILUM_STORE", "HILUM_INFERENCE_OPEN"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [one for one in os.environ if one.startswith(("HILUM_", "OTEL_"))]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("HILUM_STATE", str(tmp_path))
+    said = {"HILUM_LOG": "json"} if chosen else {}
+    issuer = {"issuer": "https://login.example.org", "audience": "hilum"} if chosen else {}
+    told = {f"HILUM_OIDC_{name.upper()}": value for name, value in issuer.items()}
+    for name, value in (said | told).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("HILUM_API_KEYS_FILE", "/etc/hilum/keys/keys.json")
-    for name, value in chosen.get("oidc", {}).items():
-        monkeypatch.setenv(f"HILUM_OIDC_{name.upper()}", value)
     assert main(["serve", "config", "--store", "s3://bucket/liver", *options.split()]) == 0
     wanted = yaml.safe_load(capsys.readouterr().out)
-    inference = {"enabled": True, "apiKeysSecret": "hilum-api-keys", **chosen}
-    documents = engine.objects(engine.CHART / "ci" / "jobs-values.yaml", inference=inference)
+    inference = {"enabled": True, "apiKeysSecret": "hilum-api-keys", "oidc": issuer, **chosen}
+    documents = engine.objects(engine.CHART / "ci" / "jobs-values.yaml", inference=inference, env=said)
     (service,) = [one for one in documents if one["kind"] == "RayService"]
     assert yaml.safe_load(service["spec"]["serveConfigV2"]) == wanted
+
+
+def test_ray_keeps_freed_memory_as_hilum_does(rendered):
+    for _, pod, _ in _pods(rendered[engine.CHART / "ci" / "inference-values.yaml"]):
+        for container in pod["containers"]:
+            if container["name"] in ("ray-head", "ray-worker"):
+                assert {one["name"]: one.get("value") for one in container["env"]}.items() >= ENVIRONMENT.items()
 
 
 def test_requests_go_the_short_ways_of_hilum_serve(rendered):
@@ -332,12 +342,10 @@ def test_every_setting_and_every_word_of_a_pod_is_one_that_hilum_knows(rendered)
     ]
     settings = {one["name"] for container in containers for one in container.get("env", [])}
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    assert {name for name in settings if name.startswith(PREFIX)} - known <= {
-        "HILUM_METRICS_OPEN"
-    }  # of `hilum metrics`
+    assert {name for name in settings if name.startswith(PREFIX)} <= known
     words = {one["args"][3] for one in containers if one.get("args", [])[:3] == ["python", "-m", "hilum"]}
     assert words == {"bridge", "metrics"}
-    assert words - {"metrics"} <= set(get_command(app).commands)
+    assert words <= set(get_command(app).commands)
 
 
 @pytest.mark.parametrize("port", [9090, 9464, 8080, 5432])
