@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 from tests.compose import engine
-from tests.contract.conftest import postgres_port, postgres_url  # noqa: F401 (fixtures)
+from tests.contract.own_postgres import Postgres
 from tests.services.own_prometheus import free_port, until
 from tests.services.own_server import CLIENT
 
@@ -84,14 +84,15 @@ def services(tmp_path_factory):
 
 
 @pytest.fixture
-def machine(services, tmp_path, postgres_url):  # noqa: F811
+def machine(services, tmp_path):
     (tmp_path / "keys").mkdir()
     ports = {name: free_port() for name in ("s3", "prometheus", *LISTENING)}
-    found = Machine(services, tmp_path, ports, postgres_url)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(ports["s3"])]
-    with found.running("s3", command, dict(os.environ)) as (process, log):
-        until(lambda: _status(f"http://127.0.0.1:{ports['s3']}/") == 200, "S3 answers", process=process, log=log)
-        yield found
+    with Postgres() as server:
+        found = Machine(services, tmp_path, ports, server.new_database())
+        with found.running("s3", command, dict(os.environ)) as (process, log):
+            until(lambda: _status(f"http://127.0.0.1:{ports['s3']}/") == 200, "S3 answers", process=process, log=log)
+            yield found
 
 
 def test_the_store_is_made_the_services_answer_and_prometheus_reads_all_three(machine):
