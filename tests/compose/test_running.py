@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -105,6 +106,10 @@ def test_the_store_is_made_the_services_answer_and_prometheus_reads_all_three(ma
     (made,) = json.loads((machine.keys / "keys.json").read_text())["keys"]
     assert (made["name"], made["may"]) == ("prometheus", ["metrics"])
     assert not (machine.keys / "made.json").exists()
+    assert [stat.S_IMODE((machine.keys / one).stat().st_mode) for one in ("prometheus.key", "keys.json")] == [
+        0o644,
+        0o600,
+    ]
 
     urls = {name: f"http://127.0.0.1:{machine.ports[name]}" for name in LISTENING}
     with ExitStack() as stack:
