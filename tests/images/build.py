@@ -25,9 +25,10 @@ DOCKERFILE = context.ROOT / "deploy" / "images" / "Dockerfile"
 class Build:
     """Stages in folders beside each other, and what each instruction took and added."""
 
-    def __init__(self, folder: Path, given: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, given: Mapping[str, str], *, again: bool = False) -> None:
         self.folder = folder
         self.given = given
+        self.again = again  # the folders are there already: only what the instructions say of the image is read
         self.machine = Machine.read()
         self.recipe = dockerfile.read(DOCKERFILE, given)
         self.images: dict[str, Image] = {}
@@ -48,6 +49,10 @@ class Build:
         image = self._base(stage)
         arguments: dict[str, str] = {}
         for instruction in stage.instructions:
+            if self.again:
+                if instruction.name not in {"RUN", "COPY"}:
+                    self._follow(instruction, image, arguments)
+                continue
             begun, before = time.monotonic(), roots.size(image.root)
             print(f"{stage.name}: {instruction.name} {instruction.text[:100]}", flush=True)
             self._follow(instruction, image, arguments)
@@ -62,9 +67,10 @@ class Build:
         known = self.images.get(stage.base)
         base = roots.debian_slim(self.folder / "base") if known is None else known.root
         target = self.folder / stage.name
-        if target.exists():
+        if target.exists() and not self.again:
             shutil.rmtree(target)
-        subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(target)], check=True)
+        if not self.again:
+            subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(target)], check=True)
         if known is None:
             return Image(target)
         return replace(known, root=target, environment=dict(known.environment), labels=dict(known.labels))
@@ -119,27 +125,26 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="where the roots go; what is in it is replaced")
     parser.add_argument("--target", choices=sorted(TRIALS), default="runtime")
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--again", action="store_true", help="only try again what was built there")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     given = dict(one.split("=", 1) for one in chosen.build_arg)
 
     begun = time.monotonic()
-    build = Build(chosen.folder.resolve(), given)
+    build = Build(chosen.folder.resolve(), given, again=chosen.again)
     image = build.run(chosen.target)
-    report = {
-        "seconds": round(time.monotonic() - begun, 1),
-        "base_bytes": roots.size(build.folder / "base"),
-        "image_bytes": roots.size(image.root),
-        "labels": image.labels,
-        "steps": build.steps,
-        "trials": [],
-    }
+    written = chosen.folder / f"{chosen.target}.json"
+    if not chosen.again:
+        sizes = {"base_bytes": roots.size(build.folder / "base"), "image_bytes": roots.size(image.root)}
+        told = {"seconds": round(time.monotonic() - begun, 1), **sizes, "labels": image.labels, "steps": build.steps}
+        written.write_text(json.dumps(told, indent=1))
+    report = json.loads(written.read_text()) | {"trials": []}
     for trial in TRIALS[chosen.target]:
         print(f"trying: {trial.__name__}", flush=True)
         began = time.monotonic()
         said = trial(image)
         report["trials"].append({"trial": trial.__name__, "seconds": round(time.monotonic() - began, 1), "said": said})
-        (chosen.folder / f"{chosen.target}.json").write_text(json.dumps(report, indent=1))
+        written.write_text(json.dumps(report, indent=1))
     print(json.dumps({key: report[key] for key in ("seconds", "base_bytes", "image_bytes")}))
     return 0
 

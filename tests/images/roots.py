@@ -84,6 +84,7 @@ def debian_slim(folder: Path) -> Path:
         if papers.name != "copyright":
             shutil.rmtree(papers) if papers.is_dir() and not papers.is_symlink() else papers.unlink()
     (folder / "var/lib/apt/lists/partial").mkdir(parents=True)
+    (folder / "etc/hosts").touch()
     (folder / "etc/dpkg/dpkg.cfg.d/slim").write_text(KEEPS_NO_PAPERS)
     return folder
 
@@ -117,12 +118,15 @@ def contained(
 ) -> list[str]:
     """A command line that runs a command in the image as a pod of the chart does: its user, a read-only root, an
     empty /tmp, no capability, no new privileges, and here no network but loopback."""
+    hosts = image.root.parent / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n")  # an engine gives every container one
     mounts = [word for target, source in (volumes or {}).items() for word in ("--bind", str(source), target)]
     user, _, group = image.user.partition(":")
     drop = [f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"]
     return [
         *("bwrap", "--ro-bind", str(image.root), "/", "--proc", "/proc", "--dev", "/dev"),
-        *("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/tmp", *mounts),
+        *("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/tmp"),
+        *("--ro-bind", str(hosts), "/etc/hosts", *mounts),
         *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--as-pid-1", "--die-with-parent"),
         *("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"),
         *("--clearenv", *_setenv(image.environment | dict(environment or {})), "--chdir", image.workdir),

@@ -16,10 +16,15 @@ from tests.images.roots import Image, contained
 
 COMPILERS = ("cc", "gcc", "g++", "clang", "make", "ld", "as", "pip", "pip3", "uv", "git")
 SMOKE = """
-import subprocess, sys
+import json, subprocess
 from hilum.testing.phantoms import Phantom, phantom_store
 phantom_store("/tmp/store", Phantom("classify"))
-sys.exit(subprocess.run(["hilum", "simulate", "smoke", "--store", "/tmp/store", "--seeds", "0", "--json"]).returncode)
+command = ["hilum", "simulate", "smoke", "--store", "/tmp/store", "--seeds", "0", "--json"]
+told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+branches = told["results"]["branches"]
+assert {branch["strategy"] for branch in branches} == {"random", "active"}, branches
+assert all(branch["num_labels"] == [4, 8] for branch in branches), branches
+print(len(branches), "campaigns of two rounds, 8 labels each")
 """
 SERVE = """
 import json, subprocess, time, urllib.request
@@ -36,7 +41,7 @@ for _ in range(240):
 else:
     raise SystemExit("nobody answers /v1/health")
 served.terminate()
-assert served.wait(60) == 0, served.returncode
+assert served.wait(60) in (0, -15), served.returncode
 """
 EXTRAS = """
 import cleanlab, dicomweb_client, fastapi, kubernetes, label_studio_sdk, onnx, onnxruntime, onnxscript, psycopg, s3fs
@@ -108,7 +113,7 @@ def no_compiler_and_nothing_setuid(image: Image) -> str:
             contained(image, ["sh", "-c", f"command -v {program}"]), check=False, capture_output=True
         )
         assert found.returncode, f"{program} is in the image"
-    found = _said(image, ["find", "/usr", "/opt", "/etc", "-perm", "/6000", "-type", "f"])
+    found = _said(image, ["find", "/usr", "/opt", "-perm", "/6000", "-type", "f"])
     assert not found, found
     return "none"
 
