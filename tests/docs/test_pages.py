@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from hilum.adapters.answer_sheet import COLUMNS
 from hilum.cli.main import app
+from hilum.cli.metrics_reference import metrics_page
 from hilum.cli.reference import commands, reference_page
 from hilum.cli.settings import PREFIX, Settings
 from hilum.core.registry import samplers, scorers
@@ -82,6 +83,11 @@ def test_every_command_and_every_option_has_its_line(typed):
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_setting_has_its_line(name):
     assert f"`{PREFIX}{name.upper()}`" in _page("guide/cli.md")
+
+
+def test_the_metrics_page_is_what_the_table_says():
+    command = ".venv/bin/python -m hilum.cli.metrics_reference > platform/docs/metrics.md"
+    assert _page("metrics.md") == metrics_page(), f"run: {command}"
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

@@ -1,5 +1,6 @@
 """What the chart renders, for every values file: Helm takes it, Kubernetes and KubeRay would take it."""
 
+import os
 import subprocess
 import sys
 
@@ -255,22 +256,27 @@ def test_what_ingress_calls_is_what_the_rayservice_names(rendered):
     [
         ({}, ""),
         (
-            {"replicas": 2, "mostReplicas": 8, "cpus": 4, "gpus": 0.5, "batchSize": 16, "keepUnsure": 0.2},
-            "--replicas 2 --most-replicas 8 --cpus 4 --gpus 0.5 --batch-size 16 --keep-unsure 0.2",
+            {"replicas": 2, "mostReplicas": 8, "cpus": 4, "gpus": 0.5, "batchSize": 16, "shallowerAbove": 9},
+            "--replicas 2 --most-replicas 8 --cpus 4 --gpus 0.5 --batch-size 16 --shallower-above 9",
         ),
         ({"replicas": 3, "mostReplicas": 3, "cpus": 0.5}, "--replicas 3 --most-replicas 3 --cpus 0.5"),
         ({"cpus": 2.5, "gpus": 1, "keepUnsure": 0}, "--cpus 2.5 --gpus 1 --keep-unsure 0"),
     ],
 )
 def test_inference_is_what_hilum_serve_config_prints(tmp_path, monkeypatch, capsys, chosen, options):
-    for name in ("HILUM_STORE", "HILUM_INFERENCE_OPEN"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [one for one in os.environ if one.startswith(("HILUM_", "OTEL_"))]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("HILUM_STATE", str(tmp_path))
+    said = {"HILUM_LOG": "json"} if chosen else {}
+    issuer = {"issuer": "https://login.example.org", "audience": "hilum"} if chosen else {}
+    told = {f"HILUM_OIDC_{name.upper()}": value for name, value in issuer.items()}
+    for name, value in (said | told).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("HILUM_API_KEYS_FILE", "/etc/hilum/keys/keys.json")
     assert main(["serve", "config", "--store", "s3://bucket/liver", *options.split()]) == 0
     wanted = yaml.safe_load(capsys.readouterr().out)
-    inference = {"enabled": True, "apiKeysSecret": "hilum-api-keys", **chosen}
-    documents = engine.objects(engine.CHART / "ci" / "jobs-values.yaml", inference=inference)
+    inference = {"enabled": True, "apiKeysSecret": "hilum-api-keys", "oidc": issuer, **chosen}
+    documents = engine.objects(engine.CHART / "ci" / "jobs-values.yaml", inference=inference, env=said)
     (service,) = [one for one in documents if one["kind"] == "RayService"]
     assert yaml.safe_load(service["spec"]["serveConfigV2"]) == wanted
 

@@ -53,6 +53,7 @@ def template():
 def cluster(tmp_path, monkeypatch, template):
     """Begins a stand-in that plays these moments, one list a job."""
     monkeypatch.setenv("HILUM_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("HILUM_ACTOR", "a-radiologist@example.org")
     for name in ("HILUM_STORE", "HILUM_DATA_MIRROR", "HILUM_DEBUG", "RAY_DASHBOARD_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     opened = []
@@ -87,7 +88,8 @@ def test_a_command_runs_as_a_rayjob_of_the_charts_template_and_its_log_and_exit_
     assert _submit("--store", "s3://bucket/liver", *WORDS) == 0
     (made,) = _created(api)
     assert made["spec"]["entrypoint"] == "python -m hilum campaign run liver"
-    assert yaml.safe_load(made["spec"]["runtimeEnvYAML"]) == {"env_vars": {"HILUM_STORE": "s3://bucket/liver"}}
+    sent = {"HILUM_ACTOR": "a-radiologist@example.org", "HILUM_STORE": "s3://bucket/liver"}
+    assert yaml.safe_load(made["spec"]["runtimeEnvYAML"]) == {"env_vars": sent}
     assert re.fullmatch(r"hilum-campaign-[0-9a-f]{12}-1", made["metadata"]["name"])
     assert faults(made) == []
     said = capsys.readouterr()
@@ -130,6 +132,14 @@ def test_of_two_who_submit_at_once_one_begins_it_and_both_follow_it(cluster):
     assert _submit(*WORDS) == 0
     assert len(_created(api)) == 2
     assert set(api.jobs) == {name}
+
+
+def test_what_somebody_else_began_is_found_too(cluster, monkeypatch):
+    api = cluster([RUNNING, Moment(seconds=0.5), DONE])
+    assert _submit("--no-follow", *WORDS) == 0
+    monkeypatch.setenv("HILUM_ACTOR", "another@example.org")
+    assert _submit(*WORDS) == 0
+    assert len(_created(api)) == 1
 
 
 def test_other_words_or_another_store_are_another_job(cluster):

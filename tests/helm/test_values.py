@@ -73,6 +73,7 @@ HOSTILE = {
     "a port that is none": {"networkPolicy": {"outsidePorts": [0]}},
     "no ports, which would be all": {"networkPolicy": {"outsidePorts": []}},
     "a hundred percent more": {"inference": {"keepUnsure": 1.5}},
+    "an issuer by plain HTTP": {"inference": {"oidc": {"issuer": "http://login.example.org", "audience": "hilum"}}},
     "no replicas": {"inference": {"replicas": 0}},
     "attempts without end": {"rounds": {"attempts": 1000}},
     "a deadline below nothing": {"jobs": {"activeDeadlineSeconds": -1}},
@@ -90,6 +91,9 @@ MISSING = {
     },
     "store.existingClaim": {"store": {"url": "/store/liver"}},
     "inference.apiKeysSecret": {"inference": {"enabled": True}},
+    "inference.oidc.audience": {
+        "inference": {"enabled": True, "apiKeysSecret": "x", "oidc": {"issuer": "https://login.example.org"}}
+    },
     "inference.maxWorkers": {"inference": {"enabled": True, "apiKeysSecret": "x", "minWorkers": 3, "maxWorkers": 2}},
     "bridge.existingSecret": {"bridge": {"enabled": True}},
     "bridge.origins": {"bridge": {"enabled": True}},

@@ -44,6 +44,8 @@ topologySpreadConstraints:
 {{- define "hilum.env" -}}
 - {name: HILUM_STORE, value: {{ .Values.store.url | quote }}}
 - {name: HILUM_STATE, value: /tmp/hilum}
+{{- /* In the audit log; a job that somebody submitted names them. */}}
+- {name: HILUM_ACTOR, value: {{ .Release.Namespace }}/{{ include "hilum.fullname" . }}}
 - {name: HOME, value: /tmp}
 - {name: XDG_CACHE_HOME, value: /tmp/.cache}
 - {name: MPLCONFIGDIR, value: /tmp/.matplotlib}

@@ -2,9 +2,19 @@
 
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from hilum.core.telemetry import METRICS
+
+# When a counter was made: a second series of each that nobody reads.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 _KINDS = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
@@ -17,13 +27,13 @@ class PrometheusMeter:
         self._registry = CollectorRegistry()
         self._made: dict[str, Any] = {}
 
-    def count(self, metric: str, value: float = 1, **labels: str) -> None:
+    def count(self, metric: str, value: float = 1, /, **labels: str) -> None:
         self._of(metric, labels).inc(value)
 
-    def observe(self, metric: str, value: float, **labels: str) -> None:
+    def observe(self, metric: str, value: float, /, **labels: str) -> None:
         self._of(metric, labels).observe(value)
 
-    def set(self, metric: str, value: float, **labels: str) -> None:
+    def set(self, metric: str, value: float, /, **labels: str) -> None:
         self._of(metric, labels).set(value)
 
     def exposition(self) -> bytes:
@@ -49,13 +59,14 @@ class RayMeter:
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
 
-    def count(self, metric: str, value: float = 1, **labels: str) -> None:
-        self._of(metric).inc(value, tags=labels)
+    def count(self, metric: str, value: float = 1, /, **labels: str) -> None:
+        if value > 0:  # Ray refuses to add nothing
+            self._of(metric).inc(value, tags=labels)
 
-    def observe(self, metric: str, value: float, **labels: str) -> None:
+    def observe(self, metric: str, value: float, /, **labels: str) -> None:
         self._of(metric).observe(value, tags=labels)
 
-    def set(self, metric: str, value: float, **labels: str) -> None:
+    def set(self, metric: str, value: float, /, **labels: str) -> None:
         self._of(metric).set(value, tags=labels)
 
     def _of(self, name: str) -> Any:

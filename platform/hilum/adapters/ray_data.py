@@ -33,6 +33,7 @@ from hilum.adapters.ray_workers import inside_worker, least_busy, let_workers_go
 from hilum.core.errors import HilumError, RequestError
 from hilum.core.ports import Counts, TrainContext
 from hilum.core.resources import Resources
+from hilum.nn.kept_memory import pass_on
 
 T = TypeVar("T")
 _KNOCK_SECONDS = 10.0
@@ -75,6 +76,7 @@ def connect(address: str | None = None) -> None:
 def _start_here(quiet: dict[str, Any]) -> None:
     """Start a Ray of this process. Ray waits 30 seconds for itself, which a busy machine may exceed."""
     guard_a_new_ray()
+    pass_on()
     _read_environment_again()
     # That a token guards it is as it should be: nothing to warn of.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)

@@ -28,6 +28,7 @@ from hilum.cli import (
     label_studio,
     look,
     measure,
+    metrics,
     model,
     plan,
     predict,
@@ -45,6 +46,7 @@ from hilum.cli import (
     why,
 )
 from hilum.cli.boundary import run_guarded
+from hilum.nn.kept_memory import keep_freed_memory, pass_on
 
 HELP = """Ask for the labels worth a radiologist's time.
 
@@ -57,7 +59,7 @@ ORDER = (
     *("campaign", "round", "simulate", "tune", "submit"),
     *("pretrain", "compare-pretraining"),
     *("ask", "pool", "score", "select", "why", "label", "finetune", "evaluate", "promote"),
-    *("bridge", "serve", "predict"),
+    *("bridge", "serve", "predict", "metrics"),
     *("model", "measure", "doctor", "audit", "backup", "restore", "whois"),
 )
 
@@ -140,6 +142,7 @@ app.command("bridge", rich_help_panel=CARE, epilog="Example: hilum bridge --stor
 
 api_keys.register(serve.group)
 app.add_typer(serve.group, name="serve", rich_help_panel=CARE)
+app.command("metrics", rich_help_panel=CARE, epilog="Example: hilum metrics --store ./liver")(metrics.metrics)
 app.command(
     "predict", rich_help_panel=CARE, epilog="Example: hilum predict brain.nii.gz --model liver --store ./liver"
 )(predict.predict)
@@ -184,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def entry() -> NoReturn:
     """The `hilum` process from its first word to its last."""
+    keep_freed_memory()
+    pass_on()
     leave(main())
 
 

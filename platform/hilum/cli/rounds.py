@@ -1,6 +1,6 @@
 """`hilum campaign` and `hilum round`: spend a budget of answers, round by round."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -175,9 +175,11 @@ def _event_line(event: "Event") -> str:
 def _tell_status(json_: bool, campaign: "Campaign", store: str | None, *, already_done: bool = False) -> None:
     from dataclasses import asdict
 
+    from hilum.loop.observing.crowd import numbers_of
     from hilum.loop.report.people import agreement_line
 
     found, people, agreement = campaign.status(), campaign.people(), campaign.agreement()
+    numbers = numbers_of(campaign.store, [row.runs["collect"] for row in found.history if "collect" in row.runs])
     where = f"finished, {found.ending}" if found.finished else f"round {found.round_number}, {found.stage}"
     lines: list[Any] = [f"campaign {found.name}: {'already done, ' if already_done else ''}{where}"]
     lines.append(f"  answers: {found.num_answered} of at most {found.num_in_total} ({found.num_asked} asked)")
@@ -185,7 +187,7 @@ def _tell_status(json_: bool, campaign: "Campaign", store: str | None, *, alread
         lines.append(f"  champion: {found.champion_id}")
     if found.metric and found.champion_metric is not None:
         lines.append(f"  {found.metric.replace('_', ' ')} on validation patients: {found.champion_metric:.3f}")
-    lines += [_curve_table(found), _reuse_table(found), _people_table(found, people)]
+    lines += [_curve_table(found), _reuse_table(found), _people_table(found, people, numbers)]
     if agreement is not None:
         lines.append(f"  {agreement_line(agreement)}")
     following = [_typed("round log", found.name, store)]
@@ -193,7 +195,7 @@ def _tell_status(json_: bool, campaign: "Campaign", store: str | None, *, alread
         following.insert(0, _typed("campaign run", found.name, store))
     data = {
         **_summary(found),
-        "people": [asdict(person) for person in people],
+        "people": [{"number": numbers[person.annotator], **asdict(person)} for person in people],
         "agreement": None if agreement is None else asdict(agreement),
         "already_done": already_done,
     }
@@ -242,13 +244,18 @@ def _reuse_table(found: "CampaignStatus") -> Any:
     return table("", columns, rows) if rows else ""
 
 
-def _people_table(found: "CampaignStatus", people: "Sequence[Person]") -> Any:
-    """Who answered how much, how fast and how well, where they are several or tell their time."""
+def _people_table(found: "CampaignStatus", people: "Sequence[Person]", numbers: "Mapping[str, int]") -> Any:
+    """Who answered how much, how fast and how well, where they are several or tell their time.
+
+    Their numbers are what metrics know them by.
+    """
     from hilum.loop.report.people import headings, person_row
 
     is_told = len(people) > 1 or any(person.median_seconds is not None for person in people)
-    rows = [[cell.text for cell in person_row(person, found.question)] for person in people]
-    columns = [f"{heading.text}\n{heading.detail}".strip() for heading in headings(found.question)]
+    rows = [
+        [numbers[person.annotator], *(cell.text for cell in person_row(person, found.question))] for person in people
+    ]
+    columns = ["no.", *(f"{heading.text}\n{heading.detail}".strip() for heading in headings(found.question))]
     return table("", columns, rows) if is_told else ""
 
 

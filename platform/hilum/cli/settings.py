@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     inference_open: bool = Field(
         default=False, description="Answer whoever asks, without a key: on a loopback address only."
     )
+    metrics_open: bool = Field(
+        default=False,
+        description="Tell what is counted to whoever asks `hilum metrics` or the bridge, without a key and also beyond "
+        "this machine: where a network policy keeps others out.",
+    )
     actor: str | None = Field(
         default=None,
         description="Who acts, as the audit log names them: a person, or a cluster's service account; the user this "

@@ -32,7 +32,10 @@ class Sent:
 
 def settings_sent(store: str | None) -> dict[str, str]:
     """What a job is told of here; its pods know the chart's store and all secrets."""
-    settings = {name: os.environ[name] for name in ("HILUM_DEBUG",) if name in os.environ}
+    from hilum.store.audit import ACTOR_VARIABLE, current_actor
+
+    settings = {ACTOR_VARIABLE: current_actor()}
+    settings |= {name: os.environ[name] for name in ("HILUM_DEBUG",) if name in os.environ}
     if store:
         from hilum.store.layout import is_local
 

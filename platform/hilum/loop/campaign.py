@@ -7,7 +7,7 @@ are done are done, an event that is written is not written again, and a move is 
 
 from collections.abc import Callable
 
-from hilum.core.errors import ConflictError, CorruptionError, NotFoundError, WaitingForPeople
+from hilum.core.errors import ConflictError, NotFoundError, WaitingForPeople
 from hilum.core.ids import checked_name
 from hilum.core.ports import Annotator, CampaignPlace, Executor, Ledger
 from hilum.core.recipes import CampaignRecipe
@@ -17,13 +17,14 @@ from hilum.loop.accounts import record_move
 from hilum.loop.budget import num_selected, seconds_spent
 from hilum.loop.choices import check_choices
 from hilum.loop.definition import Definition, known_campaigns, read_definition, write_definition
-from hilum.loop.events import Event, history, read_event, round_events, runs_of, write_event
+from hilum.loop.events import Event, read_event, round_events, runs_of, write_event
 from hilum.loop.lease import claimed
 from hilum.loop.people import Agreement, Person, agreement_of, people_of
 from hilum.loop.stages import Stage, next_stages
 from hilum.loop.status import CampaignStatus, asked_and_told, summarise
 from hilum.loop.stopping import is_finished
 from hilum.loop.tracing import move_of, tell
+from hilum.loop.walked import walked
 from hilum.steps.promote import CHAMPION
 from hilum.store.labels import NONE
 from hilum.store.layout import Store
@@ -215,15 +216,7 @@ class Campaign:
 
     def _rounds(self, place: CampaignPlace) -> list[dict[Stage, Event]]:
         """The events of every round up to where the ledger is."""
-        rounds = history(self.store, self.name)[: place.round_number + 1]
-        here = Stage(place.stage)
-        if len(rounds) <= place.round_number or here not in rounds[-1]:
-            raise CorruptionError(
-                f"Campaign '{self.name}' is at round {place.round_number}, '{here}', but the store has no such event. "
-                "Was the store restored from an older copy? `hilum doctor --rebuild` goes back to its last event."
-            )
-        rounds[-1] = {stage: event for stage, event in rounds[-1].items() if stage.number <= here.number}
-        return rounds
+        return walked(self.store, place)
 
     def _runs(self, place: CampaignPlace) -> dict[str, str]:
         return runs_of(round_events(self.store, self.name, place.round_number))

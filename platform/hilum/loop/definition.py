@@ -4,7 +4,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hilum.core.errors import ConflictError, CorruptionError, NotFoundError, RequestError, unknown_name
 from hilum.core.recipes import CampaignRecipe, PrepareRecipe
-from hilum.loop.starts import check_starts
 from hilum.store.layout import Store, filesystem, require
 from hilum.store.manifest import MANIFEST, Manifest, read_json, read_manifest, write_json
 
@@ -24,6 +23,9 @@ class Definition(BaseModel):
 
 def write_definition(store: Store, name: str, recipe: CampaignRecipe, ingest_id: str | None) -> Definition:
     """Write the definition, or read the one that is there; ConflictError if that is a different one."""
+    # Late import: it brings torch, and who only reads definitions need not load it.
+    from hilum.loop.starts import check_starts
+
     ingest_id = ingest_id or only_ingest(store)
     check_prepared(recipe, read_manifest(require(store.run("ingest", ingest_id), f"ingest '{ingest_id}'")))
     check_starts(store, recipe, ingest_id)

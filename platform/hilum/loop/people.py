@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Literal
 
 import numpy as np
@@ -74,7 +75,11 @@ def people_of(store: Store, label_set_id: str, rounds: Iterable[tuple[str, str]]
 
 def agreement_of(store: Store, label_set_id: str) -> Agreement | None:
     """How far the annotators of a label set and its ancestors agree; None where no two answered the same."""
-    answers = read_everybodys_answers(store, label_set_id).values()
+    return agreement_among(read_everybodys_answers(store, label_set_id).values())
+
+
+def agreement_among(answers: Iterable[Sequence[Annotation]]) -> Agreement | None:
+    """How far people agree; ``answers`` are all that were given about a candidate, for each candidate."""
     shared = [votes for votes in map(votes_of, answers) if len(votes) > 1]
     if not shared:
         return None
@@ -86,6 +91,15 @@ def agreement_of(store: Store, label_set_id: str) -> Agreement | None:
         pairs = [(first, second) for first, second in (sorted(votes, key=_by_name) for votes in shared)]
         return Agreement("Cohen's kappa", _kappa(pairs), len(shared), 2)
     return Agreement("Fleiss' kappa", fleiss_kappa(_class_counts(shared)), len(shared), len(names))
+
+
+def agreement_with_others(answers: Iterable[Sequence[Annotation]]) -> dict[str, float | None]:
+    """By annotator, the agreement with the others over what others answered too, as `Person.with_others` has it."""
+    pairs: dict[str, list[tuple[Annotation, Annotation]]] = {}
+    for votes in map(votes_of, answers):
+        for answer, other in permutations(votes, 2):
+            pairs.setdefault(answer.annotator, []).append((answer, other))
+    return {name: _agreement(each) for name, each in pairs.items()}
 
 
 def _person(

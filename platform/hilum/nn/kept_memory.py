@@ -13,20 +13,23 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8
 """Their names in malloc.h, where they are numbers."""
 _LARGEST_BLOCK, _MOST_KEPT = 32 << 20, 1 << 30
 """Bytes. The allocator allows no larger block."""
-_SETTINGS = (
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TRIM_THRESHOLD_",
-    "MALLOC_MMAP_MAX_",
-    "MALLOC_ARENA_MAX",
-    "GLIBC_TUNABLES",
-)
+ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(_LARGEST_BLOCK),
+    "MALLOC_TRIM_THRESHOLD_": str(_MOST_KEPT),
+}
+"""The same for a process that is yet to begin."""
+_SETTINGS = (*ENVIRONMENT, "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Have it so in this process, once; whether it is. Not where the environment says how, nor without GNU's C."""
+    """Have it so in this process, once; whether it is. Not where the environment says how, nor without GNU's C.
+
+    Threads that have a heap of their own by now keep it: call it early, or begin a process with `ENVIRONMENT`.
+    """
     if any(name in os.environ for name in _SETTINGS):
-        return False
+        return all(os.environ.get(name) == value for name, value in ENVIRONMENT.items())
     try:
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018 (AttributeError elsewhere)
@@ -34,3 +37,9 @@ def keep_freed_memory() -> bool:
         return False
     wanted = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGEST_BLOCK), (_TRIM_THRESHOLD, _MOST_KEPT))
     return all(library.mallopt(*one) for one in wanted)
+
+
+def pass_on() -> None:
+    """Have it so in every process that this one begins from now on, unless the environment says how."""
+    if not any(name in os.environ for name in _SETTINGS):
+        os.environ.update(ENVIRONMENT)

@@ -146,8 +146,9 @@ class Pass:
         )
 
     def _look(self, probs_MC: Floats, embedding_D: Floats | None) -> None:
-        mean_C = probs_MC.mean(axis=0)
-        self._looks.append((float(mean_C.max(axis=0).mean()), float((mean_C.argmax(axis=0) > 0).mean())))
+        mean_C = probs_MC[0] if len(probs_MC) == 1 else probs_MC.mean(axis=0)
+        likeliest = mean_C.max(axis=0)
+        self._looks.append((float(likeliest.mean()), float((mean_C[0] < likeliest).mean())))
         if embedding_D is not None:
             self._embeddings.append(embedding_D)
 

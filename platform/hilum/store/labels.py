@@ -4,12 +4,13 @@ Label patches are zstd-compressed little-endian uint16 in C order (Z, Y, X); 65,
 voxel nobody has answered.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hilum.core.agreement import agreed_id, by_majority, votes_of
 from hilum.core.asking import Annotation, LabelMap
@@ -39,8 +40,12 @@ def write_annotations(url: str, annotations: Iterable[Annotation]) -> int:
     return write_rows(url, ANNOTATIONS, map(_to_row, ordered))
 
 
-def read_annotations(url: str) -> list[Annotation]:
-    return [_from_row(row) for row in read_table(url, ANNOTATIONS).to_pylist()]
+def read_annotations(url: str, *, candidate_ids: Collection[str] | None = None) -> list[Annotation]:
+    """All answers of a table, or those about some candidates alone."""
+    table = read_table(url, ANNOTATIONS)
+    if candidate_ids is not None:
+        table = table.filter(pc.is_in(table["candidate_id"], pa.array(sorted(candidate_ids), pa.string())))
+    return [_from_row(row) for row in table.to_pylist()]
 
 
 def commit_label_set(store: Store, collect_run_id: str, parent_id: str | None) -> Manifest:

@@ -118,6 +118,11 @@ class SqlLedger:
         with self._transaction() as db:
             db.execute(delete(LEASES).where(LEASES.c.name == name, LEASES.c.holder == holder))
 
+    def holders(self) -> Mapping[str, str]:
+        good = select(LEASES.c.name, LEASES.c.holder).where(LEASES.c.expires >= self._clock())
+        with self._transaction() as db:
+            return {row.name: row.holder for row in db.execute(good)}
+
     def remember_tasks(self, selection_id: str, external_ids: Mapping[str, str]) -> None:
         rows = [
             {"selection_id": selection_id, "candidate_id": candidate_id, "external_id": external_id}

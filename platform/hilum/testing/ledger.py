@@ -125,6 +125,12 @@ class LedgerTests:
         ledger.release("a", "you")
         assert ledger.hold("a", "you", 60) == "me"
 
+    def test_leases_that_are_good_are_listed_with_who_holds_them(self, new_ledger: NewLedger) -> None:
+        ledger = new_ledger()
+        ledger.hold("campaign/liver", "me", 60)
+        ledger.hold("campaign/lung", "you", -1)
+        assert new_ledger().holders() == {"campaign/liver": "me"}
+
     def test_of_many_who_want_a_lease_at_once_one_gets_it(self, new_ledger: NewLedger) -> None:
         ledgers = [new_ledger() for _ in range(8)]
         with ThreadPoolExecutor(8) as threads:

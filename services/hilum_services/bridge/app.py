@@ -10,13 +10,17 @@ from starlette.middleware.cors import CORSMiddleware
 
 from hilum.adapters.label_studio.keys import BRIDGE_KEY, WEBHOOK_SECRET, Keys, keys_named
 from hilum.adapters.label_studio.links import Signer
+from hilum.adapters.meters import PrometheusMeter
 from hilum.cli.composition import store_at
 from hilum.cli.settings import read_settings
 from hilum.core.errors import HilumError, RequestError
 from hilum.store.layout import Store, require
+from hilum_services.bridge.counting import counted
 from hilum_services.bridge.images import images_router
 from hilum_services.bridge.pictures import Pictures
 from hilum_services.bridge.webhooks import LARGEST_BODY, webhooks_router
+from hilum_services.inference.access import Door
+from hilum_services.metrics_door import metrics_door, metrics_router
 from hilum_services.refusals import answer_errors, refusal
 from hilum_services.traced import SILENT
 
@@ -38,14 +42,20 @@ class Access:
     image_keys: Keys
     webhook_secrets: Keys
     origins: tuple[str, ...]
+    metrics: Door | None = None
+    """Who may read what is counted; None: nobody."""
 
 
 def make_app(store: Store, access: Access, *, largest_webhook: int = LARGEST_BODY) -> FastAPI:
     """The bridge of one store."""
+    meter = PrometheusMeter()
     app = FastAPI(title="hilum bridge", docs_url=None, redoc_url=None, openapi_url=None, **SILENT)
     answer_errors(app)
     app.include_router(images_router(Pictures(store), Signer(access.image_keys) if access.image_keys else None))
     app.include_router(webhooks_router(store, access.webhook_secrets, largest_body=largest_webhook))
+
+    if access.metrics is not None:
+        app.include_router(metrics_router(meter.exposition, access.metrics))
 
     @app.get("/health")
     async def health() -> JSONResponse:
@@ -62,7 +72,9 @@ def make_app(store: Store, access: Access, *, largest_webhook: int = LARGEST_BOD
 
     @app.middleware("http")
     async def with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
+        with counted(meter, request.url.path) as line:
+            response = await call_next(request)
+            line.status = response.status_code
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
@@ -93,6 +105,7 @@ def from_environment(store_url: str | None = None, model: str | None = None) -> 
         image_keys=() if settings.bridge_open else keys,
         webhook_secrets=keys_named(WEBHOOK_SECRET),
         origins=checked_origins(settings.bridge_origins.split()),
+        metrics=metrics_door(settings),
     )
     app = make_app(store_at(store_url), access)
     if model or settings.pre_annotation_model:

@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
+from hilum.nn.kept_memory import ENVIRONMENT
+
 NAME = "inference"
 IMPORT_PATH = "hilum_services.inference.serve:application"
 _BUSY = 8
@@ -86,7 +88,7 @@ def config(shape: Shape, *, host: str, port: int) -> dict[str, Any]:
 
 def _environment(shape: Shape) -> Mapping[str, str]:
     threads = str(max(1, int(shape.cpus)))
-    return {"OMP_NUM_THREADS": threads, **shape.environment}
+    return {"OMP_NUM_THREADS": threads, **ENVIRONMENT, **shape.environment}
 
 
 def _ingress_of(shape: Shape) -> Callable[[], FastAPI]:

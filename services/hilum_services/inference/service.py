@@ -204,8 +204,9 @@ class Service:
         version = answer.version
         whose = {"model": version.model, "version": version.checkpoint_id}
         self.meter.observe("hilum_inference_uncertainty", answer.uncertainty, **whose)
-        if answer.is_unlike:
-            self.meter.count("hilum_inference_unlike_total", 1, **whose)
+        if answer.is_unlike is not None:
+            # Also where none is: a share that is 0 is not one that nobody knows.
+            self.meter.count("hilum_inference_unlike_total", int(answer.is_unlike), **whose)
         drift = self._drifts.get(version.checkpoint_id)
         if drift is not None and answer.depth is None and isinstance(question, Question):
             drift.see(question, answer)

@@ -40,10 +40,19 @@ def test_every_help_is_one_sentence(metric):
     assert "\n" not in metric.help
 
 
-def test_times_are_in_seconds_and_told_as_histograms():
-    timed = [metric for metric in METRICS if metric.name.endswith("_seconds")]
-    assert timed
-    assert all(metric.kind == "histogram" for metric in timed)
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_times_are_in_seconds_and_sizes_in_bytes(metric):
+    assert not re.search(r"_(ms|milliseconds|minutes|hours|days|kb|mb|gb|percent)(_|$)", metric.name)
+
+
+def test_a_time_since_1970_says_so():
+    moments = [metric for metric in METRICS if "since 1970" in metric.help]
+    assert moments
+    assert all(metric.name.endswith("_timestamp_seconds") for metric in moments)
+
+
+def test_every_process_tells_something():
+    assert {metric.told_by for metric in METRICS} == {"control", "inference", "bridge"}
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

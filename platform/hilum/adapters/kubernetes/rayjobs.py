@@ -14,6 +14,7 @@ from typing import Any
 from hilum.adapters.kubernetes.connection import Cluster, refusal
 from hilum.adapters.ray_jobs import entrypoint
 from hilum.core.errors import NotFoundError, RequestError
+from hilum.store.audit import ACTOR_VARIABLE
 
 TEMPLATE = "hilum-rayjob-template"
 TEMPLATE_KEY = "rayjob.yaml"
@@ -34,8 +35,9 @@ class Command:
 
     @property
     def run(self) -> str:
-        """The name of this command with these settings, 12 hexadecimal digits."""
-        return hashlib.sha256(json.dumps([self.words, self.environment]).encode()).hexdigest()[:12]
+        """The name of this command with these settings, whoever sends it: 12 hexadecimal digits."""
+        settings = [setting for setting in self.environment if setting[0] != ACTOR_VARIABLE]
+        return hashlib.sha256(json.dumps([self.words, settings]).encode()).hexdigest()[:12]
 
     def job_name(self, attempt: int) -> str:
         return f"hilum-{self.words[0]}-{self.run}-{attempt}"
