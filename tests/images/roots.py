@@ -128,7 +128,7 @@ def contained(
         *("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/tmp"),
         *("--ro-bind", str(hosts), "/etc/hosts", *mounts),
         *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--as-pid-1", "--die-with-parent"),
-        *("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"),
+        *("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"),
         *("--clearenv", *_setenv(image.environment | dict(environment or {})), "--chdir", image.workdir),
         *("/usr/bin/setpriv", *drop, "--bounding-set=-all", "--inh-caps=-all", *image.entrypoint, *command),
     ]

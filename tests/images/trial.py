@@ -97,6 +97,7 @@ def who_it_is(image: Image) -> str:
     said = _said(image, ["sh", "-c", "id; grep -E 'Cap(Eff|Bnd)|NoNewPrivs' /proc/self/status"])
     assert "uid=10001" in said
     assert "CapEff:\t0000000000000000" in said
+    assert "CapBnd:\t0000000000000000" in said
     assert "NoNewPrivs:\t1" in said
     return said
 
