@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from tests.images import context, dockerfile, rules
 
+from hilum.adapters.label_studio import local_server
+
 ROOT = context.ROOT
 IMAGES = ROOT / "deploy" / "images"
 RECIPES = sorted(path for path in IMAGES.iterdir() if path.name.endswith("Dockerfile"))
@@ -217,6 +219,13 @@ def test_the_image_is_labelled_with_our_version():
     labels = dockerfile.assignments(label, arguments)
     assert labels["org.opencontainers.image.version"] == PROJECT["project"]["version"]
     assert labels["org.opencontainers.image.licenses"] == PROJECT["project"]["license"]
+
+
+def test_label_studio_is_the_version_that_we_are_tested_with():
+    (stage,) = [stage for stage in dockerfile.read(HILUM).stages if stage.name == "label-studio"]
+    (label,) = stage.of("LABEL")
+    assert _pins(IMAGES / "label-studio.lock")["label-studio"] == local_server.VERSION
+    assert dockerfile.assignments(label, {})["org.opencontainers.image.version"] == local_server.VERSION
 
 
 def test_all_that_is_written_goes_below_tmp():
