@@ -28,7 +28,7 @@ check: setup     ## format, lint, types, floors, licences and docs
 bench: setup     ## peers measured beside us in one run (THEME=reading|ingest|network|augment|genesis|scoring|selection|label_studio|publishing|sliding|serving; without: all)
 	.venv/bin/python tests/bench/run.py $(THEME)
 
-evidence: setup  ## a question answered on real images, as a page of platform/docs/evidence (WHAT=architectures|pretraining|strategies|million|scale|serving)
+evidence: setup  ## a question answered on real images, as a page of platform/docs/evidence (WHAT=architectures|pretraining|strategies|million|scale|serving|chaos)
 	.venv/bin/python -m tests.evidence.$(WHAT) $(EVIDENCE)
 
 audit: setup     ## known vulnerabilities of what is locked (asks a service on the network)

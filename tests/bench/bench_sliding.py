@@ -39,7 +39,7 @@ Answer = Callable[[np.ndarray], np.ndarray | None]
 
 
 def ours() -> Answer:
-    predictor, engine = _predictor(), Engine()
+    engine, predictor = Engine.alone(), _predictor()
     return lambda image_CZYX: engine.submit(Pass(image_CZYX, Way(predictor, WINDOW, OVERLAP))).done.result().probs
 
 

@@ -13,6 +13,7 @@ from typer.main import get_command
 from hilum.cli.main import app, main
 from hilum.cli.serve import SHORT_WAYS
 from hilum.cli.settings import PREFIX, Settings
+from hilum.nn.kept_memory import ENVIRONMENT
 
 FEATURES = engine.ci_values()
 EXTERNAL = {  # made by whoever installs: named in the values, never by the chart
@@ -281,6 +282,13 @@ def test_inference_is_what_hilum_serve_config_prints(tmp_path, monkeypatch, caps
     assert yaml.safe_load(service["spec"]["serveConfigV2"]) == wanted
 
 
+def test_ray_keeps_freed_memory_as_hilum_does(rendered):
+    for _, pod, _ in _pods(rendered[engine.CHART / "ci" / "inference-values.yaml"]):
+        for container in pod["containers"]:
+            if container["name"] in ("ray-head", "ray-worker"):
+                assert {one["name"]: one.get("value") for one in container["env"]}.items() >= ENVIRONMENT.items()
+
+
 def test_requests_go_the_short_ways_of_hilum_serve(rendered):
     documents = rendered[engine.CHART / "ci" / "inference-values.yaml"]
     containers = [one for part, pod, _ in _pods(documents) if part == "inference" for one in pod["containers"]]
@@ -334,12 +342,10 @@ def test_every_setting_and_every_word_of_a_pod_is_one_that_hilum_knows(rendered)
     ]
     settings = {one["name"] for container in containers for one in container.get("env", [])}
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    assert {name for name in settings if name.startswith(PREFIX)} - known <= {
-        "HILUM_METRICS_OPEN"
-    }  # of `hilum metrics`
+    assert {name for name in settings if name.startswith(PREFIX)} <= known
     words = {one["args"][3] for one in containers if one.get("args", [])[:3] == ["python", "-m", "hilum"]}
     assert words == {"bridge", "metrics"}
-    assert words - {"metrics"} <= set(get_command(app).commands)
+    assert words <= set(get_command(app).commands)
 
 
 @pytest.mark.parametrize("port", [9090, 9464, 8080, 5432])

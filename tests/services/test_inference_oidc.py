@@ -332,9 +332,9 @@ def test_the_environment_names_the_issuer_and_no_key_is_needed(tmp_path, issuer,
     monkeypatch.setenv("HILUM_OIDC_ISSUER", issuer.url)
     monkeypatch.delenv("HILUM_API_KEYS_FILE", raising=False)
     with pytest.raises(RequestError, match="HILUM_OIDC_AUDIENCE"):
-        from_environment(made.store.url)
+        from_environment(made.store.url, is_alone=False)
     monkeypatch.setenv("HILUM_OIDC_AUDIENCE", AUDIENCE)
-    with serving(from_environment(made.store.url)) as made.url:
+    with serving(from_environment(made.store.url, is_alone=False)) as made.url:
         assert status(made, issuer.token()) == 200
         assert status(made, made.key) == 401  # there is no file of keys
         assert httpx.get(f"{made.url}/v1/models", trust_env=False).status_code == 401

@@ -8,6 +8,10 @@ imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 securityContext: {{- include "hilum.containerSecurity" .root | nindent 2 }}
 env:
   {{- include "hilum.env" .root | nindent 2 }}
+  # Freed memory stays with the process: platform/hilum/nn/kept_memory.py.
+  - {name: MALLOC_ARENA_MAX, value: "1"}
+  - {name: MALLOC_MMAP_THRESHOLD_, value: "33554432"}
+  - {name: MALLOC_TRIM_THRESHOLD_, value: "1073741824"}
   {{- if eq .component "inference" }}
   - {name: HILUM_API_KEYS_FILE, value: /etc/hilum/keys/keys.json}
   # Short ways of a request: platform/hilum/cli/serve.py.

@@ -17,7 +17,6 @@ import pickle
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,7 +28,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.ray_tokens import guard_a_new_ray, refuses_us, show_our_token
-from hilum.adapters.ray_workers import inside_worker, least_busy, let_workers_go, warm_workers
+from hilum.adapters.ray_workers import HungError, inside_worker, least_busy, let_workers_go, reply_of, warm_workers
 from hilum.core.errors import HilumError, RequestError
 from hilum.core.ports import Counts, TrainContext
 from hilum.core.resources import Resources
@@ -110,8 +109,9 @@ class RayExecutor:
     ) -> Iterator[Counts]:
         """Do every shard on ``num_workers`` warm workers; results come as they are ready.
 
-        A worker that dies is started again and does its shard anew, ``resources.max_failures``
-        times. An exception raised by ``work`` ends the call and is raised here as it was there.
+        A worker that dies is started again and does its shard anew, ``resources.max_failures`` times; one that hangs
+        (``resources.hung_after_seconds``) is killed. An exception raised by ``work`` ends the call and is raised here
+        as it was there.
         """
         if not shards:
             return
@@ -124,7 +124,12 @@ class RayExecutor:
         connect()
         workers = warm_workers(min(num_workers, len(shards)), resources)
         pass_on = partial(
-            _pass_on, work=cloudpickle.dumps(work), workers=workers, label=label, max_failures=resources.max_failures
+            _pass_on,
+            work=cloudpickle.dumps(work),
+            workers=workers,
+            label=label,
+            max_failures=resources.max_failures,
+            hung_after_seconds=resources.hung_after_seconds,
         )
         rows = [{"place": place, "shard": cloudpickle.dumps(shard)} for place, shard in enumerate(shards)]
         _keep_ray_data_quiet()
@@ -168,20 +173,37 @@ def _knock(address: str) -> None:
 
 
 def _pass_on(
-    row: dict[str, Any], *, work: bytes, workers: list[Any], label: str, max_failures: int
+    row: dict[str, Any],
+    *,
+    work: bytes,
+    workers: list[Any],
+    label: str,
+    max_failures: int,
+    hung_after_seconds: float,
 ) -> dict[str, bytes]:
     """One Ray Data task: have a worker do the shard, and pass its reply on.
 
     Ray's own retries of a call would all be spent before it is known that a whole node is
     gone, so a shard is given anew here, to a worker that answers.
     """
+    num_hung = 0
     for _ in range(max_failures + 1):
         worker = least_busy(workers, row["place"])
-        with suppress(RayActorError):
-            return {"reply": ray.get(worker.do.remote(work, row["shard"]))}
+        try:
+            asked = worker.do.remote(work, row["shard"])
+            return {"reply": reply_of(worker, asked, hung_after_seconds=hung_after_seconds)}
+        except HungError:
+            num_hung += 1
+        except RayActorError:
+            pass
+    why = (
+        f"{num_hung} times it was at it for {hung_after_seconds:g} s: give more hung_after_seconds if it needs them"
+        if num_hung
+        else "Usually memory ran out: give a smaller score_batch_size or fewer workers"
+    )
     error = HilumError(
-        f"{label}: a worker process died {max_failures + 1} times on one shard. Usually memory ran out: "
-        "give a smaller score_batch_size or fewer workers and run again; finished shards are kept."
+        f"{label}: a worker process died {max_failures + 1} times on one shard. {why}, and run again; "
+        "finished shards are kept."
     )
     return {"reply": pickle.dumps((None, error))}
 

@@ -24,6 +24,7 @@ from hilum.core.resources import Resources
 NAMESPACE = "hilum"
 IDLE_SECONDS = 900.0
 _LOOK_SECONDS = 2.0
+_WATCH_SECONDS = 10.0
 _ANSWER_SECONDS = 120.0
 _PAUSE_SECONDS = 0.5
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -55,13 +56,14 @@ class Worker:
         os.environ["OMP_NUM_THREADS"] = str(num_threads)
         keep_freed_memory()
         self._running = 0
-        self._last = time.monotonic()
+        self._last = self._began = time.monotonic()
         self._me = ray.get_runtime_context().current_actor
         threading.Thread(target=self._leave_when_idle, args=[idle_seconds], daemon=True).start()
 
     def do(self, work: bytes, shard: bytes) -> bytes:
         """``work(shard)``, both pickled; the reply is (result, None) or (None, exception)."""
         self._running += 1
+        self._began = time.monotonic()
         _at_a_shard.set()
         try:
             return pickle.dumps((pickle.loads(work)(pickle.loads(shard)), None))  # noqa: S301 (our driver's own)
@@ -76,6 +78,10 @@ class Worker:
         """How many shards it is at; asking keeps it from leaving."""
         self._last = time.monotonic()
         return self._running
+
+    def seconds_at_shard(self) -> float:
+        """For how long it has been at the shard it is at; 0 when it is at none."""
+        return time.monotonic() - self._began if self._running else 0.0
 
     def _leave_when_idle(self, idle_seconds: float) -> None:
         while self._running or time.monotonic() - self._last < idle_seconds:
@@ -116,6 +122,34 @@ def least_busy(workers: list[Any], place: int) -> Any:
             return busy[0]
         time.sleep(_PAUSE_SECONDS)
     return in_turn[0]
+
+
+def reply_of(worker: Any, reply: Any, *, hung_after_seconds: float) -> bytes:
+    """What a worker replies. RayActorError when it died, or was killed for being at a shard, or silent, too long."""
+    look_every = min(_WATCH_SECONDS, hung_after_seconds / 4)
+    heard = time.monotonic()
+    while not ray.wait([reply], timeout=look_every)[0]:
+        with contextlib.suppress(GetTimeoutError):
+            asked = worker.seconds_at_shard.options(concurrency_group="watch").remote()
+            if ray.get(asked, timeout=_LOOK_SECONDS) < hung_after_seconds:
+                heard = time.monotonic()
+            else:
+                raise _killed(worker, reply)
+        if time.monotonic() - heard > hung_after_seconds:
+            raise _killed(worker, reply)
+    found: bytes = ray.get(reply)
+    return found
+
+
+class HungError(RayActorError):  # type: ignore[misc]
+    """A worker hung, and was killed."""
+
+
+def _killed(worker: Any, reply: Any) -> HungError:
+    ray.kill(worker, no_restart=False)
+    # Once its reply has failed it is gone, and who asks next asks its successor.
+    ray.wait([reply], timeout=_WATCH_SECONDS)
+    return HungError()
 
 
 def let_workers_go() -> None:

@@ -23,6 +23,8 @@ from hilum.core.errors import HilumError, WaitingForPeople
 
 _YOUR_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
+_AWAY = {errno.EBUSY, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
+
 DONE, YOUR_REQUEST, WAITING, OUR_FAULT, PARTLY, INTERRUPTED = 0, 2, 3, 4, 5, 130
 
 
@@ -86,7 +88,21 @@ def _judged(error: BaseException) -> tuple[int, str]:
                 YOUR_REQUEST,
                 f"{error.strerror}: {error.filename or 'the store'}. Make room or give leave, and try again.",
             )
+    if _is_from_away(error):
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        why = said.splitlines()[0].rstrip(".")
+        return (
+            OUR_FAULT,
+            f"The store does not answer: {why}. What was finished is kept; the same command goes on from it.",
+        )
     return OUR_FAULT, _our_fault(error)
+
+
+def _is_from_away(error: BaseException) -> bool:
+    """True when object storage broke off, was busy, or is not there; its clients raise errors of their own."""
+    if isinstance(error, OSError):
+        return isinstance(error, ConnectionError | TimeoutError) or error.errno in _AWAY
+    return type(error).__module__.split(".")[0] in {"botocore", "aiobotocore", "aiohttp"}
 
 
 def _usage(error: TyperException) -> str:

@@ -11,6 +11,8 @@ class Resources(BaseModel):
     ``num_train_workers`` 0 trains in the calling process through Ray Train's local mode. With
     ``min_train_workers`` a training also runs with fewer, as many as there is room for.
     ``num_readers`` threads of each training worker read ahead; 0 reads when data is needed.
+    A worker that is at one shard for ``hung_after_seconds`` is killed, and the shard is done anew; so it is with one
+    that dies, ``max_failures`` times.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,6 +27,7 @@ class Resources(BaseModel):
     score_batch_size: int = Field(default=64, ge=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     max_failures: int = Field(default=3, ge=0)
+    hung_after_seconds: float = Field(default=3600.0, gt=0)
 
     @model_validator(mode="after")
     def _no_more_at_least_than_at_most(self) -> "Resources":

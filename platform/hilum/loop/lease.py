@@ -16,6 +16,8 @@ from hilum.core.errors import ConflictError, HilumError
 from hilum.core.ports import LeaseLedger
 
 SECONDS = 60.0
+_NOT_GIVEN_BACK: set[str] = set()
+"""Holders of this process who are done, and could not say so: the ledger was away."""
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def claimed(ledger: LeaseLedger, name: str, *, seconds: float = SECONDS) -> Iter
         with _renewed(ledger, name, me, seconds):
             yield
     finally:
-        ledger.release(name, me)
+        _give_back(ledger, name, me)
 
 
 @contextmanager
@@ -49,7 +51,15 @@ def waited_for(
         with _renewed(ledger, name, me, seconds):
             yield
     finally:
+        _give_back(ledger, name, me)
+
+
+def _give_back(ledger: LeaseLedger, name: str, me: str) -> None:
+    try:
         ledger.release(name, me)
+    except HilumError:
+        _NOT_GIVEN_BACK.add(me)
+        raise
 
 
 def _me() -> str:
@@ -85,7 +95,9 @@ def _renew(ledger: LeaseLedger, name: str, me: str, seconds: float, done: thread
 
 
 def _has_died(holder: str) -> bool:
-    """True when the holder was a process of this machine that is no more. Of other machines nothing is known."""
+    """True when the holder is done, or was a process of this machine that is no more. Of others nothing is known."""
+    if holder in _NOT_GIVEN_BACK:
+        return True
     host, process, _ = holder.split("/")
     if host != socket.gethostname():
         return False

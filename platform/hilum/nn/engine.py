@@ -12,9 +12,10 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import torch
 
 from hilum.core.errors import HilumError
 from hilum.core.geometry import Zyx
@@ -42,14 +43,33 @@ class Engine:
     """Answers images one batch of windows at a time, at most ``most_waiting`` images at once."""
 
     def __init__(
-        self, *, batch_size: int = 8, most_waiting: int = 64, watch: Callable[[Batched], None] = lambda _: None
+        self,
+        *,
+        batch_size: int = 8,
+        most_waiting: int = 64,
+        watch: Callable[[Batched], None] = lambda _: None,
+        num_threads: int | None = None,
     ) -> None:
+        """``num_threads``: of torch, for its thread; None leaves them as they are."""
         self._batch_size, self._most_waiting, self._watch = batch_size, most_waiting, watch
         self._waiting: OrderedDict[int, tuple[Pass, float | None]] = OrderedDict()
         self._changed = threading.Condition()
         self._is_open = True
+        self._num_threads, self._begun = num_threads, threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
+
+    @classmethod
+    def alone(cls, **how: Any) -> Self:
+        """The engine of a process that does nothing else: all of torch's threads are its own, every other has one.
+
+        OpenMP gives each thread that computes a team of its own; where all of them together outnumber the cores, they
+        sleep whenever they wait for each other: a tenth of the time of a 3D network.
+        """
+        engine = cls(num_threads=torch.get_num_threads(), **how)
+        engine._begun.wait()
+        torch.set_num_threads(1)
+        return engine
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +101,10 @@ class Engine:
         self._thread.join()
 
     def _run(self) -> None:
+        if self._num_threads is not None:
+            torch.get_num_threads()  # a thread's first question: from now on it heeds what it is told itself
+            torch.set_num_threads(self._num_threads)
+        self._begun.set()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting) or not self._is_open)

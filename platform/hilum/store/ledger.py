@@ -18,10 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from hilum.core.errors import ConflictError, HilumError
 from hilum.core.ports import CampaignPlace
 from hilum.store.layout import Store
-from hilum.store.ledger_engine import connect, reason
+from hilum.store.ledger_engine import connect, is_away, reason
 from hilum.store.ledger_tables import ALIASES, CAMPAIGNS, LEASES, TASKS
 
 URL_VARIABLE = "HILUM_LEDGER_URL"
+PATIENCE_SECONDS = 30.0
+"""How long a server may be away while it is restarted or fails over. After that, one sentence says that it is."""
+
+_PAUSE_SECONDS = 0.5
 
 
 def open_ledger(store: Store, url: str | None = None) -> "SqlLedger":
@@ -36,12 +40,20 @@ def open_ledger(store: Store, url: str | None = None) -> "SqlLedger":
 class SqlLedger:
     """A ledger on SQLite or Postgres (`hilum.core.ports.Ledger`). Safe to open many times, in many processes.
 
-    ``clock`` gives seconds since 1970 and is only used to let leases expire.
+    ``clock`` gives seconds since 1970 and is only used to let leases expire. A server that does not take
+    connections is waited for, ``patience_seconds`` at each call.
     """
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], float] = time.time,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._patience_seconds = patience_seconds
 
     def start(self, name: str, stage: str) -> CampaignPlace:
         with self._transaction() as db:
@@ -158,11 +170,22 @@ class SqlLedger:
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         try:
-            with self._engine.begin() as db:
+            with self._connected() as db, db.begin():
                 yield db
         except SQLAlchemyError as error:
             where = self._engine.url.render_as_string(hide_password=True)
             raise HilumError(f"The ledger at {where} did not answer: {reason(error)}.") from error
+
+    def _connected(self) -> Connection:
+        """A connection; a server that is restarted is waited for. Nothing was said on it yet, so nothing is lost."""
+        until = time.monotonic() + self._patience_seconds
+        while True:
+            try:
+                return self._engine.connect()
+            except SQLAlchemyError as error:
+                if not is_away(error) or time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
 
     def _swap_alias(self, db: Connection, model: str, alias: str, checkpoint_id: str, expected: str | None) -> bool:
         if expected is None:

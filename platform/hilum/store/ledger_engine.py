@@ -15,6 +15,13 @@ from hilum.store.layout import Store, filesystem, is_local
 NEWEST = "0001"
 """The revision of the tables that this hilum reads and writes."""
 
+_AWAY = (
+    "connection refused",
+    "connection reset",
+    "server closed the connection",
+    "the database system is",  # starting up, shutting down, in recovery mode
+    "terminating connection",
+)
 _BUSY_SECONDS = 60.0
 _MIGRATION_LOCK = 4_863_541  # an arbitrary number that every hilum agrees on
 
@@ -39,6 +46,12 @@ def connect(store: Store, url: str | None) -> Engine:
 def reason(error: SQLAlchemyError) -> str:
     """The database's own first sentence about what went wrong."""
     return (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+
+
+def is_away(error: SQLAlchemyError) -> bool:
+    """True when a server takes no connections now: it is being restarted, or something else takes over from it."""
+    said = str(getattr(error, "orig", None) or error).lower()
+    return any(words in said for words in _AWAY)
 
 
 def _database(store: Store, url: str | None) -> URL:

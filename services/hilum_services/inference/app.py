@@ -118,8 +118,12 @@ def from_environment(
     batch_size: int = 8,
     keep_from: float | None = None,
     shallower_above: int | None = None,
+    is_alone: bool = True,
 ) -> FastAPI:
-    """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words."""
+    """The service that the ``HILUM_*`` environment describes: with keys, or opened to everybody in so many words.
+
+    Unless the process does something else too (``is_alone`` false), torch's threads are all its engine's.
+    """
     begin()
     door = door_from_environment()
     store = store_at(store_url)
@@ -132,6 +136,7 @@ def from_environment(
         batch_size=batch_size,
         keep_from=keep_from,
         shallower_above=shallower_above,
+        is_alone=is_alone,
     )
     return make_app(service, door)
 

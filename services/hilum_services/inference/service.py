@@ -56,8 +56,11 @@ class Service:
         fresh_for: float = 1.0,
         keep_from: float | None = None,
         shallower_above: int | None = None,
+        is_alone: bool = False,
     ) -> None:
-        """``fresh_for``: after how many seconds an alias is looked up again; that is how long a promotion takes.
+        """``is_alone``: the process does nothing else.
+
+        ``fresh_for``: after how many seconds an alias is looked up again; that is how long a promotion takes.
 
         ``keep_from``: from which uncertainty on images are kept whose senders consent; None keeps none.
 
@@ -67,7 +70,8 @@ class Service:
         self.keeping = Keeping(store, keep_from)
         self.store, self.ledger, self.limits, self.meter = store, ledger, limits, meter
         self.shelf = Shelf(store, num_kept=num_kept)
-        self.engine = Engine(batch_size=batch_size, most_waiting=limits.most_waiting, watch=self._batched)
+        begin = Engine.alone if is_alone else Engine
+        self.engine = begin(batch_size=batch_size, most_waiting=limits.most_waiting, watch=self._batched)
         self._fresh_for = fresh_for
         self._calibrations: dict[str, tuple[float, Calibration | None]] = {}
         self._drifts: dict[str, Drift] = {}

@@ -164,6 +164,29 @@ def test_any_other_trouble_with_a_file_is_ours():
     assert run_guarded(_raising(OSError(errno.EBADF, "Bad file descriptor")), []) == OUR_FAULT
 
 
+class BotoCoreError(Exception):
+    """As the clients of object storage raise them: of no kind that Python knows."""
+
+    __module__ = "botocore.exceptions"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EBUSY, "Please reduce your request rate."),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        TimeoutError("timed out"),
+        BotoCoreError('Could not connect to the endpoint URL: "http://bucket/"'),
+    ],
+)
+def test_a_store_that_does_not_answer_is_one_sentence_with_what_to_do(error, capsys):
+    assert run_guarded(_raising(error), []) == OUR_FAULT
+    said = capsys.readouterr().err
+    assert "The store does not answer: " in said
+    assert "the same command goes on from it" in " ".join(said.split())
+    assert "traceback" not in said
+
+
 def test_a_reader_that_goes_away_is_not_our_fault():
     many = "print('x' * 100 + chr(10) * 1) or [print('x' * 1000) for _ in range(10000)]"
     program = f"import sys\nfrom hilum.cli.boundary import run_guarded\nsys.exit(run_guarded(lambda a: {many}, []))"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hilum.core.errors import ConflictError
+from hilum.core.errors import ConflictError, HilumError
 from hilum.loop.lease import claimed, waited_for
 from hilum.store.layout import Store
 from hilum.store.ledger import SqlLedger, open_ledger
@@ -120,3 +120,21 @@ def test_whoever_waits_comes_after_whoever_works(ledger: SqlLedger) -> None:
         order.append("second")
     worker.join()
     assert order == ["first", "second"]
+
+
+class Away(SqlLedger):
+    """A ledger that is gone when a lease is given back."""
+
+    def release(self, name: str, holder: str) -> None:
+        raise HilumError("The ledger did not answer.")
+
+
+def test_a_lease_that_could_not_be_given_back_is_no_hindrance_to_this_process(
+    ledger: SqlLedger, tmp_path: Path
+) -> None:
+    away = Away(connect(Store(str(tmp_path)), None))
+    with pytest.raises(HilumError, match="did not answer"), claimed(away, "a"):
+        pass
+    with claimed(ledger, "a"):
+        pass
+    away.close()

@@ -5,6 +5,7 @@ from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
+import torch
 
 from hilum.core.geometry import Patch
 from hilum.core.recipes import Choice
@@ -238,3 +239,15 @@ def test_who_waits_when_the_engine_closes_is_told():
     closing.join(60)
     with pytest.raises(CancelledError):
         waiting.done.result(timeout=60)
+
+
+def test_alone_in_a_process_it_has_all_threads_and_the_others_one():
+    seen, before = [], torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with Engine.alone(watch=lambda _: seen.append(torch.get_num_threads())) as engine:
+            answered(engine, Pass(image(0, (8, 8, 8)), Way(predictor(), (8, 8, 8))))
+            assert torch.get_num_threads() == 1
+        assert seen == [2]
+    finally:
+        torch.set_num_threads(before)
