@@ -21,8 +21,6 @@ from hilum.cli.settings import PREFIX, Settings
 ONCE, BY_HAND = {"init", "owner", "keys"}, {"hilum"}
 FILE = engine.FOLDER / "compose.yaml"
 SERVICES = sorted(yaml.safe_load(FILE.read_text())["services"])
-KEPT_BY_THEMSELVES = {"label-studio", "grafana"}
-"""Their images hold their own data folders: who they run as, and where else they write, is theirs."""
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +107,7 @@ def test_a_service_has_a_fixed_image_and_may_do_little(name, services):
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "pid", "ipc", "devices", "userns_mode"} & set(service)
     assert service.get("network_mode") in {None, "none"}
-    assert service.get("read_only") or name in KEPT_BY_THEMSELVES
+    assert service.get("read_only")
     assert service["restart"] == ("no" if name in ONCE | BY_HAND else "unless-stopped")
     assert "healthcheck" in service or name in ONCE | BY_HAND
 
@@ -121,6 +119,17 @@ def test_nothing_is_reached_but_on_loopback_and_nothing_of_the_machine_is_writte
         if mount["type"] == "bind":
             assert mount["read_only"]
             assert (engine.FOLDER / mount["source"]).exists()
+
+
+def test_images_of_our_own_are_built_by_the_images_recipe(services):
+    built = {name: service["build"] for name, service in services.items() if "build" in service}
+    assert set(built) == {"hilum", "label-studio"}
+    stages = re.findall(
+        r"^FROM \S+ AS ([\w-]+)$", (engine.ROOT / built["hilum"]["dockerfile"]).read_text(), re.MULTILINE
+    )
+    assert built["label-studio"]["target"] in stages
+    assert "target" not in built["hilum"]
+    assert all(one["context"] == str(engine.ROOT) for one in built.values())
 
 
 def test_store_and_ledger_are_reached_by_hilum_alone(env_file):
