@@ -179,3 +179,17 @@ def test_every_block_says_what_kind_it_is(page):
     fences = re.findall(r"^```(\w*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(fences[::2]) <= {"console", "python", "yaml", "text", "json"}
     assert set(fences[1::2]) <= {""}
+
+
+WRITTEN_BY_HAND = [ROOT / "SECURITY.md", *sorted(page for page in GUIDE.glob("*.md") if page.name != "cli.md")]
+
+
+@pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=lambda page: page.name)
+def test_every_command_that_a_page_only_shows_is_one_with_these_options(page, capsys):
+    shown = "\n".join(block.text for block in _blocks(page) if block.kind == "text")
+    for line in re.findall(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*hilum (.*)", shown.replace("\\\n", " "), re.MULTILINE):
+        words = shlex.split(re.sub(r"(^| )#.*", "", line).split(" > ")[0])
+        if words[0] == "submit" and "--" not in words:
+            continue  # what it sends may have options of its own
+        words.insert(words.index("--") if "--" in words else len(words), "--help")
+        assert main(words) == 0, (line, capsys.readouterr().err)

@@ -19,6 +19,10 @@ group = typer.Typer(invoke_without_command=True, epilog="Example: hilum backup -
 To = Annotated[str | None, typer.Option("--to", metavar="URL", help="Where copies are kept: a folder or a URL.")]
 Back = Annotated[str, typer.Option("--from", metavar="URL", help="Where copies are kept.")]
 Into = Annotated[str, typer.Option("--to", metavar="URL", help="The empty folder or URL that becomes the store.")]
+Only = Annotated[
+    list[str],
+    typer.Option("--only", metavar="FOLDER", help="Put this back into the store of --to, as `hilum doctor` names it."),
+]
 SnapshotId = Annotated[
     str | None, typer.Option("--snapshot", metavar="ID", help="Which copy; the newest if not given.")
 ]
@@ -35,19 +39,23 @@ def backup(context: typer.Context, *, store: StoreUrl = None, to: To = None, jso
         return
     from hilum.cli.composition import ledger_of, store_at
     from hilum.loop.backup import back_up
+    from hilum.store.audit import head
 
     if to is None:
         raise RequestError("Where to? Give --to URL: a folder on another disk, or a bucket such as s3://vault/liver.")
     opened = store_at(store)
+    noted = head(opened)
     with _shown("copying", quiet=json_) as on_file:
         copied = back_up(opened, ledger_of(opened), to.rstrip("/"), on_file=on_file)
     results = copied.manifest.results
     data = {"snapshot": copied.manifest.run_id, **results, "num_new": copied.num_new, "new_bytes": copied.new_bytes}
+    data["audit_head"] = noted
     line = (
         f"snapshot {copied.manifest.run_id}: {results['num_files']} files, {results['num_bytes']:,} bytes, "
         f"of which {copied.num_new} files with {copied.new_bytes:,} bytes were new"
     )
-    reply(json_, data, line, next_commands=[f"hilum backup verify --from {to}"])
+    kept = [f"its audit log holds {noted}: note that elsewhere"] if noted else []
+    reply(json_, data, line, *kept, next_commands=[f"hilum backup verify --from {to}"])
 
 
 @group.command("verify", epilog="Example: hilum backup verify --from s3://vault/liver")
@@ -77,11 +85,22 @@ def list_(*, back: Back, json_: Json = False) -> None:
     reply(json_, {"snapshots": found}, *found, next_commands=[f"hilum backup verify --from {back}"] if found else [])
 
 
-def restore(*, back: Back, to: Into, snapshot: SnapshotId = None, json_: Json = False) -> None:
+def restore(
+    *,
+    back: Back,
+    to: Into,
+    snapshot: SnapshotId = None,
+    only: Only = [],  # noqa: B006 (typer's default of a list)
+    json_: Json = False,
+) -> None:
     """Make a store and its ledger again from a copy, every byte compared with its SHA-256, in an empty place.
 
-    The ledger becomes a file of the store, or fills the empty database that HILUM_LEDGER_URL names.
+    The ledger becomes a file of the store, or fills the empty database that HILUM_LEDGER_URL names. With --only the
+    store is there, and gets back one volume, run, label set or checkpoint that it lost or that was damaged.
     """
+    if only:
+        _put_back(back, snapshot, to, only, json_)
+        return
     from hilum.cli.settings import read_settings
     from hilum.loop import backup as backups
     from hilum.store.opening import named_store
@@ -95,6 +114,18 @@ def restore(*, back: Back, to: Into, snapshot: SnapshotId = None, json_: Json = 
     data = {"snapshot": chosen, "num_files": num_files, "store": target.url}
     line = f"snapshot {chosen}: {num_files} files restored into {target.url}"
     reply(json_, data, line, next_commands=[f"hilum doctor --store {to}", f"hilum campaign list --store {to}"])
+
+
+def _put_back(back: str, snapshot: str | None, to: str, folders: list[str], json_: bool) -> None:
+    from hilum.cli.composition import store_at
+    from hilum.loop.mending import put_back
+
+    store = store_at(to)
+    with _shown("putting back", quiet=json_) as on_file:
+        chosen, num_files = put_back(back.rstrip("/"), snapshot, store, folders, on_file=on_file)
+    data = {"snapshot": chosen, "num_files": num_files, "store": store.url, "folders": folders}
+    line = f"snapshot {chosen}: {num_files} files of {', '.join(folders)} are in {store.url} as they were"
+    reply(json_, data, line, next_commands=[f"hilum doctor --store {to}"])
 
 
 @contextmanager

@@ -81,7 +81,10 @@ def advice(*, runs: bool, volumes: bool, key: bool = False) -> str:
     if key:
         sentences.append("Ingest nothing before the key of the pseudonyms is the store's own again.")
     if runs:
-        sentences.append("Restore these folders from a copy, or delete them and run the same commands again.")
+        sentences.append(
+            "Put these folders back from a copy (`hilum restore --from BACKUP --to STORE --only FOLDER`), or delete "
+            "them and run the same commands again."
+        )
     if volumes:
         sentences.append("A damaged volume: restore or delete its folder, then ingest the same files again.")
     return " ".join(sentences)

@@ -32,7 +32,7 @@ UNDER_WAY = "restoring.json"
 """In a store that is being restored: which snapshot of it."""
 _EVENT = re.compile(r"campaigns/([^/]+)/rounds/(\d+)/events/(\d+)-[a-z]+\.json")
 _RECORD = re.compile(r"audit/(\d{8})\.json")
-_SETTLES = (MANIFEST, "zarr.json")
+SETTLES = (MANIFEST, "zarr.json")
 """Files that make what lies beside them exist."""
 _LEFT_OUT = ("ledger.sqlite", "jobs/", UNDER_WAY)
 _PAUSE_SECONDS = 0.5
@@ -102,7 +102,7 @@ def _belongs(path: str, before: Mapping[str, Found], reached: Mapping[str, tuple
         return (int(round_number), int(stage_number)) <= reached[name]
     if record := _RECORD.fullmatch(path):
         return int(record[1]) <= last_record
-    return path.rsplit("/", 1)[-1] not in _SETTLES or path in before
+    return path.rsplit("/", 1)[-1] not in SETTLES or path in before
 
 
 def _last_in_row(files: Iterable[str]) -> int:

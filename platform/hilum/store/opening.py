@@ -18,7 +18,10 @@ def create_store(url: str) -> tuple[Store, bool]:
     if is_local(url):
         _make_folders(Path(filesystem(url)[1]))
     settings = {"format_version": FORMAT_VERSION, "hilum_version": version("hilum")}
-    return store, write_json(store.settings_file, settings, only_if_absent=True)
+    try:
+        return store, write_json(store.settings_file, settings, only_if_absent=True)
+    except FileNotFoundError as error:  # a folder was made above; a bucket is its owner's to make
+        raise RequestError(f"Cannot make a store at {url}: {error}. Make the bucket first.") from None
 
 
 def open_store(url: str) -> Store:

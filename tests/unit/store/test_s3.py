@@ -31,6 +31,7 @@ from hilum.steps import ingest
 from hilum.store import audit, vault, zarr_arrays
 from hilum.store.layout import Store
 from hilum.store.manifest import sha256, write_bytes
+from hilum.store.opening import create_store
 from hilum.store.volume_checks import volume_damages
 from hilum.store.volumes import open_volume, volume_exists, volumes_of, write_volume
 
@@ -261,6 +262,11 @@ def test_a_store_on_a_bucket_without_a_key_from_outside_is_refused_before_any_wo
             read=read_item,
         )
     assert not bucket.exists(f"{BUCKET}/keyless")
+
+
+def test_a_store_in_a_bucket_that_is_not_there_is_refused_with_what_to_do(bucket):
+    with pytest.raises(RequestError, match="Make the bucket first"):
+        create_store("s3://nowhere/store")
 
 
 def test_writers_on_a_bucket_get_one_order_in_the_audit_log(bucket):
