@@ -84,7 +84,7 @@ for path in 8265/api/gcs_healthz 52365/api/local_raylet_healthz; do
     sleep 1
   done
 done
-ray status | grep -A 3 'Active'
+until ray status | grep -A 3 Active; do sleep 1; done
 ray stop
 """
 
