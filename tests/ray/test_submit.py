@@ -13,18 +13,9 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-import numpy as np
 import psutil
 import pytest
 from ray.job_submission import JobSubmissionClient
-
-import hilum
-from hilum.adapters.folders import find_source
-from hilum.adapters.inline import InlineExecutor
-from hilum.adapters.reading import read_item
-from hilum.core.recipes import IngestRecipe
-from hilum.core.resources import Resources
-from hilum.steps import ingest
 
 TOKEN = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 NUM_PORTS = 6
@@ -135,33 +126,6 @@ def _hilum(tmp_path, *words, token=TOKEN, cwd=None, **more):
         environment["RAY_AUTH_TOKEN"] = token
     command = [sys.executable, "-m", "hilum", *words]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=280, check=False)
-
-
-@pytest.fixture
-def begun(tmp_path):
-    """A store with a campaign that an oracle answers, which nobody has run yet."""
-    rng = np.random.default_rng(0)
-    np.savez(
-        tmp_path / "scans.npz",
-        images=rng.integers(0, 255, (24, 16, 16), dtype=np.uint8),
-        labels=np.arange(24) % 3,
-        patients=np.array([f"patient {number}" for number in range(24)]),
-    )
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_text(
-        "extends: smoke\nannotator: {kind: oracle}\npool: {split: {validation: 0.2, test: 0.2}}\n"
-        "finetune: {architecture: {kind: unet, depth: 1, features: [4, 8]}, num_steps: 2}\n"
-    )
-    store = hilum.init(tmp_path / "store")
-    ingest.run(
-        IngestRecipe(),
-        find_source(str(tmp_path / "scans.npz")),
-        store=store,
-        executor=InlineExecutor(),
-        resources=Resources(),
-        read=read_item,
-    )
-    return hilum.Campaign.create(store, "noise", recipe=recipe)
 
 
 def test_a_campaign_runs_on_the_cluster_and_its_log_is_shown(cluster, tmp_path, begun):

@@ -12,45 +12,14 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
 import psutil
-import pytest
 import yaml
 from tests.helm import engine
 from tests.helm.api_server import DONE, RUNNING, Api, Moment, failed, kubeconfig, lost, serving
 
-import hilum
-from hilum.adapters.folders import find_source
-from hilum.adapters.inline import InlineExecutor
-from hilum.adapters.reading import read_item
 from hilum.cli.main import main
-from hilum.core.recipes import IngestRecipe
-from hilum.core.resources import Resources
-from hilum.steps import ingest
 
 KILL_AT = "round 1 selected"
-
-
-@pytest.fixture
-def begun(tmp_path):
-    """A store with a campaign that an oracle answers, which nobody has run yet."""
-    rng = np.random.default_rng(0)
-    np.savez(
-        tmp_path / "scans.npz",
-        images=rng.integers(0, 255, (24, 16, 16), dtype=np.uint8),
-        labels=np.arange(24) % 3,
-        patients=np.array([f"patient {number}" for number in range(24)]),
-    )
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_text(
-        "extends: smoke\nannotator: {kind: oracle}\npool: {split: {validation: 0.2, test: 0.2}}\n"
-        "finetune: {architecture: {kind: unet, depth: 1, features: [4, 8]}, num_steps: 2}\n"
-    )
-    store = hilum.init(tmp_path / "store")
-    source = find_source(str(tmp_path / "scans.npz"))
-    how = {"executor": InlineExecutor(), "resources": Resources(), "read": read_item}
-    ingest.run(IngestRecipe(), source, store=store, **how)
-    return hilum.Campaign.create(store, "noise", recipe=recipe)
 
 
 def _really(session, kill_at=None):
