@@ -6,6 +6,7 @@ proxies are compared with. Batching: sixteen callers who have small images score
 batches and with one image a call. Bad requests: a thousand callers who ask wrongly, again and again, beside good ones.
 """
 
+import base64
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +140,43 @@ def latency(store: str) -> list[dict[str, Any]]:
     return rows
 
 
-def batching(store: str) -> dict[str, Any]:
-    """Sixteen callers, with the engine's batches and with one image a call."""
+@contextmanager
+def litserve() -> Iterator[str]:
+    """Where the same network answers behind LitServe."""
+    port = free_port()
+    program = Path(__file__).with_name("litserve_peer.py")
+    running = subprocess.Popen([sys.executable, str(program), str(port)], stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            time.sleep(0.1)
+            assert running.poll() is None, "LitServe ended"
+            try:
+                if httpx.get(f"{url}/health", trust_env=False).status_code == 200:
+                    break
+            except httpx.TransportError:
+                continue
+        yield f"{url}/predict"
+    finally:
+        running.terminate()
+        running.wait(timeout=60)
+
+
+def beside_litserve(rate: float, slow: float) -> dict[str, Any] | None:
+    """The same callers at LitServe, where it is installed; ``rate`` and ``slow`` are ours."""
+    if find_spec("litserve") is None:
+        print("LitServe is not installed: pip install 'hilum[bench]'")
+        return None
+    body = json.dumps({"image": base64.b64encode(image(SMALL)).decode()}).encode()
+    with litserve() as url:
+        its_rate, seconds = together(url, body, num_callers=NUM_CALLERS, num_each=NUM_EACH)
+    print(f"{'LitServe':30}{its_rate:7.0f} images/s   p99 {p99(seconds) * 1000:7.2f} ms")
+    beside = row("sixteen callers", "LitServe, batches of eight", rate, its_rate, unit="images/s")
+    return {**beside, "p99_ms": slow, "p99_of_it_ms": p99(seconds) * 1000}
+
+
+def batching(store: str) -> list[dict[str, Any]]:
+    """Sixteen callers, with the engine's batches, with one image a call, and at LitServe."""
     told = []
     for words in ([], ["--batch-size", "1"]):
         with server(store, ["--without-ray", *words]) as base:
@@ -147,11 +184,9 @@ def batching(store: str) -> dict[str, Any]:
         print(f"{' '.join(words) or 'batches':30}{rate:7.0f} images/s   p99 {p99(seconds) * 1000:7.2f} ms")
         told.append((rate, p99(seconds) * 1000))
     (rate, slow), (one_rate, one_slow) = told
-    return {
-        **row("sixteen callers", "one image a call", rate, one_rate, unit="images/s"),
-        "p99_ms": slow,
-        "p99_one_by_one_ms": one_slow,
-    }
+    alone = row("sixteen callers", "one image a call", rate, one_rate, unit="images/s")
+    beside = beside_litserve(rate, slow)
+    return [{**alone, "p99_ms": slow, "p99_of_it_ms": one_slow}, *([beside] if beside else [])]
 
 
 def good_beside_bad(store: str) -> dict[str, Any]:
@@ -169,7 +204,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         chest = store_of(folder, "chest", PHANTOM)
         small = store_of(folder, "small", SMALL, architecture=UNETPP)
-        write("serving", [*latency(chest), batching(small), good_beside_bad(chest)])
+        write("serving", [*latency(chest), *batching(small), good_beside_bad(chest)])
 
 
 if __name__ == "__main__":

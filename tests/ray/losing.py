@@ -20,7 +20,7 @@ from hilum.testing.phantoms import Phantom, phantom_store
 
 NAME = "liver"
 ROOT = Path(__file__).resolve().parents[2]
-_HELD_SECONDS, _DONE_SECONDS = 150, 300
+_HELD_SECONDS, _DONE_SECONDS = 400, 400
 _BACK_SECONDS = 60
 
 
