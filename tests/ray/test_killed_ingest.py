@@ -1,5 +1,6 @@
 """`hilum ingest` itself, with its own Ray, killed and typed again: it ends as if nobody had killed it."""
 
+import json
 import os
 import random
 import subprocess
@@ -59,4 +60,6 @@ def test_a_command_killed_with_its_workers_busy_ends_byte_for_byte_the_same_when
     assert last.returncode == 0, last.stderr
     left = content(store.url)
     assert not [name for name in left if name.endswith(".partial")]
+    told = [json.loads(left.pop(name))["action"] for name in sorted(left) if name.startswith("audit/")]
+    assert told == ["ingest"]  # by the command; the calm one was a call
     assert left == content(calm.url)
