@@ -10,7 +10,7 @@ from tests.helm import engine, render
 from tests.helm.schemas import faults
 from typer.main import get_command
 
-from hilum.cli.main import app, main
+from hilum.cli.main import app
 from hilum.cli.serve import SHORT_WAYS
 from hilum.cli.settings import PREFIX, Settings
 from hilum.nn.kept_memory import ENVIRONMENT
@@ -251,7 +251,6 @@ def test_what_ingress_calls_is_what_the_rayservice_names(rendered):
     assert set(ingress["spec"]["tls"][0]["hosts"]) == {rule["host"] for rule in ingress["spec"]["rules"]}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # Ray Serve's
 @pytest.mark.parametrize(
     ("chosen", "options"),
     [
@@ -264,18 +263,17 @@ def test_what_ingress_calls_is_what_the_rayservice_names(rendered):
         ({"cpus": 2.5, "gpus": 1, "keepUnsure": 0}, "--cpus 2.5 --gpus 1 --keep-unsure 0"),
     ],
 )
-def test_inference_is_what_hilum_serve_config_prints(tmp_path, monkeypatch, capsys, chosen, options):
-    for name in [one for one in os.environ if one.startswith(("HILUM_", "OTEL_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HILUM_STATE", str(tmp_path))
+def test_inference_is_what_hilum_serve_config_prints(tmp_path, chosen, options):
     said = {"HILUM_LOG": "json"} if chosen else {}
     issuer = {"issuer": "https://login.example.org", "audience": "hilum"} if chosen else {}
     told = {f"HILUM_OIDC_{name.upper()}": value for name, value in issuer.items()}
-    for name, value in (said | told).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HILUM_API_KEYS_FILE", "/etc/hilum/keys/keys.json")
-    assert main(["serve", "config", "--store", "s3://bucket/liver", *options.split()]) == 0
-    wanted = yaml.safe_load(capsys.readouterr().out)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HILUM_", "OTEL_"))}
+    environment |= {"HILUM_STATE": str(tmp_path), "HILUM_API_KEYS_FILE": "/etc/hilum/keys/keys.json", **said, **told}
+    words = ["serve", "config", "--store", "s3://bucket/liver", *options.split()]
+    printed = subprocess.run(
+        [sys.executable, "-m", "hilum", *words], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    wanted = yaml.safe_load(printed)
     inference = {"enabled": True, "apiKeysSecret": "hilum-api-keys", "oidc": issuer, **chosen}
     documents = engine.objects(engine.CHART / "ci" / "jobs-values.yaml", inference=inference, env=said)
     (service,) = [one for one in documents if one["kind"] == "RayService"]

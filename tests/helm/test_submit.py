@@ -300,7 +300,7 @@ def test_where_nothing_listens_one_is_told_within_seconds(tmp_path, monkeypatch,
 
 def test_an_api_that_goes_away_for_good_is_told_and_the_job_is_not_said_to_have_ended(cluster, tmp_path, template):
     """In a process of its own: the server's end is this test's."""
-    api = Api([[RUNNING, Moment(seconds=60)]], template=template)
+    api = Api([[RUNNING, Moment(seconds=200)]], template=template)
     with serving(api) as address:
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig(tmp_path, address)), "COLUMNS": "300"}
         program = (
@@ -367,7 +367,7 @@ def test_a_template_that_kuberay_would_refuse_is_refused_in_its_words(cluster, c
 
 
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_again(tmp_path, template):
-    api = Api([[RUNNING, Moment(line="it works"), Moment(seconds=60)]], template=template)
+    api = Api([[RUNNING, Moment(line="it works"), Moment(seconds=200)]], template=template)
     with serving(api) as address:
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig(tmp_path, address)), "COLUMNS": "300"}
         words = [sys.executable, "-m", "hilum", "submit", "--to", "k8s", *WORDS]
@@ -378,7 +378,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_again(tmp_path, te
             shown += following.stderr.readline()
             assert following.poll() is None, shown
         following.send_signal(signal.SIGINT)
-        out, told = following.communicate(timeout=60)
+        out, told = following.communicate(timeout=200)
         (name,) = api.jobs
         assert following.returncode == 130
         assert f"hilum submit --to k8s --job {name} --namespace {NAMESPACE}" in out

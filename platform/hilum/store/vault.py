@@ -92,7 +92,7 @@ def write_snapshot(
     _make_private(vault)
     there = {path.rsplit("/", 1)[-1]: found.num_bytes for path, found in list_files(f"{vault}/objects").items()}
     before = _known_before(vault)
-    new: list[int] = []
+    new: dict[str, int] = {}
 
     def keep(path: str) -> Kept | None:
         return _keep(vault, store, path, files[path], known=before.get(path), there=there, new=new)
@@ -100,7 +100,7 @@ def write_snapshot(
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         kept = _counted(threads.map(keep, sorted(files)), len(files), on_file)
     present = [one for one in kept if one is not None]
-    return Copied(_commit(vault, present, ledger), len(new), sum(new))
+    return Copied(_commit(vault, present, ledger), len(new), sum(new.values()))
 
 
 def snapshots(vault: str) -> list[str]:
@@ -179,7 +179,7 @@ def restore_files(vault: str, files: Iterable[Kept], store: Store, *, on_file: P
 
 
 def _keep(
-    vault: str, store: Store, path: str, found: Found, *, known: Kept | None, there: dict[str, int], new: list[int]
+    vault: str, store: Store, path: str, found: Found, *, known: Kept | None, there: dict[str, int], new: dict[str, int]
 ) -> Kept | None:
     same = known is not None and found.stamp and (known.num_bytes, known.stamp) == (found.num_bytes, found.stamp)
     if known is not None and same and there.get(known.sha256) == found.num_bytes:
@@ -190,7 +190,7 @@ def _keep(
             if there.get(digest) != num_bytes:
                 _copy(store.path(path), _object(vault, digest), digest)
                 there[digest] = num_bytes
-                new.append(num_bytes)
+                new[digest] = num_bytes
         except FileNotFoundError:
             return None
         except CorruptionError:
