@@ -19,10 +19,9 @@ async def caller(url: str, bodies: list[bytes], statuses: tuple[int, ...]) -> "C
     """One connection that stays."""
     place = urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
-    heads = [
-        f"POST {place.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-        for body in bodies
-    ]
+    kind = "application/json" if bodies[0].startswith(b"{") else "application/octet-stream"
+    head = f"POST {place.path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
+    heads = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
     return Caller(reader, writer, itertools.cycle(heads), statuses)
 
 
