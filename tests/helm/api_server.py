@@ -56,7 +56,7 @@ class Api:
         self.plays, self.template = list(plays), template
         self.changed = threading.Condition()
         self.jobs, self.history, self.logs = {}, [], {}
-        self.version = 0
+        self.version = self.oldest = 0
         self.asked = []
         self.refuses = {}
         self.streams = []
@@ -95,6 +95,8 @@ class Api:
                 self.put(job, "MODIFIED")
             if moment.fault == "drop":
                 self.drop()
+            if moment.fault == "restart":
+                self.restart()
             if moment.fault == "delete":
                 self.put(job, "DELETED")
                 return
@@ -108,6 +110,13 @@ class Api:
             with suppress(OSError):
                 stream.sendall(b'5\r\n{"typ')
                 stream.shutdown(2)
+
+    def restart(self):
+        """What changed before is known no more, as after a start of an API server while others write to its store."""
+        with self.changed:
+            self.version += 1
+            self.oldest = self.version
+        self.drop()
 
     def ended(self, name):
         return self.jobs.get(name, {}).get("status", {}).get("jobDeploymentStatus") in {
@@ -173,15 +182,26 @@ class _Handler(BaseHTTPRequestHandler):
         if verb == "create":
             return self._create(json.loads(body))
         if not rest:
-            key, _, value = query.get("labelSelector", "").partition("=")
-            found = [job for job in jobs.values() if not key or job["metadata"]["labels"].get(key) == value]
-            return self._send({"kind": "RayJobList", "metadata": {}, "items": found})
+            return self._list(query)
         if rest[0] not in jobs:
             return self._fail(404, f'rayjobs.ray.io "{rest[0]}" not found')
         if verb == "delete":
             self.api.put(jobs[rest[0]], "DELETED")
             return self._send({"kind": "Status", "status": "Success"})
         return self._send(jobs[rest[0]])
+
+    def _list(self, query):
+        key, _, value = query.get("labelSelector", "").partition("=")
+        name = query.get("fieldSelector", "").removeprefix("metadata.name=")
+        with self.api.changed:
+            found = [
+                job
+                for job in self.api.jobs.values()
+                if (not key or job["metadata"]["labels"].get(key) == value)
+                and (not name or job["metadata"]["name"] == name)
+            ]
+            version = str(self.api.version)
+        return self._send({"kind": "RayJobList", "metadata": {"resourceVersion": version}, "items": found})
 
     def _create(self, job):
         wrong = faults(job)
@@ -205,6 +225,10 @@ class _Handler(BaseHTTPRequestHandler):
         seen = int(query["resourceVersion"])
         until = time.monotonic() + int(query["timeoutSeconds"])
         self._begin_stream("application/json")
+        if seen < self.api.oldest:
+            gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": f"too old resource version: {seen}"}
+            self._chunk(json.dumps({"type": "ERROR", "object": gone}) + "\n")
+            return self._end_stream()
         while time.monotonic() < until:
             with self.api.changed:
                 new = [
@@ -215,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
             for version, kind, text in new:
                 seen = version
                 self._chunk(json.dumps({"type": kind, "object": json.loads(text)}) + "\n")
-        self._end_stream()
+        return self._end_stream()
 
     def _log(self, name, *, follow):
         self._begin_stream("text/plain")

@@ -208,6 +208,13 @@ def test_a_watch_and_a_log_that_break_off_are_taken_up_again_and_no_line_is_show
     assert len([1 for verb, *_ in api.asked if verb == "watch"]) > 1
 
 
+def test_an_api_server_that_was_started_anew_is_watched_on_and_not_asked_over_and_over(cluster):
+    """It knows nothing that changed before, and refuses a watch from there."""
+    api = cluster([RUNNING, Moment(fault="restart", seconds=4), DONE])
+    assert _submit(*WORDS) == 0
+    assert len([1 for verb, *_ in api.asked if verb == "watch"]) <= 3
+
+
 def test_a_busy_api_is_asked_again(cluster):
     api = cluster([RUNNING, DONE])
     api.refuses = {("create", "rayjobs"): [(503, "etcd leader changed"), (429, "too many requests")]}

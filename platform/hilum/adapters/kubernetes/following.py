@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hilum.adapters.kubernetes.connection import Cluster, refusal
-from hilum.adapters.kubernetes.rayjobs import RayJob, is_ended, job, name_of
+from hilum.adapters.kubernetes.rayjobs import RayJob, is_ended, job_and_version, name_of
 from hilum.core.errors import RequestError
 
 _WATCH_SECONDS = 60
@@ -66,7 +66,7 @@ def _states(cluster: Cluster, name: str) -> Iterator[RayJob]:
     from urllib3.exceptions import HTTPError
 
     while True:
-        state = job(cluster, name)
+        state, version = job_and_version(cluster, name)
         yield state
         watching = watch.Watch()
         try:
@@ -74,7 +74,7 @@ def _states(cluster: Cluster, name: str) -> Iterator[RayJob]:
                 cluster.objects.list_namespaced_custom_object,
                 **cluster.rayjobs,
                 field_selector=f"metadata.name={name}",
-                resource_version=state["metadata"]["resourceVersion"],
+                resource_version=version,
                 timeout_seconds=_WATCH_SECONDS,
                 _request_timeout=(10, _WATCH_SECONDS + 15),
             ):

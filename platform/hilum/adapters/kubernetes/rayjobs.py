@@ -83,17 +83,30 @@ def attempts(cluster: Cluster, command: Command) -> list[RayJob]:
 
 def job(cluster: Cluster, name: str) -> RayJob:
     """A job as it is now; NotFoundError if there is none of this name."""
+    return job_and_version(cluster, name)[0]
+
+
+def job_and_version(cluster: Cluster, name: str) -> tuple[RayJob, str]:
+    """A job as it is now, and the version from which a watch sees what happens next.
+
+    That is not the job's own version: an API server that was started since knows no changes from before, and refuses.
+    """
     from kubernetes.client import ApiException
 
+    doing = f"read RayJob {name}"
+    missing = NotFoundError(f"Namespace {cluster.namespace} has no RayJob {name}: it was deleted, or never was.")
     try:
-        found: RayJob = cluster.ask(
-            cluster.objects.get_namespaced_custom_object, **cluster.rayjobs, name=name, doing=f"read RayJob {name}"
+        found = cluster.ask(
+            cluster.objects.list_namespaced_custom_object,
+            **cluster.rayjobs,
+            field_selector=f"metadata.name={name}",
+            doing=doing,
         )
-    except ApiException:
-        raise NotFoundError(
-            f"Namespace {cluster.namespace} has no RayJob {name}: it was deleted, or never was."
-        ) from None
-    return found
+    except ApiException as error:
+        raise (missing if error.status == 404 else refusal(error, cluster, doing)) from None
+    if not found["items"]:
+        raise missing
+    return found["items"][0], found["metadata"]["resourceVersion"]
 
 
 def filled(template: RayJob, command: Command, attempt: int) -> RayJob:
@@ -142,7 +155,13 @@ def _create(cluster: Cluster, document: RayJob) -> bool:
 
     doing = f"create RayJob {name_of(document)}"
     try:
-        cluster.ask(cluster.objects.create_namespaced_custom_object, **cluster.rayjobs, body=document, doing=doing)
+        cluster.ask(
+            cluster.objects.create_namespaced_custom_object,
+            **cluster.rayjobs,
+            body=document,
+            field_manager="hilum",
+            doing=doing,
+        )
     except ApiException as error:
         if error.status != 409:
             raise refusal(error, cluster, doing) from None
