@@ -16,7 +16,6 @@ env:
   - {name: HILUM_API_KEYS_FILE, value: /etc/hilum/keys/keys.json}
   # Short ways of a request: platform/hilum/cli/serve.py.
   - {name: RAY_SERVE_PROXY_USE_GRPC, value: "1"}
-  - {name: RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP, value: "0"}
   - {name: RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD, value: "0"}
   {{- end }}
 ports:

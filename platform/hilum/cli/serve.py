@@ -51,13 +51,9 @@ WithoutRay = Annotated[bool, typer.Option("--without-ray", help="Answer in this 
 FastProxy = Annotated[bool, typer.Option("--fast-proxy", help="Ray's HAProxy in front instead of its Python proxy.")]
 _KEEP_ALIVE_SECONDS = 30
 _TELEMETRY = ("HILUM_LOG", "HILUM_TRACES", "OTEL_EXPORTER_OTLP_ENDPOINT")
-SHORT_WAYS = {
-    "RAY_SERVE_PROXY_USE_GRPC": "1",
-    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-}
+SHORT_WAYS = {"RAY_SERVE_PROXY_USE_GRPC": "1", "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
 """What a Ray that is started for serving is told: a request goes from proxy to replica without Ray's object store, and
-is sent on and answered in the loops that took it."""
+is answered in the loop that took it."""
 
 
 @group.callback()
