@@ -25,12 +25,13 @@ COMMAND = "make evidence WHAT=chaos"
 NUM_WORKERS = 3
 PLACES = {
     "score": "at a shard of scoring",
+    "tasks": "on which tasks wait for shards of scoring",
     "select": "while it selects",
     "finetune-0": "in a training step, the first worker",
     "finetune-1": "in a training step, the other worker",
     "evaluate": "at a shard of evaluating",
 }
-CABLES = ("score", "finetune-1")
+CABLES = ("score", "tasks", "finetune-1")
 HEADS = ("score", "select", "finetune-0", "evaluate")
 
 
@@ -98,8 +99,9 @@ place. With the head went the driver and all workers; it was started again, and 
 
 Every one of these {len(lost)} campaigns made each of its moves once, asked about the same candidates in the same order
 as one that nobody disturbed, and left the same bytes: selections, answers, label sets, weights and manifests. *Went on
-after* counts from the loss to the campaign's next move; a worker is missed after about three seconds, a pulled cable
-likewise, and after the head was lost its start is counted in.
+after* counts from the loss to the campaign's next move. A killed node is missed after about three seconds, one whose
+cable is pulled after about half a minute, and a task that waited there for a shard after a minute and a half. After
+the head was lost its start is counted in.
 {_schedules(schedules)}"""
 
 

@@ -4,7 +4,8 @@
 
 A HOLD is ``score``, ``evaluate`` (in a shard, on a worker node), ``finetune-0``, ``finetune-1`` (in a training step of
 that rank) or ``select`` (in this process, between scoring and selecting). Whoever comes to one first writes down where
-it is, and waits to be lost; all others, and whoever does it again, go on. At the end FOLDER has a result.json.
+it is, and waits to be lost; all others, and whoever does it again, go on. At ``tasks`` all who score hold still until
+they are let go, and with them the Ray Data tasks that wait for them. At the end FOLDER has a result.json.
 """
 
 import json
@@ -36,6 +37,7 @@ RECIPE = RECIPE.model_copy(
     update={"finetune": RECIPE.finetune.model_copy(update={"num_steps": 6, "num_chunks": 2, "checkpoint_every": 2})}
 )
 AT_STEP = 3
+TASKS = "tasks"
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,25 @@ class Hold:
 
     def here(self):
         """Wait, if nobody waits or waited here before, until this process is killed or let go."""
+        if self._is_first():
+            self.until_let_go()
+
+    def with_others(self):
+        """Wait, with all who come here, until let go."""
+        self._is_first()
+        self.until_let_go()
+
+    def _is_first(self):
         file = Path(self.folder, f"held-{self.place}")
         try:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except FileExistsError:
-            return
+            return False
         os.write(descriptor, json.dumps({"node": os.environ[MARK], "pid": os.getpid()}).encode())
         os.close(descriptor)
+        return True
+
+    def until_let_go(self):
         until = time.monotonic() + HELD_SECONDS
         while not Path(self.folder, f"released-{self.place}").exists() and time.monotonic() < until:
             time.sleep(0.02)
@@ -68,6 +82,8 @@ class Holding(RayExecutor):
     def map_shards(self, work, shards, *, label, **how):
         if label in self._places:
             work = partial(_held_shard, work=work, hold=Hold(self._folder, label))
+        elif label == "score" and TASKS in self._places:
+            work = partial(_held_shards, work=work, hold=Hold(self._folder, TASKS))
         return super().map_shards(work, shards, label=label, **how)
 
     def train(self, work, **how):
@@ -80,6 +96,11 @@ class Holding(RayExecutor):
 def _held_shard(shard, *, work, hold):
     if not os.environ[MARK].endswith("-1"):
         hold.here()
+    return work(shard)
+
+
+def _held_shards(shard, *, work, hold):
+    hold.with_others()
     return work(shard)
 
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.ray.driven import RECIPE
+from tests.ray.driven import RECIPE, TASKS
 
 from hilum.adapters.inline import InlineExecutor
 from hilum.adapters.oracle import Oracle
@@ -21,7 +21,9 @@ from hilum.testing.phantoms import Phantom, phantom_store
 NAME = "liver"
 ROOT = Path(__file__).resolve().parents[2]
 _HELD_SECONDS, _DONE_SECONDS = 400, 400
-_BACK_SECONDS = 60
+_BACK_SECONDS, _TASK_SECONDS = 60, 60
+_TASK = "ray::Map(_pass_on)"
+"""What Ray calls the process of a Ray Data task that waits for a shard."""
 
 
 class NotStruckError(AssertionError):
@@ -109,18 +111,16 @@ def lose_workers(nodes, calm, folder, places, *, how="kill"):
     for place in places:
         held = driver.held_at(place)
         lost.num_moves_before = max(lost.num_moves_before, len(_events(store)))
-        node = nodes.workers[0] if place == "select" else nodes.node_at(held["node"])
-        lost.held.append({"place": place, "node": node.number, **held})
-        if place != "select" and held["pid"] not in node.pids():
-            raise NotStruckError(f"process {held['pid']} is not on node {node.number}")
+        node = _node_at_work(nodes, place, held)
+        lost.held.append({"place": place, "lost": node.number, **held})
         struck = time.monotonic()
         if how == "cut":
-            nodes.cut(node)
+            _cut(nodes, node)
             cut.append(node)
             nodes.workers.remove(node)
         else:
             lost.num_processes_killed += nodes.lose(node)
-        driver.let_go(place) if place == "select" else None
+        driver.let_go(place) if place in ("select", TASKS) else None
         nodes.add_worker()
         _until_it_moves(store, driver)
         lost.seconds_to_go_on = round(max(lost.seconds_to_go_on, time.monotonic() - struck), 1)
@@ -130,6 +130,37 @@ def lose_workers(nodes, calm, folder, places, *, how="kill"):
         nodes.workers.append(node)
         nodes.lose(node)
     return lost
+
+
+def _node_at_work(nodes, place, held):
+    """The node to be lost: that of the process which holds still, or of a task that waits for one."""
+    if place == "select":
+        return nodes.workers[0]
+    if place == TASKS:
+        return _node_of_a_task(nodes)
+    node = nodes.node_at(held["node"])
+    if held["pid"] not in node.pids():
+        raise NotStruckError(f"process {held['pid']} is not on node {node.number}")
+    return node
+
+
+def _node_of_a_task(nodes):
+    until = time.monotonic() + _TASK_SECONDS
+    while time.monotonic() < until:
+        for node in nodes.workers:
+            if node.runs(_TASK):
+                return node
+        time.sleep(0.1)
+    raise NotStruckError(f"no worker node runs '{_TASK}'")
+
+
+def _cut(nodes, node):
+    """Pull the cable of a node that answers, and see that it does not answer any more, and runs on."""
+    if not nodes.answers(node):
+        raise NotStruckError(f"node {node.number} does not answer before its cable is pulled")
+    nodes.cut(node)
+    if nodes.answers(node) or not node.pids():
+        raise NotStruckError(f"node {node.number} answers without a cable, or is dead")
 
 
 def lose_the_head(nodes, calm, folder, place):

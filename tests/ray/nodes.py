@@ -31,6 +31,13 @@ QUICK = {
 _PORT = 6379
 _OBJECT_STORE_BYTES = 80_000_000
 _START_ATTEMPTS = 3
+_KNOCK = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], 9), timeout=2).close()
+except ConnectionRefusedError:
+    pass
+"""
 
 
 def may_have_namespaces():
@@ -58,6 +65,14 @@ class Node:
                 if f"{MARK}={self.mark}\0".encode() in (place / "environ").read_bytes():
                     found.append(int(place.name))
         return found
+
+    def runs(self, name):
+        """Whether a process on this node is called ``name``, as Ray calls its workers by what they are at."""
+        for pid in self.pids():
+            with suppress(OSError):
+                if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return True
+        return False
 
     def kill(self):
         """SIGKILL everything; returns how many processes there were."""
@@ -140,6 +155,11 @@ class Nodes:
         """Pull a worker's cable. What runs on it goes on, and hears from nobody."""
         assert self.apart, "only nodes with addresses of their own have cables"
         _ip(f"-n {node.namespace} link set eth0 down")
+
+    def answers(self, node):
+        """Whether the head hears anything from a node; a port at which nobody listens is an answer, too."""
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return self.on_head(sys.executable, "-S", "-c", _KNOCK, node.address, **quiet).wait() == 0
 
     def lose_all(self):
         """The head is gone, with all that runs on it; and without it so are the others."""

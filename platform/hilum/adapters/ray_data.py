@@ -37,10 +37,14 @@ from hilum.nn.kept_memory import pass_on
 T = TypeVar("T")
 _KNOCK_SECONDS = 10.0
 _START_ATTEMPTS = 3
-_QUIET = {
+_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anyone
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what a later Ray does by itself, and warns of until then
     "RAY_worker_niceness": "0",  # workers are the work here, not a background matter
+    # A task is missed when its node no longer answers, which Ray asks after 300 s, waiting for 120. All nodes let
+    # themselves be asked every 60 s, whatever their own settings are.
+    "RAY_grpc_client_keepalive_time_ms": "60000",
+    "RAY_grpc_client_keepalive_timeout_ms": "20000",
 }
 
 
@@ -52,7 +56,7 @@ def connect(address: str | None = None) -> None:
     """
     if ray.is_initialized():
         return
-    for name, value in _QUIET.items():
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}

@@ -107,7 +107,7 @@ def least_busy(workers: list[Any], place: int) -> Any:
     """A worker that is at nothing, or else the first that answers, from the one whose turn it is by ``place``.
 
     Until somebody answers it is waited for: Ray takes a quarter of a minute to notice that a node is
-    gone, and only then starts its workers elsewhere.
+    gone, and a whole one that it is silent, and only then starts its workers elsewhere.
     """
     in_turn = workers[place % len(workers) :] + workers[: place % len(workers)]
     until = time.monotonic() + _ANSWER_SECONDS

@@ -145,6 +145,7 @@ def _in_this_process(store: str | None, host: str, port: int, how: dict[str, Any
         app, host=host, port=port, access_log=False, server_header=False, timeout_keep_alive=_KEEP_ALIVE_SECONDS
     )
     listening = config.bind_socket()
+    listening.listen()  # who asks from now on waits instead of being refused
     _say(host, port, json_)
     uvicorn.Server(config).run(sockets=[listening])
 

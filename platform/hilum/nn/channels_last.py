@@ -14,11 +14,15 @@ from torch.nn import functional
 
 from hilum.nn.exact_norms import replace_layers
 
+_FEW = 1 << 16
 Module = TypeVar("Module", bound=nn.Module)
 
 
 class GroupNormOfRows(nn.Module):
-    """What a GroupNorm computes, of numbers that lie channels last: (N, C, S) in, the same out."""
+    """What a GroupNorm computes, of numbers that lie channels last: (N, C, S) in, the same out.
+
+    Few numbers are sooner laid out otherwise and back than their rows are counted.
+    """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         super().__init__()
@@ -26,6 +30,9 @@ class GroupNormOfRows(nn.Module):
         self.num_groups, self.eps = norm.num_groups, norm.eps
 
     def forward(self, features_NCS: Tensor) -> Tensor:
+        if features_NCS.numel() <= _FEW:
+            apart = functional.group_norm(features_NCS.contiguous(), self.num_groups, self.weight, self.bias, self.eps)
+            return apart.contiguous(memory_format=layout(features_NCS.ndim - 2))
         centred = features_NCS - self._mean(features_NCS)
         over_channels = (1, -1, *[1] * (features_NCS.ndim - 2))
         scale = self.weight.view(over_channels) * torch.rsqrt(self._mean(centred * centred) + self.eps)

@@ -24,6 +24,8 @@ from hilum.nn.passes import Floats, Pass
 _log = logging.getLogger("hilum.services")
 _VOXELS_TOGETHER = 600_000
 """What goes through a network in one call at most, unless one window alone is larger. More is no faster."""
+_VOXELS_ALONE = 1 << 14
+"""A call with fewer is no faster on several threads, which would wait for each other on cores that others need."""
 
 
 class BusyError(HilumError):
@@ -50,7 +52,7 @@ class Engine:
         watch: Callable[[Batched], None] = lambda _: None,
         num_threads: int | None = None,
     ) -> None:
-        """``num_threads``: of torch, for its thread; None leaves them as they are."""
+        """``num_threads``: of torch, for its thread at most; None leaves them as they are."""
         self._batch_size, self._most_waiting, self._watch = batch_size, most_waiting, watch
         self._waiting: OrderedDict[int, tuple[Pass, float | None]] = OrderedDict()
         self._changed = threading.Condition()
@@ -103,7 +105,6 @@ class Engine:
     def _run(self) -> None:
         if self._num_threads is not None:
             torch.get_num_threads()  # a thread's first question: from now on it heeds what it is told itself
-            torch.set_num_threads(self._num_threads)
         self._begun.set()
         while True:
             with self._changed:
@@ -149,6 +150,9 @@ class Engine:
     def _answer(self, batch: list[tuple[Pass, Zyx, Floats]]) -> None:
         began = time.perf_counter()
         by_image = [list(group) for _, group in groupby(batch, key=lambda window: id(window[0]))]
+        if self._num_threads is not None:
+            num_voxels = sum(voxels.size for *_, voxels in batch)
+            torch.set_num_threads(1 if num_voxels < _VOXELS_ALONE else self._num_threads)
         try:
             probs_MN, embeddings_N = _seen(batch)
         except Exception as error:

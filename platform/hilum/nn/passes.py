@@ -4,6 +4,7 @@ Windows that hold nothing but the lowest grey level are answered once for all of
 C = channels in and classes out, D = embedding, Z, Y, X = space.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -111,11 +112,17 @@ class Pass:
 
     def take(self, start_zyx: Zyx, probs_MC: Floats, embedding_D: Floats | None) -> bool:
         """Take in what was said of a window; whether it was the last. Not finite numbers fail this image alone."""
-        if not np.isfinite(probs_MC).all():
+        mean_C = probs_MC[0] if len(probs_MC) == 1 else probs_MC.mean(axis=0)
+        likeliest = mean_C.max(axis=0)
+        confidence = float(likeliest.mean())
+        if not math.isfinite(confidence):
             raise FloatingPointError("the network answered what is no number")
         self._num_seen += 1
         if start_zyx != self._pattern and self._is_occupied(start_zyx):
-            self._look(probs_MC, embedding_D)
+            num_foreground = np.count_nonzero(mean_C[0] < likeliest)
+            self._looks.append((confidence, num_foreground / likeliest.size))
+            if embedding_D is not None:
+                self._embeddings.append(embedding_D)
         said = with_disagreement(probs_MC)
         for place in self._blank if start_zyx == self._pattern else [start_zyx]:
             if self._blend is None:
@@ -144,13 +151,6 @@ class Pass:
             self.num_windows,
             len(self._blank),
         )
-
-    def _look(self, probs_MC: Floats, embedding_D: Floats | None) -> None:
-        mean_C = probs_MC[0] if len(probs_MC) == 1 else probs_MC.mean(axis=0)
-        likeliest = mean_C.max(axis=0)
-        self._looks.append((float(likeliest.mean()), float((mean_C[0] < likeliest).mean())))
-        if embedding_D is not None:
-            self._embeddings.append(embedding_D)
 
     def _is_occupied(self, start_zyx: Zyx) -> bool:
         if not self._min_occupancy:

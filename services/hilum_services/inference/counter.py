@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _CALLER_LEFT = 499
 """Nobody reads it; the audit does."""
+_LIGHT_VOXELS = 1 << 16
 _LONGEST_NAME = 4096
 """Bytes of JSON that names a stored volume."""
 
@@ -103,10 +104,10 @@ class Counter:
             if not await _seen(question, request):
                 return Response(status_code=_CALLER_LEFT)
         with self._timed(asked.verb, "reply"):
-            if version.question == "segment":
-                answer, response = await run_in_threadpool(self._rendered, question, asked, source)
-            else:  # some numbers, sooner told than a thread is woken
+            if _is_light(image, asked):
                 answer, response = self._rendered(question, asked, source)
+            else:
+                answer, response = await run_in_threadpool(self._rendered, question, asked, source)
         if meant.alias is None and meant.checkpoint_id is None and not asked.beside:
             self._shadow.follow(image, replace(asked, depth=answer.depth), answer)
         if self._service.keeping.wants(answer, request.headers.get(CONSENT)):
@@ -150,6 +151,11 @@ class Counter:
         began = time.perf_counter()
         yield
         self._service.meter.observe("hilum_inference_seconds", time.perf_counter() - began, verb=verb, stage=stage)
+
+
+def _is_light(image: ReadImage, asked: Asked) -> bool:
+    """Whether the answer is sooner told than a thread is woken: some numbers of a small image."""
+    return asked.verb != "segment" and image.image_czyx.size <= _LIGHT_VOXELS
 
 
 def _is_dicom(asked: Asked) -> bool:

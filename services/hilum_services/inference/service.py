@@ -1,7 +1,6 @@
 """What one process of the inference service holds: networks at hand, the engine that runs them, and who is champion."""
 
 import logging
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +24,7 @@ from hilum.store.layout import Store
 from hilum_services.inference.asked import MOST_BESIDE, Asked, Verb
 from hilum_services.inference.drift import Drift
 from hilum_services.inference.keeping import Keeping
+from hilum_services.inference.lately import Lately
 from hilum_services.inference.limits import Limits
 from hilum_services.inference.shedding import Shedding
 
@@ -38,7 +38,6 @@ _QUESTIONS: Mapping[Verb, tuple[str, ...]] = {
 }
 _log = logging.getLogger("hilum.services")
 _LOOK_FOR_CALIBRATION_SECONDS = 60.0
-_MOST_ROUTES = 1000
 
 
 class Service:
@@ -72,12 +71,10 @@ class Service:
         self.shelf = Shelf(store, num_kept=num_kept)
         begin = Engine.alone if is_alone else Engine
         self.engine = begin(batch_size=batch_size, most_waiting=limits.most_waiting, watch=self._batched)
-        self._fresh_for = fresh_for
+        self._routes = Lately(self._looked_up_routes, seconds=fresh_for)
+        self._versions = Lately(self._looked_up, seconds=fresh_for)
         self._calibrations: dict[str, tuple[float, Calibration | None]] = {}
         self._drifts: dict[str, Drift] = {}
-        self._routes: dict[str, tuple[float, Routes]] = {}
-        self._known: dict[Reference, tuple[float, Version]] = {}
-        self._lock = threading.Lock()
 
     def version(self, asked: Reference) -> Version:
         """The version that is meant, as an alias pointed not long ago. NotFoundError where there is none.
@@ -85,22 +82,7 @@ class Service:
         A new champion's network is built before it answers; whoever asks meanwhile is answered by the one before, and
         goes on to be where the new one cannot be built.
         """
-        known = self._known.get(asked)
-        if known is not None and time.monotonic() - known[0] < self._fresh_for:
-            return known[1]
-        version = version_of(self.store, asked.model, checkpoint_of(self.store, self.ledger, asked))
-        if known is not None and version.checkpoint_id != known[1].checkpoint_id:
-            if not self._lock.acquire(blocking=False):
-                return known[1]  # somebody else builds the new one
-            try:
-                self.shelf.predictor(version)
-            except HilumError as error:
-                _log.error("%s goes on with %s: %s", asked.model, known[1].checkpoint_id, error)
-                version = known[1]
-            finally:
-                self._lock.release()
-        self._known[asked] = time.monotonic(), version
-        return version
+        return self._versions.get(asked)
 
     def routed(self, asked: Reference, request_id: str) -> Version:
         """The version that answers this request: where a model alone is named, the champion's or the canary's."""
@@ -111,12 +93,11 @@ class Service:
     def routed_lately(self, asked: Reference, request_id: str) -> Version | None:
         """What `routed` would say where nothing has to be looked up for it, which takes no time; else None."""
         if asked.alias is None and asked.checkpoint_id is None:
-            routes = self._routes.get(asked.model)
-            if routes is None or time.monotonic() - routes[0] >= self._fresh_for:
+            routes = self.routes_at_hand(asked.model)
+            if routes is None:
                 return None
-            asked = Reference(asked.model, routes[1].alias_for(request_id))
-        known = self._known.get(asked)
-        return known[1] if known is not None and time.monotonic() - known[0] < self._fresh_for else None
+            asked = Reference(asked.model, routes.alias_for(request_id))
+        return self._versions.at_hand(asked)
 
     def chosen(self, asked: Asked, meant: Reference, request_id: str) -> tuple[Version, Asked]:
         """The version that answers, and what is asked with every version that answers beside it pinned.
@@ -131,12 +112,11 @@ class Service:
 
     def routes(self, model: str) -> Routes:
         """Canary and shadow of a model, as they were not long ago."""
-        known = self._routes.get(model)
-        if known is None or time.monotonic() - known[0] >= self._fresh_for:
-            known = time.monotonic(), routes_of(self.store, self.ledger, model)
-            if len(self._routes) < _MOST_ROUTES or model in self._routes:
-                self._routes[model] = known
-        return known[1]
+        return self._routes.get(model)
+
+    def routes_at_hand(self, model: str) -> Routes | None:
+        """The same where nothing has to be looked up for it, which takes no time; else None."""
+        return self._routes.at_hand(model)
 
     def models(self) -> dict[str, Version]:
         """Every model that answers, with its champion."""
@@ -214,6 +194,20 @@ class Service:
         drift = self._drifts.get(version.checkpoint_id)
         if drift is not None and answer.depth is None and isinstance(question, Question):
             drift.see(question, answer)
+
+    def _looked_up_routes(self, model: str, _before: Routes | None) -> Routes:
+        return routes_of(self.store, self.ledger, model)
+
+    def _looked_up(self, asked: Reference, before: Version | None) -> Version:
+        version = version_of(self.store, asked.model, checkpoint_of(self.store, self.ledger, asked))
+        if before is None or version.checkpoint_id == before.checkpoint_id:
+            return version
+        try:
+            self.shelf.predictor(version)
+        except HilumError as error:
+            _log.error("%s goes on with %s: %s", asked.model, before.checkpoint_id, error)
+            return before
+        return version
 
     def _calibration(self, version: Version) -> Calibration | None:
         """What is known of a version's own images; looked for now and then, for it may come later."""

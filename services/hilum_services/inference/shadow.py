@@ -29,7 +29,8 @@ class Shadow:
         limits = self._service.limits
         if len(self._running) >= _MOST_AT_ONCE or self._service.engine.num_waiting > limits.most_waiting // 2:
             return
-        if self._service.routes(answer.version.model).shadow in (None, answer.version.checkpoint_id):
+        routes = self._service.routes_at_hand(answer.version.model)
+        if routes is not None and routes.shadow in (None, answer.version.checkpoint_id):
             return
         task = asyncio.create_task(asyncio.to_thread(self._compare, image, asked, answer))
         self._running.add(task)
@@ -37,6 +38,8 @@ class Shadow:
 
     def _compare(self, image: ReadImage, asked: Asked, answer: Answer) -> None:
         try:
+            if self._service.routes(answer.version.model).shadow in (None, answer.version.checkpoint_id):
+                return
             version = self._service.version(Reference(answer.version.model, SHADOW))
             question = self._service.question(image, version, asked)
             question.submit(self._service.engine, seconds=self._service.limits.slowest_answer)

@@ -241,13 +241,14 @@ def test_who_waits_when_the_engine_closes_is_told():
         waiting.done.result(timeout=60)
 
 
-def test_alone_in_a_process_it_has_all_threads_and_the_others_one():
+@pytest.mark.parametrize(("size", "num_threads"), [(32, 2), (8, 1)])
+def test_alone_in_a_process_a_large_call_has_all_threads_a_small_one_and_all_others_have_one(size, num_threads):
     seen, before = [], torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with Engine.alone(watch=lambda _: seen.append(torch.get_num_threads())) as engine:
-            answered(engine, Pass(image(0, (8, 8, 8)), Way(predictor(), (8, 8, 8))))
+            answered(engine, Pass(image(0, (size,) * 3), Way(predictor(), (size,) * 3)))
             assert torch.get_num_threads() == 1
-        assert seen == [2]
+        assert seen == [num_threads]
     finally:
         torch.set_num_threads(before)
