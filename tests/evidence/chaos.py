@@ -3,15 +3,21 @@
 Each node has an address of its own where this process may make network namespaces (as root). Nodes are killed with
 all that runs on them, or their cable is pulled; and the head is lost, with the driver. After each loss the campaign is
 compared, byte by byte, with one that nobody disturbed. Then the two hundred schedules of tests/chaos are followed.
-Two quiet CPU cores take about a quarter of an hour. Everything is made up: no image is fetched.
+Two quiet CPU cores take about half an hour. Everything is made up: no image is fetched. What was seen is kept in
+FOLDER/chaos, and not done again by a second call.
 """
 
 import argparse
 import datetime
+import json
 import os
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,42 +43,57 @@ HEADS = ("score", "select", "finetune-0", "evaluate")
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("folder", type=Path, nargs="?", help="taken by every kind of evidence; not needed here")
+    options.add_argument("folder", type=Path, help="where what was seen is kept, for a second call")
     options.add_argument("--without-schedules", action="store_true", help="lose nodes only")
     given = options.parse_args()
     torch.set_num_threads(1)
+    seen = given.folder / "chaos"
+    seen.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="hilum-chaos-") as folder:
-        lost = all_lost(Path(folder))
-        schedules = [] if given.without_schedules else all_schedules(Path(folder))
+        lost = all_lost(Path(folder), seen)
+        schedules = [] if given.without_schedules else all_schedules(Path(folder), seen)
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     file = PAGES / "chaos.md"
     file.write_text(page(lost, schedules, date=today), encoding="utf-8")
     print(f"Written to {file}")
 
 
-def all_lost(folder: Path) -> list[Lost]:
-    calm = Undisturbed.in_folder(folder)
-    found = []
-    with Nodes(NUM_WORKERS) as nodes:
-        for place in PLACES:
-            found.append(lose_workers(nodes, calm, folder / f"kill-{place}", [place]))
-            print(found[-1], flush=True)
-        for place in CABLES if nodes.apart else ():
-            found.append(lose_workers(nodes, calm, folder / f"cut-{place}", [place], how="cut"))
-            print(found[-1], flush=True)
-        for place in HEADS:
-            found.append(lose_the_head(nodes, calm, folder / f"head-{place}", place))
-            print(found[-1], flush=True)
-    return found
+def all_lost(folder: Path, seen: Path) -> list[Lost]:
+    """Every way of losing a node, each in a campaign of its own."""
+    calm, cables = Undisturbed.in_folder(folder), CABLES if may_have_namespaces() else ()
+    with ExitStack() as stack:
+        nodes = cache(lambda: stack.enter_context(Nodes(NUM_WORKERS)))
+
+        def worker(how: str, place: str) -> dict[str, Any]:
+            return asdict(lose_workers(nodes(), calm, folder / f"{how}-{place}", [place], how=how))
+
+        def head(place: str) -> dict[str, Any]:
+            return asdict(lose_the_head(nodes(), calm, folder / f"head-{place}", place))
+
+        found = [once(seen / f"kill-{place}.json", worker, "kill", place) for place in PLACES]
+        found += [once(seen / f"cut-{place}.json", worker, "cut", place) for place in cables]
+        found += [once(seen / f"head-{place}.json", head, place) for place in HEADS]
+    return [Lost(**one) for one in found]
 
 
-def all_schedules(folder: Path) -> list[dict[str, Any]]:
-    found = []
+def all_schedules(folder: Path, seen: Path) -> list[dict[str, Any]]:
+    """What struck in each schedule, and where."""
+    found: list[dict[str, Any]] = []
     for first in range(0, NUM_SCHEDULES, NUM_PER_PROCESS):
-        began = time.monotonic()
-        found += followed(folder / f"schedules-{first}", first, first + NUM_PER_PROCESS)
-        print(f"schedules {first} to {first + NUM_PER_PROCESS - 1}: {time.monotonic() - began:.0f} s", flush=True)
+        name = f"schedules-{first}"
+        found += once(seen / f"{name}.json", followed, folder / name, first, first + NUM_PER_PROCESS)
     return found
+
+
+def once(file: Path, do: Callable[..., Any], *given: Any) -> Any:
+    """What it tells, or told when it was done before."""
+    if not file.exists():
+        began = time.monotonic()
+        told = do(*given)
+        file.with_suffix(".partial").write_text(json.dumps(told))
+        file.with_suffix(".partial").replace(file)
+        print(f"{file.stem}: {time.monotonic() - began:.0f} s", flush=True)
+    return json.loads(file.read_text())
 
 
 def page(lost: list[Lost], schedules: list[dict[str, Any]], *, date: str) -> str:

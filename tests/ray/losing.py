@@ -82,7 +82,8 @@ class Driver:
         until = time.monotonic() + _HELD_SECONDS
         while not (file.exists() and file.stat().st_size):
             if self.process.poll() is not None or time.monotonic() > until:
-                raise NotStruckError(f"nobody came to '{place}': {self._said.read_text()[-3000:]}")
+                ended = f"the driver ended with {self.process.poll()}; {self._said.read_text()[-3000:]}"
+                raise NotStruckError(f"nobody came to '{place}': {ended}")
             time.sleep(0.02)
         return json.loads(file.read_text())
 
