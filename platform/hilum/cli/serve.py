@@ -1,6 +1,7 @@
 """`hilum serve`: models answer over HTTP, on Ray Serve or in one process."""
 
 import importlib
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -159,6 +160,7 @@ def _on_ray(shape: Any, host: str, port: int, address: str | None, *, fast_proxy
         os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
     connect(address)
     ray_serve = _services("ray.serve")
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # that it listens is said below
     ray_serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
     ray_serve.run(_services(SERVE).application(shape), name=_services(SERVE).NAME, route_prefix="/")
     _say(host, port, json_)
