@@ -16,18 +16,21 @@ from tests.services.own_server import CLIENT, serving
 
 from hilum.adapters.api_keys import ApiKey, KeyFile, add_key, new_key, remove_keys
 from hilum.adapters.arrays import read_npz
+from hilum.adapters.bodies import read_body
 from hilum.adapters.meters import PrometheusMeter
 from hilum.adapters.nifti_patches import affine_of, nifti_bytes
 from hilum.adapters.reading import read_payload
 from hilum.core.errors import RequestError
 from hilum.core.geometry import Grid
 from hilum.loop.answering.routes import compare_in_shadow, send_to_canary, settle
+from hilum.loop.answering.versions import reference
 from hilum.steps.predictor import load_predictor
 from hilum.store.ledger import open_ledger
 from hilum.testing.phantoms import Phantom, lesion_image, phantom_store
 from hilum.testing.untrained import untrained_checkpoint
 from hilum_services.inference.access import Door
 from hilum_services.inference.app import make_app
+from hilum_services.inference.asked import Asked
 from hilum_services.inference.limits import Limits
 from hilum_services.inference.service import Service
 
@@ -321,8 +324,8 @@ def test_a_canary_answers_its_share_and_only_where_no_version_is_named(served):
     said = [post(served, "chest/classify", body).json()["version"] for _ in range(40)]
     assert 8 <= said.count(after) <= 32  # 2 in 100,000 of such draws lie outside
     assert set(said) == {before, after}
-    for reference, version in {"chest@champion": before, "chest@canary": after, f"chest:{before}": before}.items():
-        assert {post(served, f"{reference}/classify", body).json()["version"] for _ in range(5)} == {version}
+    for named, version in {"chest@champion": before, "chest@canary": after, f"chest:{before}": before}.items():
+        assert {post(served, f"{named}/classify", body).json()["version"] for _ in range(5)} == {version}
     assert settle(served.store, served.ledger, "chest") == ["canary"]
     assert {post(served, "chest/classify", body).json()["version"] for _ in range(10)} == {before}
 
@@ -379,3 +382,29 @@ def test_what_the_model_is_sure_of_is_not_kept(tmp_path):
         answer = CLIENT.post(f"{url}/v1/models/liver/segment", content=nifti_bytes(scan(), GRID), headers=headers)
         assert answer.status_code == 200
     assert not (tmp_path / "store" / "unsure").exists()
+
+
+def test_a_small_image_is_answered_the_same_before_and_after_all_is_at_hand(served):
+    answers = [post(served, "chest/classify", as_npy(frame())).json() for _ in range(3)]
+    assert answers[0]["version"] == served.versions["chest"]
+    assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("wish", [{"depth": 1}, {"quality": "fast"}, {"beside": ["@canary"]}])
+def test_a_version_is_asked_at_once_when_nothing_has_to_be_built_or_looked_up(served, wish):
+    service = Service(served.store, served.ledger, served.limits, PrometheusMeter())
+    try:
+        version, asked = service.version(reference("liver")), Asked("liver", "segment")
+        assert not service.is_asked_at_once(version, asked)
+        service.question(read_body(as_npy(scan()), max_bytes=1 << 20), version, asked)
+        assert service.is_asked_at_once(version, asked)
+        assert not service.is_asked_at_once(version, Asked("liver", "segment", **wish))
+    finally:
+        service.close()
+
+
+def test_a_small_body_that_is_no_image_is_refused_also_when_all_is_at_hand(served):
+    assert post(served, "chest/classify", as_npy(frame())).status_code == 200
+    refused = post(served, "chest/classify", as_npy(frame())[:-100])
+    assert refused.status_code == 422
+    assert "error" in refused.json()

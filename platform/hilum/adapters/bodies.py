@@ -11,12 +11,14 @@ from hilum.adapters.reading import read_payload
 from hilum.core.errors import DataError
 from hilum.core.sources import ReadImage
 
+_NPY = b"\x93NUMPY"
+_LIGHT_BYTES = 1 << 16
 _BEGINNINGS = (
     (b"\x89PNG\r\n\x1a\n", ".png"),
     (b"\xff\xd8\xff", ".jpg"),
     (b"II*\x00", ".tif"),
     (b"MM\x00*", ".tif"),
-    (b"\x93NUMPY", ".npy"),
+    (_NPY, ".npy"),
     (b"NRRD0", ".nrrd"),
     (b"\x1f\x8b", ".nii.gz"),
 )
@@ -35,6 +37,11 @@ def read_body(payload: bytes, *, max_bytes: int) -> ReadImage:
         raise DataError(f"The image has {len(payload):,} bytes; at most {max_bytes:,} are read.")
     files = _files(payload, max_bytes)
     return _only(read_payload(kind_of(files[0]), files, max_bytes=max_bytes))
+
+
+def is_light(payload: bytes) -> bool:
+    """Whether it is read sooner than a thread is woken: few bytes, and nothing to unpack."""
+    return len(payload) <= _LIGHT_BYTES and payload.startswith(_NPY)
 
 
 def read_series(payloads: Sequence[bytes], *, max_bytes: int) -> ReadImage:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from hilum.adapters.bodies import is_light
 from hilum.core.errors import DataError, NotFoundError, RecipeError, RequestError
 from hilum.core.sources import ReadImage
 from hilum.loop.answering.answer import Answer, Question
@@ -92,9 +93,13 @@ class Counter:
             named = stored_volume(parsed(body)) if is_named else None
             if named is not None and not holder.may_read(named.ingest_id):
                 return refusal(403, "This key may not name volumes of that ingest; send the image itself.")
-            async with self._reading:
+            if is_light(body) and not later and self._service.is_asked_at_once(version, asked):
                 with self._timed(asked.verb, "read"):
-                    read = await run_in_threadpool(self._read, body, named, version, asked, later=later)
+                    read = self._read(body, named, version, asked, later=later)
+            else:
+                async with self._reading:
+                    with self._timed(asked.verb, "read"):
+                        read = await run_in_threadpool(self._read, body, named, version, asked, later=later)
             del body
         image, question, source = read
         line.say(shape_zyx=list(image.grid.shape_zyx))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hilum.adapters.bodies import dicom_files, read_body
+from hilum.adapters.preparation import AS_IT_IS
 from hilum.core.errors import DataError, HilumError
 from hilum.core.ports import Ledger, Meter
 from hilum.core.recipes import Choice
@@ -183,6 +184,13 @@ class Service:
             max_bytes=4 * self.limits.largest_body,
         )
 
+    def is_asked_at_once(self, version: Version, asked: Asked) -> bool:
+        """Whether `question` has nothing to build, to look up or to prepare."""
+        is_plain = asked.depth is None and asked.quality is None and not asked.beside and self._shedding.never
+        if not is_plain or version.prepare != AS_IT_IS or not self.shelf.is_built(version):
+            return False
+        return not self._looks_for_calibration(*self._calibrations.get(version.checkpoint_id, (0.0, None)))
+
     def note(self, question: Question | Ensemble, answer: Answer) -> None:
         """Count an answer that goes out."""
         version = answer.version
@@ -212,12 +220,16 @@ class Service:
     def _calibration(self, version: Version) -> Calibration | None:
         """What is known of a version's own images; looked for now and then, for it may come later."""
         looked, found = self._calibrations.get(version.checkpoint_id, (0.0, None))
-        if found is None and (not looked or time.monotonic() - looked > _LOOK_FOR_CALIBRATION_SECONDS):
+        if self._looks_for_calibration(looked, found):
             found = read_calibration(self.store, version.checkpoint_id)
             self._calibrations[version.checkpoint_id] = time.monotonic(), found
             if found is not None:
                 self._drifts.setdefault(version.checkpoint_id, Drift(found, self.meter, version.model))
         return found
+
+    @staticmethod
+    def _looks_for_calibration(looked: float, found: Calibration | None) -> bool:
+        return found is None and (not looked or time.monotonic() - looked > _LOOK_FOR_CALIBRATION_SECONDS)
 
     def is_ready(self) -> bool:
         """Whether the ledger answers and every champion's card can be read."""

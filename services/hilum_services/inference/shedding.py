@@ -23,6 +23,11 @@ class Shedding:
         self._loaded_at = clock()
         self._lock = threading.Lock()
 
+    @property
+    def never(self) -> bool:
+        """Whether it is always accurate."""
+        return self._above is None
+
     def quality(self, num_waiting: int) -> Quality:
         """How to answer who leaves it to us, when so many images wait."""
         if self._above is None:

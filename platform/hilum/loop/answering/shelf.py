@@ -46,6 +46,10 @@ class Shelf:
             self._keep(version.checkpoint_id, built)
         return built[depth]
 
+    def is_built(self, version: Version) -> bool:
+        """Whether the version's whole network is at hand."""
+        return None in self._kept.get(version.checkpoint_id, {})
+
     def depths(self, version: Version) -> list[int]:
         """The depths at which it can answer, shallowest first; none where it has but one."""
         predictor = self.predictor(version)
