@@ -1,6 +1,7 @@
 """For every test: examples are the same on every run, and no example is timed (machines are shared)."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -8,6 +9,12 @@ from hypothesis import settings
 
 settings.register_profile("hilum", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("hilum")
+
+
+def pytest_configure() -> None:
+    """Ctrl-C ends what tests start, also where they were started in the background of a script, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

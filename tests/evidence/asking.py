@@ -21,6 +21,10 @@ _LOOK_SECONDS = 0.5
 _GONE_SECONDS = 120.0
 
 
+class TooLateError(HilumError):
+    """A command was to be killed, and was done before."""
+
+
 @dataclass
 class Memory:
     """The most memory (bytes, proportional set size) that all processes held together, and each kind of them."""
@@ -52,13 +56,13 @@ class Ask:
         return {run["step"]: run for run in json.loads(out)["runs"]}
 
     def killed_when(self, due: Callable[[], bool], memory: Memory) -> None:
-        """Run it until ``due``, then end it with SIGKILL. HilumError when it is done before."""
+        """Run it until ``due``, then end it with SIGKILL. TooLateError when it is done before."""
         with self._started(memory) as process:
             while process.poll() is None and not due():
                 time.sleep(0.02)
             process.kill()
             if process.wait() == 0:
-                raise HilumError("It was done before it was to be killed.")
+                raise TooLateError("It was done before it was to be killed.")
 
     def parts(self, score_id: str) -> dict[str, int]:
         """The parts of a score run there are, each with when it was written (ns)."""

@@ -8,8 +8,10 @@ it is, and waits to be lost; all others, and whoever does it again, go on. At ``
 they are let go, and with them the Ray Data tasks that wait for them. At the end FOLDER has a result.json.
 """
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -169,5 +171,6 @@ def _cpus():
 
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1)
     where, store_url, ingest, shared, *held = sys.argv[1:]
     Path(shared, "result.json").write_text(json.dumps(main(where, store_url, ingest, shared, held)))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from hilum.testing.phantoms import Phantom, phantom_store
 
 NAME = "liver"
 ROOT = Path(__file__).resolve().parents[2]
-_HELD_SECONDS, _DONE_SECONDS = 400, 400
+_HELD_SECONDS, _DONE_SECONDS = 400, 200
 _BACK_SECONDS, _TASK_SECONDS = 60, 60
 _TASK = "ray::Map(_pass_on)"
 """What Ray calls the process of a Ray Data task that waits for a shard."""
@@ -87,6 +88,12 @@ class Driver:
             time.sleep(0.02)
         return json.loads(file.read_text())
 
+    def stuck(self):
+        """Where it stands still: the stacks of all its threads, after all that it said."""
+        self.process.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        return self._said.read_text()[-8000:]
+
     def let_go(self, place):
         (self._shared / f"released-{place}").touch()
 
@@ -95,8 +102,9 @@ class Driver:
         try:
             code = self.process.wait(_DONE_SECONDS)
         except subprocess.TimeoutExpired:
+            stuck = self.stuck()
             self.process.kill()
-            raise AssertionError(f"it does not come to its end: {self._said.read_text()[-3000:]}") from None
+            raise AssertionError(f"it does not come to its end: {stuck}") from None
         assert code == 0, self._said.read_text()[-3000:]
         return json.loads((self._shared / "result.json").read_text())
 
@@ -123,7 +131,7 @@ def lose_workers(nodes, calm, folder, places, *, how="kill"):
             lost.num_processes_killed += nodes.lose(node)
         driver.let_go(place) if place in ("select", TASKS) else None
         nodes.add_worker()
-        _until_it_moves(store, driver)
+        _until_it_moves(nodes, store, driver)
         lost.seconds_to_go_on = round(max(lost.seconds_to_go_on, time.monotonic() - struck), 1)
     _judge(lost, driver.result(), store, calm, began)
     assert len(lost.moves) == len(calm_moves(calm)), "a move was made twice, or not at all"
@@ -180,7 +188,7 @@ def lose_the_head(nodes, calm, folder, place):
     struck = time.monotonic()
     nodes.start()
     again = Driver(nodes, store, calm.ingest_id, folder, place)
-    _until_it_moves(store, again)
+    _until_it_moves(nodes, store, again)
     lost.seconds_to_go_on = round(time.monotonic() - struck, 1)
     told = again.result()
     _judge(lost, told, store, calm, began)
@@ -218,9 +226,10 @@ def _written(store):
     return {str(path): path.stat().st_mtime_ns for run in manifests for path in run.parent.rglob("*.parquet")}
 
 
-def _until_it_moves(store, driver):
+def _until_it_moves(nodes, store, driver):
     before = len(_events(store))
     until = time.monotonic() + _DONE_SECONDS
     while len(_events(store)) == before and driver.process.poll() is None:
-        assert time.monotonic() < until, "it does not go on"
+        if time.monotonic() > until:
+            raise AssertionError(f"it does not go on; {nodes.told()}\n{driver.stuck()}")
         time.sleep(0.05)

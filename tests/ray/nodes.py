@@ -52,6 +52,7 @@ class Node:
     mark: str
     namespace: str
     address: str
+    port: str = ""
     ray: subprocess.Popen | None = field(default=None, repr=False)
 
     def command(self, *words):
@@ -161,6 +162,14 @@ class Nodes:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return self.on_head(sys.executable, "-S", "-c", _KNOCK, node.address, **quiet).wait() == 0
 
+    def told(self):
+        """What runs on each node, and what its Ray said last."""
+        return "\n".join(self._told(node) for node in [self.head, *self.workers])
+
+    def _told(self, node):
+        names = sorted(_name(pid) for pid in node.pids())
+        return f"node {node.number} ({node.address}): {names}; {self._log(node).read_text()[-1500:]}"
+
     def lose_all(self):
         """The head is gone, with all that runs on it; and without it so are the others."""
         num = self._take_away(self.head)
@@ -184,13 +193,12 @@ class Nodes:
         mark = f"{self._token}-{number}"
         if not self.apart:
             return Node(number, mark, "", "127.0.0.1")
-        node = Node(number, mark, f"hl-{mark}", f"10.77.0.{number}")
         self._num_ports += 1
-        port = f"p{self._num_ports}"  # that of a node that was lost goes when the kernel comes to it
+        node = Node(number, mark, f"hl-{mark}", f"10.77.0.{number}", f"p{self._num_ports}")
         _ip(f"netns add {node.namespace}")
         _ip(f"-n {node.namespace} link set lo up")
-        _ip(f"link add eth0 netns {node.namespace} type veth peer name {port} netns {self._switch}")
-        _ip(f"-n {self._switch} link set {port} master br0 up")
+        _ip(f"link add eth0 netns {node.namespace} type veth peer name {node.port} netns {self._switch}")
+        _ip(f"-n {self._switch} link set {node.port} master br0 up")
         _ip(f"-n {node.namespace} addr add {node.address}/24 dev eth0")
         _ip(f"-n {node.namespace} link set eth0 up")
         # It leads nowhere; by it programs find out which address is theirs.
@@ -231,8 +239,9 @@ class Nodes:
     def _take_away(self, node):
         num = node.kill()
         if self.apart:
+            # First, for a namespace stays, and answers to its address, until the kernel has closed its last connection.
+            _ip(f"-n {self._switch} link delete {node.port}")
             _ip(f"netns delete {node.namespace}")
-            # The other end of its cable goes with the namespace.
         return num
 
 
@@ -240,6 +249,12 @@ def _is_alive(pid):
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     return False
+
+
+def _name(pid):
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80]
+    return ""
 
 
 def _ip(words):

@@ -1,7 +1,8 @@
-"""Refusals wait for their turn; answers never do."""
+"""Refusals wait for their turn, answers never do; and the body is asked for before anything else."""
 
 import asyncio
 
+from hilum_services.inference.app import BodyFirst
 from hilum_services.inference.pacing import Pace, PacedRefusals
 
 
@@ -44,3 +45,21 @@ def test_a_refusal_waits_and_an_answer_does_not():
     except TimeoutError:
         return
     raise AssertionError("the second refusal did not wait")
+
+
+def test_a_task_that_is_to_fetch_the_body_begins_before_the_application():
+    order = []
+
+    async def app(scope, receive, send):
+        order.append("application")
+
+    async def fetch():
+        order.append("fetch")
+
+    async def served():
+        fetching = asyncio.create_task(fetch())
+        await BodyFirst(app)({}, None, None)
+        await fetching
+
+    asyncio.run(served())
+    assert order == ["fetch", "application"]

@@ -96,9 +96,11 @@ def _ingress_of(shape: Shape) -> Callable[[], FastAPI]:
 
     def ingress() -> FastAPI:
         from hilum.adapters.meters import RayMeter
-        from hilum_services.inference.app import from_environment
+        from hilum_services.inference.app import BodyFirst, from_environment
 
         how = shape.model_dump(include={"batch_size", "keep_from", "shallower_above"})
-        return from_environment(meter=RayMeter(), **how)
+        app = from_environment(meter=RayMeter(), **how)
+        app.add_middleware(BodyFirst)
+        return app
 
     return ingress
