@@ -21,7 +21,7 @@ from hilum.testing.phantoms import Phantom, phantom_store
 
 NAME = "liver"
 ROOT = Path(__file__).resolve().parents[2]
-_HELD_SECONDS, _DONE_SECONDS = 400, 200
+_HELD_SECONDS, _DONE_SECONDS = 400, 400
 _BACK_SECONDS, _TASK_SECONDS = 60, 60
 _TASK = "ray::Map(_pass_on)"
 """What Ray calls the process of a Ray Data task that waits for a shard."""
@@ -230,6 +230,7 @@ def _until_it_moves(nodes, store, driver):
     before = len(_events(store))
     until = time.monotonic() + _DONE_SECONDS
     while len(_events(store)) == before and driver.process.poll() is None:
+        nodes.mend()
         if time.monotonic() > until:
             raise AssertionError(f"it does not go on; {nodes.told()}\n{driver.stuck()}")
         time.sleep(0.05)

@@ -162,6 +162,12 @@ class Nodes:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return self.on_head(sys.executable, "-S", "-c", _KNOCK, node.address, **quiet).wait() == 0
 
+    def mend(self):
+        """A worker that ended by itself, as Ray does where it is late, is replaced: Kubernetes would."""
+        for node in [node for node in self.workers if node.ray.poll() is not None]:
+            self.lose(node)
+            self.add_worker()
+
     def told(self):
         """What runs on each node, and what its Ray said last."""
         return "\n".join(self._told(node) for node in [self.head, *self.workers])

@@ -1,7 +1,8 @@
 """Windows of many images through a network together, a full batch at a time: continuous batching.
 
 One thread runs the networks. It takes one window in turn of every image that waits, so that a small image is answered
-beside a large one, and nobody waits for a batch to fill: what came while a batch was running is the next one.
+beside a large one, and nobody waits for a batch to fill: what came while a batch was running is the next one. Several
+images together may go through in a process of its own.
 """
 
 import logging
@@ -19,6 +20,7 @@ import torch
 
 from hilum.core.errors import HilumError
 from hilum.core.geometry import Zyx
+from hilum.nn.apart import Apart, Seen
 from hilum.nn.passes import Floats, Pass
 
 _log = logging.getLogger("hilum.services")
@@ -51,9 +53,13 @@ class Engine:
         most_waiting: int = 64,
         watch: Callable[[Batched], None] = lambda _: None,
         num_threads: int | None = None,
+        apart: Apart | None = None,
     ) -> None:
-        """``num_threads``: of torch, for its thread at most; None leaves them as they are."""
-        self._batch_size, self._most_waiting, self._watch = batch_size, most_waiting, watch
+        """``num_threads``: of torch, for its thread at most; None leaves them as they are.
+
+        ``apart``: a process for batches of several images.
+        """
+        self._batch_size, self._most_waiting, self._watch, self._apart = batch_size, most_waiting, watch, apart
         self._waiting: OrderedDict[int, tuple[Pass, float | None]] = OrderedDict()
         self._changed = threading.Condition()
         self._is_open = True
@@ -101,6 +107,8 @@ class Engine:
             self._is_open = False
             self._changed.notify()
         self._thread.join()
+        if self._apart is not None:
+            self._apart.close()
 
     def _run(self) -> None:
         if self._num_threads is not None:
@@ -150,11 +158,11 @@ class Engine:
     def _answer(self, batch: list[tuple[Pass, Zyx, Floats]]) -> None:
         began = time.perf_counter()
         by_image = [list(group) for _, group in groupby(batch, key=lambda window: id(window[0]))]
+        num_threads = self._threads_for(batch)
         if self._num_threads is not None:
-            num_voxels = sum(voxels.size for *_, voxels in batch)
-            torch.set_num_threads(1 if num_voxels < _VOXELS_ALONE else self._num_threads)
+            torch.set_num_threads(num_threads)
         try:
-            probs_MN, embeddings_N = _seen(batch)
+            probs_MN, embeddings_N = _seen(batch, self._apart if len(by_image) > 1 else None, num_threads)
         except Exception as error:
             if len(by_image) == 1:
                 self._leave(batch[0][0], error)
@@ -166,6 +174,11 @@ class Engine:
             embedding = None if embeddings_N is None or not image.embeds else embeddings_N[place]
             self._take(image, start, probs_MN[:, place], embedding)
         self._tell(Batched(len(batch), len(by_image), time.perf_counter() - began))
+
+    def _threads_for(self, batch: list[tuple[Pass, Zyx, Floats]]) -> int:
+        if sum(voxels.size for *_, voxels in batch) < _VOXELS_ALONE:
+            return 1
+        return self._num_threads or torch.get_num_threads()
 
     def _tell(self, batched: Batched) -> None:
         try:
@@ -192,11 +205,16 @@ class Engine:
             _fail(image, error)
 
 
-def _seen(batch: list[tuple[Pass, Zyx, Floats]]) -> tuple[Floats, Floats | None]:
+def _seen(batch: list[tuple[Pass, Zyx, Floats]], apart: Apart | None, num_threads: int) -> Seen:
     """What the network says of every window, and where it puts each if anybody asks."""
     way = batch[0][0].way
     windows = np.stack([voxels for *_, voxels in batch])
-    if any(image.embeds for image, *_ in batch):
+    embeds = any(image.embeds for image, *_ in batch)
+    if apart is not None:
+        said = apart.seen(way.predictor, windows, way.members, embeds=embeds, num_threads=num_threads)
+        if said is not None:
+            return said
+    if embeds:
         return way.predictor.predict_and_embed(windows, members=way.members)
     return way.predictor.predict(windows, members=way.members), None
 

@@ -5,6 +5,7 @@ batch and the sum of one region are held; images are read window by window.
 """
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -27,7 +28,7 @@ class Blend:
         self.window_shape_zyx = _smaller(window_shape_zyx, shape_zyx)
         self.starts = tile(shape_zyx, self.window_shape_zyx, _stride(self.window_shape_zyx, overlap))
         self._shape_zyx = shape_zyx
-        self._weight_ZYX = torch.from_numpy(gaussian_weight(self.window_shape_zyx))
+        self._weight_ZYX = _kept_weight(self.window_shape_zyx)
         self._weights_ZYX = torch.zeros(shape_zyx)
         self._total: torch.Tensor | None = None
 
@@ -77,6 +78,12 @@ def gaussian_weight(shape_zyx: Zyx) -> Floats:
         along = np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / sigma) ** 2)
         weight = weight * along.reshape([size if a == axis else 1 for a in range(3)])
     return np.maximum(weight, _SMALLEST_WEIGHT).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _kept_weight(shape_zyx: Zyx) -> torch.Tensor:
+    """Only read: many images share it."""
+    return torch.from_numpy(gaussian_weight(shape_zyx))
 
 
 def _stride(shape_zyx: Zyx, overlap: float) -> Zyx:

@@ -52,7 +52,7 @@ class Predictor:
     ) -> None:
         keep_freed_memory()
         self.card = dict(card)
-        self.precision = precision
+        self.precision, self.lies_last = precision, lies_last
         self.spatial_dims = int(card["spatial_dims"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._layout = layout(self.spatial_dims) if lies_last else torch.contiguous_format

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from hilum.adapters.bodies import dicom_files, read_body
 from hilum.adapters.preparation import AS_IT_IS
 from hilum.core.errors import DataError, HilumError
@@ -18,6 +20,7 @@ from hilum.loop.answering.routes import Routes, routes_of
 from hilum.loop.answering.shelf import Shelf
 from hilum.loop.answering.stored import StoredVolume, read_stored, unprepared
 from hilum.loop.answering.versions import Reference, Version, checkpoint_of, models_of, pinned, version_of
+from hilum.nn.apart import Apart
 from hilum.nn.engine import Batched, Engine
 from hilum.steps.calibrations import Calibration, read_calibration
 from hilum.steps.promote import CHAMPION
@@ -71,7 +74,12 @@ class Service:
         self.store, self.ledger, self.limits, self.meter = store, ledger, limits, meter
         self.shelf = Shelf(store, num_kept=num_kept)
         begin = Engine.alone if is_alone else Engine
-        self.engine = begin(batch_size=batch_size, most_waiting=limits.most_waiting, watch=self._batched)
+        self.engine = begin(
+            batch_size=batch_size,
+            most_waiting=limits.most_waiting,
+            watch=self._batched,
+            apart=Apart() if is_alone and not torch.cuda.is_available() else None,
+        )
         self._routes = Lately(self._looked_up_routes, seconds=fresh_for)
         self._versions = Lately(self._looked_up, seconds=fresh_for)
         self._calibrations: dict[str, tuple[float, Calibration | None]] = {}
