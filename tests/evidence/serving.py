@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
@@ -123,7 +123,7 @@ def asked(
         ]
         for share, name, do in plan:
             while len(rows) < share * num:
-                memory.append(sum(one.memory_info().rss for one in replicas(served.process)) / 2**20)
+                memory.append(memory_of(served))
                 time.sleep(1)
             do()
             times[name] = time.time()
@@ -133,7 +133,7 @@ def asked(
                 times["again two"] = time.time()
         for one in pending:
             one.result()
-    memory.append(sum(one.memory_info().rss for one in replicas(served.process)) / 2**20)
+    memory.append(memory_of(served))
     return [rows[number] for number in range(num)], times, memory
 
 
@@ -160,6 +160,15 @@ def replicas(process: psutil.Process) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return sorted(found, key=lambda one: one.create_time())
+
+
+def memory_of(served: Served) -> float:
+    """What the replicas and the processes they started hold, in MiB, pages that they share counted for each."""
+    total = 0
+    for replica in replicas(served.process):
+        with suppress(psutil.Error):  # it was just killed
+            total += sum(one.memory_info().rss for one in (replica, *replica.children()))
+    return total / 2**20
 
 
 def as_npy(image_CZYX: np.ndarray) -> bytes:
@@ -212,7 +221,7 @@ its version says of the image alone, in another process.
 | the first champion's last answer after the promotion | {late - times["promoted"]:.1f} s |
 | two replicas again after the kill | {times["again two"] - times["killed"]:.1f} s |
 | a request, p50, p99 | {np.percentile(seconds, 50):.0f} ms, {np.percentile(seconds, 99):.0f} ms |
-| both replicas' memory: at the start, at most, at the end | {memory[0]:.0f}, {max(memory):.0f}, {memory[-1]:.0f} MiB |
+| memory of both replicas and of their processes for batches: at the start, at most, at the end | {memory[0]:.0f}, {max(memory):.0f}, {memory[-1]:.0f} MiB |
 """
 
 
