@@ -221,7 +221,7 @@ its version says of the image alone, in another process.
 | the first champion's last answer after the promotion | {late - times["promoted"]:.1f} s |
 | two replicas again after the kill | {times["again two"] - times["killed"]:.1f} s |
 | a request, p50, p99 | {np.percentile(seconds, 50):.0f} ms, {np.percentile(seconds, 99):.0f} ms |
-| memory of both replicas and of their processes for batches: at the start, at most, at the end | {memory[0]:.0f}, {max(memory):.0f}, {memory[-1]:.0f} MiB |
+| MiB of both replicas with what they start: first, most, last | {memory[0]:.0f}, {max(memory):.0f}, {memory[-1]:.0f} |
 """
 
 
