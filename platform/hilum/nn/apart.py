@@ -33,7 +33,7 @@ Seen = tuple[Floats, Floats | None]
 _log = logging.getLogger("hilum.services")
 _PROGRAM = "import sys; from hilum.nn.apart import answer_from; answer_from(int(sys.argv[1]))"
 _MOST_LOST = 3
-_SLOWEST_SECONDS = 300.0
+_SLOWEST_SECONDS = 120.0
 
 
 class _Network(NamedTuple):

@@ -97,6 +97,17 @@ def test_a_lost_process_is_not_noticed_and_another_is_started(apart, caplog):
     assert apart.pid != lost
 
 
+def test_one_that_hangs_is_killed_and_who_asks_does_the_work(apart, caplog, monkeypatch):
+    network = predictor()
+    there(apart, network)
+    monkeypatch.setattr("hilum.nn.apart._SLOWEST_SECONDS", 0.5)
+    hung = apart.pid
+    os.kill(hung, signal.SIGSTOP)
+    assert apart.seen(network, windows(), SINGLE, embeds=False, num_threads=1) is None
+    assert "no answer" in caplog.text
+    assert not _runs(hung)
+
+
 def test_what_cannot_be_done_there_is_left_to_who_asks(apart):
     there(apart, predictor())
     strange = predictor()
