@@ -91,6 +91,8 @@ def test_a_command_runs_as_a_rayjob_of_the_charts_template_and_its_log_and_exit_
     sent = {"HILUM_ACTOR": "a-radiologist@example.org", "HILUM_STORE": "s3://bucket/liver"}
     assert yaml.safe_load(made["spec"]["runtimeEnvYAML"]) == {"env_vars": sent}
     assert re.fullmatch(r"hilum-campaign-[0-9a-f]{12}-1", made["metadata"]["name"])
+    assert made["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "hilum"
+    assert api.template["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
     assert faults(made) == []
     said = capsys.readouterr()
     assert said.err.index("round 1 evaluated") < said.err.index("campaign liver: finished")

@@ -19,6 +19,7 @@ from hilum.store.audit import ACTOR_VARIABLE
 TEMPLATE = "hilum-rayjob-template"
 TEMPLATE_KEY = "rayjob.yaml"
 RUN_LABEL, ATTEMPT_LABEL = "hilum/run", "hilum/attempt"
+MANAGED_LABEL = "app.kubernetes.io/managed-by"
 WORDS_ANNOTATION = "hilum/words"
 _ENDED = {"Complete", "Failed", "ValidationFailed"}
 _KEPT_ATTEMPTS = 3
@@ -118,6 +119,7 @@ def filled(template: RayJob, command: Command, attempt: int) -> RayJob:
     metadata.pop("namespace", None)
     metadata["labels"] = {
         **(metadata.get("labels") or {}),
+        MANAGED_LABEL: "hilum",  # the template is Helm's, the job is not
         RUN_LABEL: command.run,
         ATTEMPT_LABEL: str(attempt),
     }
