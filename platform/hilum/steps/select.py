@@ -8,35 +8,27 @@ With ``distributed`` also ``core-set-<shard>.parquet`` and ``labelled.parquet``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
-from hilum.core.asking import IGNORE, Annotation
 from hilum.core.errors import RecipeError
-from hilum.core.geometry import Patch
 from hilum.core.ports import Executor
 from hilum.core.recipes import ArmRecipe, SelectRecipe
 from hilum.core.resources import Resources
 from hilum.select import builtin  # noqa: F401 (registers our samplers)
 from hilum.select.arms import Pick, arm_names, pick_by_arms
 from hilum.select.constraints import Caps
-from hilum.select.costs import Doubles, Rates, per_second, within
+from hilum.select.costs import Rates, within
 from hilum.select.labelled import nearest_labelled
-from hilum.select.overlap import Boxes
-from hilum.select.scored import ScoredPool
-from hilum.steps.constraints import Volumes, caps_of, check_exclusions, check_slices, excluded, reads_volumes
+from hilum.steps.constraints import caps_of, reads_volumes
 from hilum.steps.core_sets import goes_by_core_sets, make_core_sets
-from hilum.steps.costs import rates_of, seconds_of
-from hilum.steps.open_rows import are_declined, boxes_of, unanswered
-from hilum.steps.pool import read_pool
+from hilum.steps.costs import rates_of
+from hilum.steps.opened import Opened, opened_rows, priced
 from hilum.steps.relabel import asked_again, beside, in_time, row_of_chosen
-from hilum.steps.score_parts import Columns, Parts, ScoreParts, parts_of, row_of
-from hilum.store.columns import matrix, strings
+from hilum.steps.score_parts import Parts, parts_of
 from hilum.store.labels import NONE, read_answers, read_declined, read_everybodys_answers
 from hilum.store.layout import Store
 from hilum.store.manifest import Manifest, Run, read_manifest
@@ -45,21 +37,6 @@ from hilum.store.tables import SELECTION, write_rows
 from hilum.store.volumes import volumes_of
 
 STEP_VERSION = 6
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """What may be asked about: the pool's rows that are left, and what is said of each.
-
-    ``labelled_ids`` name the rows of the pool's labelled embedding; ``seconds`` are what each row is expected to
-    take, where the recipe predicts it.
-    """
-
-    rows: pa.Table
-    scored: ScoredPool
-    boxes: Boxes
-    labelled_ids: tuple[str, ...]
-    seconds: Doubles | None = None
 
 
 def run(
@@ -97,8 +74,10 @@ def run(
         core_sets = make_core_sets(this, recipe, arms, inputs, store=store, executor=executor, resources=resources)
     parts: Parts = core_sets.parts if core_sets else partial(parts_of, store, scores)
     declined = read_declined(store, inputs["labels"])
-    opened = _open(store, scores, parts, answers, len(class_names), declined=declined, recipe=recipe, volumes=volumes)
-    opened = _priced(opened, rates, answers)
+    opened = opened_rows(
+        store, scores, parts, answers, len(class_names), declined=declined, recipe=recipe, volumes=volumes
+    )
+    opened = priced(opened, rates, answers)
     caps = caps_of(recipe, opened.rows, opened.scored.predicted_class, volumes)
     wanted = pick_by_arms(
         opened.scored,
@@ -153,63 +132,8 @@ def _ingest_of(store: Store, pool_id: str) -> str:
     return read_manifest(store.run("pool", pool_id)).inputs["ingest"]
 
 
-def _open(
-    store: Store,
-    scores: Manifest,
-    parts: Parts,
-    answers: Sequence[Annotation],
-    num_classes: int,
-    *,
-    declined: Sequence[Patch],
-    recipe: SelectRecipe,
-    volumes: Volumes,
-) -> _Opened:
-    pool = read_pool(store, scores.inputs["pool"])
-    check_exclusions(recipe.exclude, pool, volumes)
-    check_slices(recipe, pool, volumes)
-    boxes = partial(boxes_of, min_slices_apart=recipe.min_slices_apart, volumes=volumes)
-    ids = strings(pool["candidate_id"])
-    rows = ScoreParts(parts, ids)
-    closed = are_declined(pool, declined) | excluded(recipe.exclude, pool)
-    is_open = unanswered(pool, answers, boxes=boxes) & ~closed & rows.is_scored
-    labelled = {
-        a.patch.candidate_id: (row, _fractions_of(a, num_classes))
-        for a in answers
-        if (row := row_of(ids, a.patch.candidate_id)) is not None and rows.is_scored[row]
-    }
-    open_rows = np.flatnonzero(is_open)
-    said = rows.read(np.concatenate([open_rows, np.array([row for row, _ in labelled.values()], np.int64)]))
-    num = len(open_rows)
-    scored = ScoredPool(
-        candidate_ids=ids[is_open],
-        scores={name: said[f"score_{name}"][:num] for name in scores.results["scores"]},
-        predicted_class=said["predicted_class"][:num].astype(np.int64),
-        class_fractions=said["class_fractions"][:num],
-        embedding=said["embedding"][:num],
-        labelled_fractions=np.array([f for _, f in labelled.values()], np.float32).reshape(len(labelled), num_classes),
-        labelled_embedding=said["embedding"][num:],
-        member_probs=_member_probs(said, num),
-        view_embedding=_view_embedding(said, num),
-        foreground=said["foreground"][:num] if "foreground" in said else None,
-        weight=said["weight"][:num] if "weight" in said else None,
-    )
-    left = pool.take(open_rows) if num < len(ids) else pool
-    return _Opened(left, scored, boxes(left), tuple(labelled))
-
-
-def _priced(opened: _Opened, rates: Rates | None, answers: Sequence[Annotation]) -> _Opened:
-    """The same, with every row's predicted seconds and every score for each of them."""
-    if rates is None:
-        return opened
-    seconds = seconds_of(
-        rates, matrix(opened.rows["shape_zyx"]).astype(np.int64), opened.scored.class_fractions, answers
-    )
-    scored = opened.scored.with_scores(per_second(opened.scored.scores, seconds))
-    return replace(opened, scored=scored, seconds=seconds)
-
-
 def _within_seconds(
-    picks: list[Pick], opened: _Opened, arms: Sequence[ArmRecipe], max_seconds: float | None
+    picks: list[Pick], opened: Opened, arms: Sequence[ArmRecipe], max_seconds: float | None
 ) -> list[Pick]:
     if max_seconds is None or opened.seconds is None:
         return picks
@@ -240,32 +164,7 @@ def _rates(recipe: SelectRecipe, label_set_id: str, store: Store) -> Rates | Non
     return rates_of(recipe.cost, sorted(answers, key=lambda a: (a.patch.candidate_id, a.annotation_id)))
 
 
-def _fractions_of(answer: Annotation, num_classes: int) -> npt.NDArray[np.float32]:
-    """Each class's share of the answered voxels; of a class for the whole candidate, 1 in that class."""
-    if answer.class_id is not None:
-        answered = np.array([answer.class_id])
-    else:
-        assert answer.label_map_zyx is not None, "an annotation is a class or a label map"
-        answered = answer.label_map_zyx[answer.label_map_zyx != IGNORE]
-    shares = np.bincount(answered, minlength=num_classes)[:num_classes] / max(1, answered.size)
-    return shares.astype(np.float32)
-
-
-def _member_probs(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
-    """Every member's probabilities (N, M, C) of the first ``num`` candidates, if the score run kept them."""
-    if "member_probs" not in said:
-        return None
-    return said["member_probs"][:num].reshape(num, -1, said["class_fractions"].shape[1])
-
-
-def _view_embedding(said: Columns, num: int) -> npt.NDArray[np.float16] | None:
-    """The embedding of every view (N, V, D) of the first ``num`` candidates, if the score run kept them."""
-    if "view_embedding" not in said:
-        return None
-    return said["view_embedding"][:num].reshape(num, -1, said["embedding"].shape[1])
-
-
-def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, recipe: SelectRecipe, num_open: int) -> dict[str, Any]:
+def _fewer(opened: Opened, picks: Sequence[Pick], caps: Caps, recipe: SelectRecipe, num_open: int) -> dict[str, Any]:
     """Where fewer were chosen than were wanted and are open: how many were held back, and by what.
 
     What lies too near is not held back: it may not be asked about in the next round either.
@@ -289,7 +188,7 @@ def _fewer(opened: _Opened, picks: Sequence[Pick], caps: Caps, recipe: SelectRec
     return {"why_fewer": near} if apart and len(picks) < num else {}
 
 
-def _rows(opened: _Opened, picks: Sequence[Pick]) -> list[dict[str, Any]]:
+def _rows(opened: Opened, picks: Sequence[Pick]) -> list[dict[str, Any]]:
     picked = np.array([pick.row for pick in picks], np.int64)
     chosen = opened.rows.take(picked).to_pylist()
     nearest, apart = nearest_labelled(opened.scored.embedding[picked], opened.scored.labelled_embedding)
