@@ -13,7 +13,7 @@ from hilum.core.asking import IGNORE, Annotation
 from hilum.core.errors import NotFoundError, RecipeError
 from hilum.core.recipes import ArmRecipe, Choice, PoolRecipe, ScoreRecipe, SelectRecipe
 from hilum.core.resources import Resources
-from hilum.steps import pool, score, select
+from hilum.steps import opened, pool, score, select
 from hilum.steps.score_parts import read_scores
 from hilum.store.labels import commit_label_set, write_annotations
 from hilum.store.manifest import read_manifest, sha256, write_manifest
@@ -279,12 +279,12 @@ def test_an_answered_label_map_counts_for_its_classes_by_their_share_of_what_was
     answer = Annotation(
         "a", 0, patch, "r", datetime(2026, 1, 1, tzinfo=UTC), 1.0, label_map_zyx=np.array([label_map], np.uint16)
     )
-    np.testing.assert_allclose(select._fractions_of(answer, 3), expected)
+    np.testing.assert_allclose(opened._fractions_of(answer, 3), expected)
 
 
 def test_one_class_for_a_whole_candidate_is_all_of_it(campaign):
     answer = Annotation("a", 0, campaign.patches[0], "r", datetime(2026, 1, 1, tzinfo=UTC), 1.0, class_id=2)
-    assert select._fractions_of(answer, 4).tolist() == [0, 0, 1, 0]
+    assert opened._fractions_of(answer, 4).tolist() == [0, 0, 1, 0]
 
 
 def test_more_than_there_are_is_everybody(campaign):
