@@ -54,7 +54,8 @@ def save_program(store: Store, checkpoint_id: str, payload: bytes, card: Mapping
 
 def load(store: Store, checkpoint_id: str) -> tuple[Tensors, dict[str, Any]]:
     """The tensors and the card. CorruptionError when a byte changed since they were written."""
-    return _from_bytes(_checked(store, checkpoint_id, WEIGHTS)), read_card(store, checkpoint_id)
+    url = _checked(store, checkpoint_id, WEIGHTS)
+    return _from_bytes(read_bytes(url), url), read_card(store, checkpoint_id)
 
 
 def load_program(store: Store, checkpoint_id: str) -> tuple[bytes, dict[str, Any]]:
@@ -95,14 +96,27 @@ def save_state(run_url: str, tensors: Mapping[str, npt.NDArray[Any]], *, step: i
 
 
 def load_state(run_url: str) -> tuple[Tensors, int, dict[str, Any]] | None:
-    """The newest state of a training: tensors, the step they are of, and notes. None when there is none."""
+    """The newest state of a training: tensors, the step they are of, and notes. None when there is none.
+
+    None, too, where its tensors are gone, as in a copy of the store that was made while they were replaced: the
+    training begins anew, and comes to the same weights.
+    """
     state = _find_state(run_url)
-    if state is None:
-        return None
-    url = f"{run_url}/{state['file']}"
-    if _digest(read_bytes(url)) != state["sha256"]:
-        raise CorruptionError(f"{url} changed since it was written; remove {run_url}/{STATE} to train from the start.")
-    return _from_bytes(url), state["step"], state["notes"]
+    while state is not None:
+        url = f"{run_url}/{state['file']}"
+        try:
+            payload = read_bytes(url)
+        except NotFoundError:
+            before, state = state, _find_state(run_url)
+            if state == before:
+                return None
+            continue
+        if _digest(payload) != state["sha256"]:
+            raise CorruptionError(
+                f"{url} changed since it was written; remove {run_url}/{STATE} to train from the start."
+            )
+        return _from_bytes(payload, url), state["step"], state["notes"]
+    return None
 
 
 def remove_state(run_url: str) -> None:
@@ -166,9 +180,9 @@ def _to_bytes(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
     return bytes(safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in tensors.items()}))
 
 
-def _from_bytes(url: str) -> Tensors:
+def _from_bytes(payload: bytes, url: str) -> Tensors:
     try:
-        return dict(safetensors.numpy.load(read_bytes(url)))
+        return dict(safetensors.numpy.load(payload))
     except SafetensorError as error:
         raise CorruptionError(f"{url} is not a safetensors file: {error}.") from None
 

@@ -134,6 +134,29 @@ def test_a_state_that_changed_is_refused_with_what_to_do(store):
         checkpoints.load_state(url)
 
 
+def test_a_state_whose_tensors_are_gone_is_none_and_the_next_is_kept(store):
+    url = store.run("finetune", "r")
+    checkpoints.save_state(url, tensors(), step=5, notes={})
+    Path(url, "state-00000005.safetensors").unlink()
+    assert checkpoints.load_state(url) is None
+    checkpoints.save_state(url, tensors(2), step=2, notes={})
+    assert checkpoints.load_state(url)[1] == 2
+
+
+def test_a_state_that_is_replaced_while_it_is_read_is_read_anew(store, monkeypatch):
+    url = store.run("finetune", "r")
+    checkpoints.save_state(url, tensors(), step=5, notes={})
+    read = checkpoints.read_bytes
+
+    def late(file):
+        if file.endswith("00000005.safetensors"):
+            checkpoints.save_state(url, tensors(2), step=10, notes={})
+        return read(file)
+
+    monkeypatch.setattr(checkpoints, "read_bytes", late)
+    assert checkpoints.load_state(url)[1] == 10
+
+
 def test_a_state_of_an_ended_training_is_removed(store):
     url = store.run("finetune", "r")
     checkpoints.save_state(url, tensors(), step=5, notes={})
