@@ -26,7 +26,9 @@ from hilum.store.manifest import Manifest
 
 @dataclass(frozen=True)
 class Opened:
-    """``labelled_ids`` name the rows of the pool's labelled embedding; ``seconds`` are what each row is expected to
+    """The rows that are left, with their scores and places.
+
+    ``labelled_ids`` name the rows of the pool's labelled embedding; ``seconds`` are what each row is expected to
     take, where the recipe predicts it.
     """
 

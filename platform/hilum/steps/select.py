@@ -7,6 +7,7 @@ overlaps it, is asked again, but for the share of ``relabel``: these come last, 
 With ``distributed`` also ``core-set-<shard>.parquet`` and ``labelled.parquet``.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -66,8 +67,7 @@ def run(
         resources=resources,
     )
     rates = _rates(recipe, inputs["labels"], store)
-    again = in_time(recipe, again, rates, answers)
-    recipe = beside(recipe, again)
+    recipe = beside(recipe, again := in_time(recipe, again, rates, answers))
     arms = _arms_of(recipe, scores)
     core_sets = None
     if goes_by_core_sets(recipe, arms):
@@ -91,17 +91,15 @@ def run(
     picks = _within_seconds(wanted, opened, arms, recipe.max_seconds)
     rows = [*_rows(opened, picks), *(row_of_chosen(chosen, len(picks) + n) for n, chosen in enumerate(again))]
     write_rows(this.path(SELECTION_FILE), SELECTION, rows)
-    per_arm = {arm: sum(row["arm"] == arm for row in rows) for arm in dict.fromkeys(row["arm"] for row in rows)}
     num_open = core_sets.num_open if core_sets else opened.rows.num_rows
     fewer = _too_long(wanted, picks, recipe.max_seconds) or _fewer(opened, picks, caps, recipe, num_open)
-    costs = _costs(rates, rows)
     return this.commit(
         files=[SELECTION_FILE, *(core_sets.files if core_sets else ())],
         num_selected=len(rows),
         num_left=num_open - len(picks),
-        arms=per_arm,
+        arms=dict(Counter(row["arm"] for row in rows)),
         **fewer,
-        **costs,
+        **_costs(rates, rows),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hilum.core.recipes import Choice
-from hilum.nn.apart import Apart
+from hilum.nn.apart import Apart, _Windows
 from hilum.nn.engine import Engine
 from hilum.nn.heads import build_network
 from hilum.nn.passes import Pass, Way
@@ -23,10 +23,10 @@ SHAPE = (1, 16, 16)
 NESTED = {"kind": "unetpp", "depth": 2, "features": [4, 8, 8]}
 
 
-def predictor(seed=0, architecture=NESTED, **card):
+def predictor(seed=0):
     how = {"spatial_dims": 2, "in_channels": 1, "num_classes": 3}
-    network = build_network("segment", Choice(**architecture), **how, seed=seed)
-    return Predictor(network, {"question": "segment", "architecture": architecture, **how, **card}, lies_last=True)
+    network = build_network("segment", Choice(**NESTED), **how, seed=seed)
+    return Predictor(network, {"question": "segment", "architecture": NESTED, **how}, lies_last=True)
 
 
 def windows(num=5, seed=0):
@@ -38,11 +38,11 @@ def same(found, wanted):
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def there(apart, network, *, members=SINGLE, embeds=False, num=5):
+def there(apart, network, *, members=SINGLE, embeds=False):
     """What it says as soon as it has the network."""
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        said = apart.seen(network, windows(num), members, embeds=embeds, num_threads=1)
+        said = apart.seen(network, windows(), members, embeds=embeds, num_threads=1)
         if said is not None:
             return said
         time.sleep(0.02)
@@ -131,6 +131,8 @@ def test_networks_that_nobody_holds_any_more_go_there_too(apart):
     second = predictor(seed=1)
     there(apart, second)
     assert list(apart._keys.values()) == [key + 1]
+    assert apart._answer(_Windows(key, windows(), SINGLE, embeds=False, num_threads=1)) is None
+    assert apart._answer(_Windows(key + 1, windows(), SINGLE, embeds=False, num_threads=1)) is not None
 
 
 def test_one_that_never_comes_up_is_started_three_times_at_most(apart, monkeypatch):
